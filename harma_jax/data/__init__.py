@@ -1,0 +1,1 @@
+"""Captioned images: annotations, tokens, pixels, and the order they come in."""

@@ -1,0 +1,1 @@
+"""Retrieval metrics and the passes over a split that feed them."""

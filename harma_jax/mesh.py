@@ -1,0 +1,84 @@
+"""Devices as a mesh, and where batches and parameters lie on it."""
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from harma_jax.errors import UserError
+
+DATA, FSDP = 'data', 'fsdp'
+
+# Smaller leaves are copied to every device: gathering them costs more than it saves.
+SHARDED_FROM = 2**16
+
+
+def make_mesh(*, fsdp: int = 1, devices: list | None = None) -> Mesh:
+  """A mesh of all devices with the axes `data` and `fsdp`.
+
+  Args:
+    fsdp: over how many devices parameters are sharded; 1 copies them to each.
+    devices: default all devices of all processes.
+
+  Raises:
+    UserError: `fsdp` does not divide the number of devices.
+  """
+  devices = jax.devices() if devices is None else devices
+  if fsdp < 1 or len(devices) % fsdp:
+    raise UserError(
+      f'mesh.fsdp: expected a divisor of the {len(devices)} devices; found {fsdp}.'
+    )
+  return jax.make_mesh(
+    (len(devices) // fsdp, fsdp),
+    (DATA, FSDP),
+    axis_types=(AxisType.Auto, AxisType.Auto),
+    devices=devices,
+  )
+
+
+def check_batch(batch_size: int, *, mesh: Mesh, field: str) -> None:
+  """Raises UserError where the devices do not divide the batch."""
+  if batch_size < 1 or batch_size % mesh.size:
+    near = max(round(batch_size / mesh.size), 1) * mesh.size
+    raise UserError(
+      f'{field}: expected a multiple of the {mesh.size} devices; found {batch_size}. '
+      f'The nearest is {near}: --config.{field}={near}.'
+    )
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+  """Rows of a batch over all devices."""
+  return NamedSharding(mesh, PartitionSpec((DATA, FSDP)))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+  """A copy on every device."""
+  return NamedSharding(mesh, PartitionSpec())
+
+
+def leaf_sharding(leaf: jax.ShapeDtypeStruct, *, mesh: Mesh) -> NamedSharding:
+  """Where a parameter (or its optimizer moment) lies: by its shape alone.
+
+  Large leaves are cut over `fsdp` along their longest axis that it divides.
+  """
+  parts = mesh.shape[FSDP]
+  axes = [axis for axis, length in enumerate(leaf.shape) if length % parts == 0]
+  if parts == 1 or np.prod(leaf.shape) < SHARDED_FROM or not axes:
+    return replicated(mesh)
+  longest = max(axes, key=lambda axis: leaf.shape[axis])
+  spec = [None] * len(leaf.shape)
+  spec[longest] = FSDP
+  return NamedSharding(mesh, PartitionSpec(*spec))
+
+
+def tree_shardings(tree, *, mesh: Mesh):
+  """`leaf_sharding` of every leaf of a tree of arrays or shapes."""
+  return jax.tree.map(lambda leaf: leaf_sharding(leaf, mesh=mesh), tree)
+
+
+def place_batch(batch: dict[str, np.ndarray], *, mesh: Mesh) -> dict[str, jax.Array]:
+  """The global batch, of which `batch` is this process's contiguous part."""
+  sharding = batch_sharding(mesh)
+  return {
+    name: jax.make_array_from_process_local_data(sharding, rows)
+    for name, rows in batch.items()
+  }

@@ -1,0 +1,1 @@
+"""Alignment losses: arrays in, one value per pair out."""

@@ -1,0 +1,192 @@
+"""Which leaves train, and how: patterns over every leaf, schedule, AdamW."""
+
+import re
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import optax
+from absl import logging
+from flax import traverse_util
+
+from harma_jax.errors import UserError
+
+TRAINABLE, FROZEN = 'trainable', 'frozen'
+SCHEDULES = ('linear', 'cosine', 'constant')
+
+# Kept here after every step. The lower end is CLIP's own (a logit scale of 100).
+TEMPERATURE_RANGE = (0.01, 0.5)
+
+# (pattern, label), the first that matches a leaf's whole path decides.
+Patterns = Sequence[tuple[str, str]]
+
+_BACKBONE = (
+  (r'(image|text)/(?!.*(adapter|block_gate)).*', FROZEN),
+  (r'temperature', TRAINABLE),
+)
+MODES: dict[str, Patterns] = {
+  'adapters': (
+    (r'(image|text)/.*/(adapter/.*|block_gate)', TRAINABLE),
+    (r'shared_adapter/.*', TRAINABLE),
+    *_BACKBONE,
+  ),
+  'full': ((r'.*', TRAINABLE),),
+  'projection': (
+    (r'(image|text)/projection', TRAINABLE),
+    *_BACKBONE,
+  ),
+}
+
+
+def patterns_of(mode: str, *, shared: bool) -> Patterns:
+  """The patterns of a training mode.
+
+  Args:
+    mode: `adapters`, `full`, or `projection` (a linear probe of the two projections).
+    shared: whether the model has shared adapters.
+
+  Raises:
+    UserError: an unknown mode.
+  """
+  if mode not in MODES:
+    raise UserError(
+      f'optimizer.train: expected one of {", ".join(MODES)}; found {mode!r}.'
+    )
+  return [row for row in MODES[mode] if shared or not row[0].startswith('shared')]
+
+
+def label_leaves(params: dict, patterns: Patterns) -> dict[str, str]:
+  """Assigns every leaf to `trainable` or `frozen`.
+
+  Args:
+    params: nested dict of arrays (or shapes).
+    patterns: rows of a regular expression, matched against the whole path of a leaf
+      (`image/transformer/blocks/ln_1/scale`), and its label; the first match counts.
+
+  Returns:
+    The label of every path.
+
+  Raises:
+    UserError: a leaf that no pattern matches, a pattern that decides no leaf, or
+      nothing to train; the message names them.
+  """
+  labels, used = {}, set()
+  for path in traverse_util.flatten_dict(params, sep='/'):
+    matches = (row for row in patterns if re.fullmatch(row[0], path))
+    pattern, labels[path] = next(matches, (None, None))
+    used.add(pattern)
+  _check_labels(labels, unused=[row[0] for row in patterns if row[0] not in used])
+  return labels
+
+
+def _check_labels(labels: dict[str, str], *, unused: list[str]) -> None:
+  unmatched = [path for path, label in labels.items() if label is None]
+  if unmatched:
+    raise UserError(
+      'Expected a pattern for every parameter; none matches '
+      f'{", ".join(unmatched)}. Add one that ends in trainable or frozen.'
+    )
+  if unused:
+    raise UserError(
+      f'Expected every pattern to decide a parameter; {", ".join(map(repr, unused))} '
+      'decides none. The model has no such parameters (optimizer.train=adapters wants '
+      'model.adapters=True), or an earlier pattern took them.'
+    )
+  if TRAINABLE not in labels.values():
+    raise UserError('Expected parameters to train; the patterns freeze all of them.')
+
+
+def split_params(params: dict, labels: dict[str, str]) -> tuple[dict, dict]:
+  """Parts `params` into the trainable and the frozen subtree (nested dicts)."""
+  flat = traverse_util.flatten_dict(params, sep='/')
+  return tuple(
+    traverse_util.unflatten_dict(
+      {path: leaf for path, leaf in flat.items() if labels[path] == label}, sep='/'
+    )
+    for label in (TRAINABLE, FROZEN)
+  )
+
+
+def merge_params(*parts: dict) -> dict:
+  """The tree whose disjoint subtrees are `parts`."""
+  flat = {}
+  for part in parts:
+    flat |= traverse_util.flatten_dict(part)
+  return traverse_util.unflatten_dict(flat)
+
+
+def make_schedule(
+  name: str, *, learning_rate: float, warmup_steps: int, total_steps: int
+) -> optax.Schedule:
+  """Linear warm-up from 0, then linear or cosine to 0 at `total_steps`, or constant.
+
+  Raises:
+    UserError: an unknown name.
+  """
+  after = max(total_steps - warmup_steps, 1)
+  decays = {
+    'linear': optax.linear_schedule(learning_rate, 0.0, after),
+    'cosine': optax.cosine_decay_schedule(learning_rate, after),
+    'constant': optax.constant_schedule(learning_rate),
+  }
+  if name not in decays:
+    raise UserError(
+      f'optimizer.schedule: expected one of {", ".join(SCHEDULES)}; found {name!r}.'
+    )
+  if not warmup_steps:
+    return decays[name]
+  warmup = optax.linear_schedule(0.0, learning_rate, warmup_steps)
+  return optax.join_schedules([warmup, decays[name]], [warmup_steps])
+
+
+def make_optimizer(
+  schedule: optax.Schedule,
+  *,
+  b1: float = 0.9,
+  b2: float = 0.98,
+  eps: float = 1e-8,
+  weight_decay: float = 0.04,
+  clip_norm: float = 0.0,
+) -> optax.GradientTransformation:
+  """AdamW over the trainable subtree, in the groups of the released code.
+
+  Biases are not decayed; everything else is, gates, norms and temperature included.
+  `clip_norm` above 0 first scales the gradient to at most that global norm.
+  """
+  adam = dict(learning_rate=schedule, b1=b1, b2=b2, eps=eps)
+  groups = optax.partition(
+    {
+      'decayed': optax.adamw(**adam, weight_decay=weight_decay),
+      'bias': optax.adam(**adam),
+    },
+    decay_groups,
+  )
+  return optax.chain(optax.clip_by_global_norm(clip_norm), groups) if clip_norm else groups
+
+
+def decay_groups(params: dict) -> dict:
+  """Labels `bias` for biases and `decayed` for all else, in the tree of `params`."""
+  return traverse_util.path_aware_map(
+    lambda path, _: 'bias' if path[-1] == 'bias' else 'decayed', params
+  )
+
+
+def bound_temperature(params: dict) -> dict:
+  """`params` with the temperature inside `TEMPERATURE_RANGE`, where it is among them."""
+  if 'temperature' not in params:
+    return params
+  return {**params, 'temperature': jnp.clip(params['temperature'], *TEMPERATURE_RANGE)}
+
+
+def count(params: dict) -> int:
+  """How many numbers a tree of arrays holds."""
+  return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def log_labels(params: dict, labels: dict[str, str]) -> None:
+  """Logs what trains and what is frozen."""
+  trainable, frozen = split_params(params, labels)
+  logging.info('trainable parameters: %s of %s', f'{count(trainable):,}',
+               f'{count(trainable) + count(frozen):,}')
+  for path, label in labels.items():
+    logging.vlog(1, '%s: %s', label, path)

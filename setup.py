@@ -1,0 +1,42 @@
+"""Packaging of harma_jax; settings of tools are in pyproject.toml."""
+
+import pathlib
+import re
+
+from setuptools import find_namespace_packages, setup
+
+HERE = pathlib.Path(__file__).parent
+VERSION = re.search(
+  r"__version__ = '(.+)'", (HERE / 'harma_jax/__init__.py').read_text()
+).group(1)
+
+setup(
+  name='harma_jax',
+  version=VERSION,
+  description='HarMA adapters for remote-sensing image-text retrieval, in JAX',
+  long_description=(HERE / 'README.md').read_text(),
+  long_description_content_type='text/markdown',
+  packages=find_namespace_packages(include=['harma_jax*']),
+  python_requires='>=3.11',
+  install_requires=[
+    'absl-py>=2.3',
+    'flax>=0.12.6',
+    'grain>=0.2.16',
+    'instant-clip-tokenizer>=0.1; python_version<"3.13"',
+    'jax>=0.10',
+    'ml_collections>=1.1',
+    'numpy>=2.0',
+    'optax>=0.2.8',
+    'orbax-checkpoint>=0.12',
+    'pillow>=11',
+    'rich>=14',
+    'safetensors>=0.6',
+    'tensorflow-datasets>=4.9.9',
+    'transformers>=5.0',
+  ],
+  extras_require={
+    'cuda': ['jax[cuda13]>=0.10'],
+    'tpu': ['jax[tpu]>=0.10'],
+    'test': ['pytest>=8', 'pytest-timeout>=2.3', 'ruff>=0.14'],
+  },
+)
