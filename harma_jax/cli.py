@@ -1,6 +1,7 @@
 """What all command lines share: a user's mistake is one message and exit code 2."""
 
 import difflib
+import logging as standard_logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -20,6 +21,8 @@ def run(main: Callable[[Sequence[str]], int | None]) -> None:
   """
   logging.use_absl_handler()
   logging.set_verbosity(logging.INFO)
+  for library in ('jax', 'orbax'):  # their INFO is not for users
+    standard_logging.getLogger(library).setLevel(standard_logging.WARNING)
   logging.get_absl_handler().setFormatter(None)
   try:
     app.run(main, flags_parser=_parse)

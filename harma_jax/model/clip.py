@@ -180,7 +180,7 @@ class Clip:
     depth = getattr(self.size, tower).layers
     if depth == self.n_shared:
       return params['shared_adapter']
-    layer = jnp.arange(depth) * self.n_shared // depth
+    layer = shared_layer(jnp.arange(depth), n_shared=self.n_shared, depth=depth)
     return jax.tree.map(lambda leaf: leaf[layer], params['shared_adapter'])
 
   def _image_tower(self, *, keep_hidden: bool = False) -> ImageTower:
@@ -202,6 +202,11 @@ class Clip:
       remat=self.remat,
       **settings,
     )
+
+
+def shared_layer(layer, *, n_shared: int, depth: int):
+  """Which of `n_shared` shared adapters layer `layer` of a tower `depth` deep uses."""
+  return layer * n_shared // depth
 
 
 def unit(features: jax.Array) -> jax.Array:

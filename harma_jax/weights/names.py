@@ -12,6 +12,7 @@ import numpy as np
 from flax import traverse_util
 
 from harma_jax.errors import UserError
+from harma_jax.model.clip import shared_layer
 
 HARMA_PREFIX = 'model.'
 
@@ -73,13 +74,13 @@ class Name:
     path: our path, joined by `/`.
     tensors: their names: one, or one per layer where ours is a stack of layers.
     stacked: whether ours has a leading layer axis.
-    aliases: further names of the same tensors, in the same order.
+    aliases: further names of each tensor, in the same order; empty without any.
   """
 
   path: str
   tensors: tuple[str, ...]
   stacked: bool
-  aliases: tuple[str, ...] = ()
+  aliases: tuple[tuple[str, ...], ...] = ()
 
   def to_ours(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     """Builds our leaf from their tensors.
@@ -87,7 +88,7 @@ class Name:
     Raises:
       UserError: an alias holds another tensor than the name it stands beside.
     """
-    for name, alias in zip(self.tensors, self.aliases or self.tensors, strict=True):
+    for name, alias in self._aliased():
       if alias in arrays and not np.array_equal(arrays[name], arrays[alias]):
         raise UserError(
           f'Expected {name} and {alias} to be one shared tensor; found different values.'
@@ -100,7 +101,11 @@ class Name:
     parts = list(leaf) if self.stacked else [leaf]
     tensors = [_to_theirs(self.path, np.asarray(part), patch=patch) for part in parts]
     named = dict(zip(self.tensors, tensors, strict=True))
-    return named | dict(zip(self.aliases, tensors if self.aliases else (), strict=True))
+    return named | {alias: named[name] for name, alias in self._aliased()}
+
+  def _aliased(self) -> list[tuple[str, str]]:
+    groups = zip(self.tensors, self.aliases, strict=True) if self.aliases else ()
+    return [(name, alias) for name, aliases in groups for alias in aliases]
 
 
 def harma_names(
@@ -143,7 +148,7 @@ def take(names: Iterable[Name], arrays: Mapping[str, np.ndarray]) -> dict[str, n
   wanted = {tensor for name in names for tensor in name.tensors}
   missing = sorted(wanted - set(arrays))
   if missing:
-    known = wanted | {alias for name in names for alias in name.aliases}
+    known = wanted | {alias for name in names for group in name.aliases for alias in group}
     unexpected = sorted(set(arrays) - known)
     raise UserError(
       f'Expected {len(wanted)} tensors; {len(missing)} are missing: {_some(missing)}. '
@@ -178,9 +183,9 @@ def _name(path: str, *, layers: dict[str, int], both: bool) -> Name:
     return _stack(path, tower, _BLOCK.get(leaf), layers=layers)
   if match := re.fullmatch(r'shared_adapter/(.+)', path):
     leaf = f'{_SHARE}.{_SHARED[match[1]]}'
-    name = _stack(path, 'text', leaf, layers=layers)
-    image = _stack(path, 'image', leaf, layers=layers).tensors
-    return dataclasses.replace(name, aliases=image) if both else name
+    if both:
+      return _shared_stack(path, leaf, layers=layers)
+    return _stack(path, 'text', leaf, layers=layers)
   raise UserError(f'The table of names has no entry for the parameter {path}.')
 
 
@@ -188,6 +193,20 @@ def _stack(path: str, tower: str, leaf: str, *, layers: dict[str, int]) -> Name:
   base = HARMA_PREFIX + _BLOCKS[tower]
   tensors = tuple(f'{base}.{layer}.{leaf}' for layer in range(layers[tower]))
   return Name(path=path, tensors=tensors, stacked=True)
+
+
+def _shared_stack(path: str, leaf: str, *, layers: dict[str, int]) -> Name:
+  """Shared adapters of both towers: the layers that share one are its names."""
+  groups = [[] for _ in range(min(layers.values()))]
+  for tower, depth in layers.items():
+    for layer, tensor in enumerate(_stack(path, tower, leaf, layers=layers).tensors):
+      groups[shared_layer(layer, n_shared=len(groups), depth=depth)].append(tensor)
+  return Name(
+    path=path,
+    tensors=tuple(group[0] for group in groups),
+    stacked=True,
+    aliases=tuple(tuple(group[1:]) for group in groups),
+  )
 
 
 def _to_ours(path: str, array: np.ndarray) -> np.ndarray:
