@@ -3,6 +3,7 @@
 import difflib
 import logging as standard_logging
 import os
+import pathlib
 import sys
 from collections.abc import Callable, Sequence
 
@@ -21,9 +22,8 @@ def run(main: Callable[[Sequence[str]], int | None]) -> None:
   """
   logging.use_absl_handler()
   logging.set_verbosity(logging.INFO)
-  for library in ('jax', 'orbax'):  # their INFO is not for users
-    standard_logging.getLogger(library).setLevel(standard_logging.WARNING)
   logging.get_absl_handler().setFormatter(None)
+  logging.get_absl_handler().addFilter(_is_for_users)
   try:
     app.run(main, flags_parser=_parse)
   except UserError as error:
@@ -44,6 +44,18 @@ def checked_config(config, *, path: str | None) -> ml_collections.ConfigDict:
       f'found {found} (looked from {os.getcwd()}).'
     )
   return config.lock()
+
+
+def _is_for_users(record: standard_logging.LogRecord) -> bool:
+  """Whether a line is ours or a warning: what libraries do is not a user's concern."""
+  ours = pathlib.Path(record.pathname).is_relative_to(pathlib.Path(__file__).parent)
+  return ours or record.levelno >= standard_logging.WARNING
+
+
+def no_arguments(argv: Sequence[str]) -> None:
+  """Raises UserError where words stand on the command line that no flag takes."""
+  if len(argv) > 1:
+    raise UserError(f'Expected only --flags=...; found {" ".join(argv[1:])}.')
 
 
 def _parse(argv: Sequence[str]) -> list[str]:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import optax
-from absl import logging
 from flax import traverse_util
 
 from harma_jax.errors import UserError
@@ -161,7 +160,9 @@ def make_optimizer(
     },
     decay_groups,
   )
-  return optax.chain(optax.clip_by_global_norm(clip_norm), groups) if clip_norm else groups
+  return (
+    optax.chain(optax.clip_by_global_norm(clip_norm), groups) if clip_norm else groups
+  )
 
 
 def decay_groups(params: dict) -> dict:
@@ -181,12 +182,3 @@ def bound_temperature(params: dict) -> dict:
 def count(params: dict) -> int:
   """How many numbers a tree of arrays holds."""
   return sum(leaf.size for leaf in jax.tree.leaves(params))
-
-
-def log_labels(params: dict, labels: dict[str, str]) -> None:
-  """Logs what trains and what is frozen."""
-  trainable, frozen = split_params(params, labels)
-  logging.info('trainable parameters: %s of %s', f'{count(trainable):,}',
-               f'{count(trainable) + count(frozen):,}')
-  for path, label in labels.items():
-    logging.vlog(1, '%s: %s', label, path)

@@ -167,9 +167,12 @@ def _objectives(meta: dict) -> dict:
 
   def triplet(scale=1.0, **settings):
     settings = dict(margin=meta['margin'], gamma=meta['gamma']) | settings
-    return lambda u, v, ids, _: scale * adaptive_triplet(
-      u, v, ids, reduction='sum', mask_same_image=False, **settings
-    ).mean()
+    return lambda u, v, ids, _: (
+      scale
+      * adaptive_triplet(
+        u, v, ids, reduction='sum', mask_same_image=False, **settings
+      ).mean()
+    )
 
   def multi(u, v, ids, temperature):
     return contrastive(u, v, ids, temperature=temperature).mean()

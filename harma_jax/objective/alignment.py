@@ -7,7 +7,7 @@ from absl import logging
 
 from harma_jax.errors import UserError
 from harma_jax.objective.contrastive import contrastive
-from harma_jax.objective.triplet import RELEASED_BATCH, REDUCTIONS, adaptive_triplet
+from harma_jax.objective.triplet import REDUCTIONS, RELEASED_BATCH, adaptive_triplet
 
 Objective = Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
 

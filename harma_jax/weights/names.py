@@ -137,7 +137,9 @@ def openclip_names(paths: Iterable[str], **settings) -> list[Name]:
   ]
 
 
-def take(names: Iterable[Name], arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def take(
+  names: Iterable[Name], arrays: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
   """Our leaves by path, each made of tensors of `arrays`.
 
   Raises:
@@ -148,7 +150,9 @@ def take(names: Iterable[Name], arrays: Mapping[str, np.ndarray]) -> dict[str, n
   wanted = {tensor for name in names for tensor in name.tensors}
   missing = sorted(wanted - set(arrays))
   if missing:
-    known = wanted | {alias for name in names for group in name.aliases for alias in group}
+    known = wanted | {
+      alias for name in names for group in name.aliases for alias in group
+    }
     unexpected = sorted(set(arrays) - known)
     raise UserError(
       f'Expected {len(wanted)} tensors; {len(missing)} are missing: {_some(missing)}. '

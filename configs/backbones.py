@@ -1,0 +1,64 @@
+"""The backbones that a config's argument chooses, with their training settings."""
+
+from ml_collections import ConfigDict
+
+from harma_jax.errors import UserError
+
+
+def set_backbone(config: ConfigDict, name: str, *, clip_epochs: float) -> ConfigDict:
+  """Sets weights, size and the released learning rate and epochs of a backbone.
+
+  Args:
+    config: changed in place.
+    name: `clip` (LAION-2B ViT-B/32), `georsclip` (QuickGELU; its file, as published,
+      is looked for in the current folder) or `tiny` (trained from scratch first).
+    clip_epochs: how long the released code trains on this data set from `clip`.
+
+  Raises:
+    UserError: another name.
+  """
+  backbones = {'clip': _clip, 'georsclip': _georsclip, 'tiny': _tiny}
+  if name not in backbones:
+    raise UserError(
+      f'--config=FILE.py:BACKBONE: expected one of {", ".join(backbones)}; '
+      f'found {name!r}.'
+    )
+  backbones[name](config, clip_epochs)
+  return config
+
+
+def _clip(config: ConfigDict, epochs: float) -> None:
+  config.init = 'laion/CLIP-ViT-B-32-laion2B-s34B-b79K'
+  config.train.epochs = epochs
+
+
+def _georsclip(config: ConfigDict, _: float) -> None:
+  config.init = 'RS5M_ViT-B-32_RET-2.pt'
+  config.model.size = 'ViT-B-32-quickgelu'
+  config.optimizer.learning_rate = 4e-6
+  config.train.epochs = 80.0
+
+
+def _tiny(config: ConfigDict, _: float) -> None:
+  config.model.size = 'tiny'
+  config.train.update({'epochs': 2.0, 'batch_size': 256})
+  config.data.cache_side = 96  # the smallest crop of 64 px images is not enlarged
+  config.augment.update({'quarter_turns': True, 'rand_augment': (0, 0)})
+  config.pretrain = scratch(epochs=8.0)
+
+
+def scratch(*, epochs: float) -> ConfigDict:
+  """What a run differs in that first trains the whole model from random weights."""
+  return ConfigDict(
+    {
+      'model': {'adapters': False},
+      'objective': {'triplet_weight': 0.0},
+      'optimizer': {
+        'train': 'full',
+        'learning_rate': 1e-3,
+        'schedule': 'cosine',
+        'weight_decay': 0.1,
+      },
+      'train': {'epochs': epochs},
+    }
+  )

@@ -1,0 +1,9 @@
+"""RSICD: --config=configs/rsicd.py[:clip|georsclip|tiny] --config.data.root=FOLDER."""
+
+from configs.backbones import set_backbone
+from configs.common import get_config as common
+
+
+def get_config(backbone: str = 'clip'):
+  """The released setting on RSICD; 10 epochs from LAION's CLIP."""
+  return set_backbone(common(), backbone, clip_epochs=10.0)

@@ -1,0 +1,9 @@
+"""RSITMD: --config=configs/rsitmd.py[:clip|georsclip|tiny] --config.data.root=FOLDER."""
+
+from configs.backbones import set_backbone
+from configs.common import get_config as common
+
+
+def get_config(backbone: str = 'clip'):
+  """The released setting on RSITMD; 50 epochs from LAION's CLIP."""
+  return set_backbone(common(), backbone, clip_epochs=50.0)

@@ -1,0 +1,222 @@
+"""From a config to the objects that it describes; nothing below reads a config."""
+
+import functools
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+from ml_collections import ConfigDict
+
+from harma_jax.checkpoint import Checkpoints, step_to_read
+from harma_jax.data.annotations import CaptionTable, load_captions
+from harma_jax.data.augment import augment
+from harma_jax.data.pipeline import ImageStore, image_batches
+from harma_jax.data.scenes import write_scenes
+from harma_jax.data.tokenizer import tokenize_table
+from harma_jax.errors import UserError
+from harma_jax.evaluation.evaluator import EvaluationSplit
+from harma_jax.model.adapter import ADAPTER_PADDING, SHARED_ADAPTER, AdapterSettings
+from harma_jax.model.clip import Clip
+from harma_jax.model.sizes import named_size
+from harma_jax.model.transformer import LAYERS, REMAT
+from harma_jax.objective.alignment import Objective, make_objective, warn_of_sum
+from harma_jax.optim import (
+  MODES,
+  label_leaves,
+  make_optimizer,
+  make_schedule,
+  patterns_of,
+  split_params,
+)
+from harma_jax.step import TrainState, init_state
+from harma_jax.weights.load import graft, load_weights
+from harma_jax.workdir import is_workdir, read_config
+
+DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
+
+
+def build_model(config: ConfigDict) -> Clip:
+  """The model of `config.model`; `dtype='auto'` is f32 on a CPU, bf16 elsewhere.
+
+  Raises:
+    UserError: a value that is none of its field's.
+  """
+  config = config.model
+  _check_choice('model.shared_adapter', config.shared_adapter, SHARED_ADAPTER)
+  _check_choice('model.adapter_padding', config.adapter_padding, ADAPTER_PADDING)
+  _check_choice('model.layers', config.layers, LAYERS)
+  _check_choice('model.remat', config.remat, REMAT)
+  _check_choice('model.dtype', config.dtype, ('auto', *DTYPES))
+  automatic = 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
+  adapter = AdapterSettings(
+    bottleneck=config.bottleneck,
+    shared_bottleneck=config.shared_bottleneck,
+    heads=config.adapter_heads,
+  )
+  return Clip(
+    size=named_size(config.size, image_size=config.image_size),
+    adapter=adapter if config.adapters else None,
+    shared_adapter=config.shared_adapter,
+    adapter_padding=config.adapter_padding,
+    layers=config.layers,
+    remat=config.remat,
+    dtype=DTYPES[automatic if config.dtype == 'auto' else config.dtype],
+  )
+
+
+def build_objective(config: ConfigDict) -> Objective:
+  """The objective of `config.objective`; warns of a reduction that depends on B."""
+  warn_of_sum(
+    triplet_reduction=config.objective.triplet_reduction,
+    triplet_weight=config.objective.triplet_weight,
+    batch_size=config.train.batch_size,
+  )
+  return make_objective(**config.objective)
+
+
+def build_optimizer(config: ConfigDict, *, total_steps: int):
+  """The optimizer and the schedule of `config.optimizer` over `total_steps` steps."""
+  config = config.optimizer
+  _check_choice('optimizer.train', config.train, MODES)
+  schedule = make_schedule(
+    config.schedule,
+    learning_rate=config.learning_rate,
+    warmup_steps=round(config.warmup * total_steps),
+    total_steps=total_steps,
+  )
+  optimizer = make_optimizer(
+    schedule,
+    b1=config.b1,
+    b2=config.b2,
+    eps=config.eps,
+    weight_decay=config.weight_decay,
+    clip_norm=config.clip_norm,
+  )
+  return optimizer, schedule
+
+
+def build_state(config: ConfigDict, params: dict, optimizer) -> TrainState:
+  """The state before the first step, from parameters (or, under eval_shape, shapes)."""
+  shared = 'shared_adapter' in params
+  labels = label_leaves(params, patterns_of(config.optimizer.train, shared=shared))
+  return init_state(*split_params(params, labels), optimizer=optimizer)
+
+
+def build_params(config: ConfigDict, model: Clip, *, init: str) -> dict:
+  """Starting parameters: random, or those of `init`, with fresh adapters.
+
+  Raises:
+    UserError: `init` cannot be read or does not fit the model.
+  """
+  fresh = jax.jit(model.init)(jax.random.key(config.seed))
+  if is_workdir(init):
+    return graft(fresh, read_workdir(init), source_name=init)
+  if init:
+    return load_weights(init, fresh, model=model)
+  if config.optimizer.train != 'full':
+    logging.warning(
+      'init is empty: the frozen weights are random, and optimizer.train=%s learns '
+      'little from them. Set --config.init=... or --config.optimizer.train=full.',
+      config.optimizer.train,
+    )
+  return fresh
+
+
+def read_workdir(workdir: str | pathlib.Path) -> dict:
+  """The parameters of a run's best step, on the default device.
+
+  Raises:
+    UserError: nothing has been saved in `workdir`.
+  """
+  config = read_config(workdir)
+  optimizer, _ = build_optimizer(config, total_steps=1)
+  model = build_model(config)
+  abstract = jax.eval_shape(
+    lambda key: build_state(config, model.init(key), optimizer), jax.random.key(0)
+  )
+  device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+  abstract = jax.tree.map(
+    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), abstract
+  )
+  checkpoints = Checkpoints(workdir)
+  step = step_to_read(checkpoints, workdir=workdir)
+  params = checkpoints.restore_params(step, abstract).params
+  checkpoints.close()
+  return params
+
+
+def build_table(config: ConfigDict, split: str) -> CaptionTable:
+  """The captions of a split of `config.data`, drawn first where they are scenes."""
+  scenes = config.data.scenes
+  root = pathlib.Path(config.data.root).expanduser()
+  if scenes.style:
+    counts = {
+      config.data.train_split: scenes.train,
+      config.data.val_split: scenes.val,
+      config.data.test_split: scenes.test,
+    }
+    side = build_model(config).size.image_size
+    root = root / f'{scenes.style}-{side}'
+    write_scenes(root, counts=counts, side=side, style=scenes.style, seed=scenes.seed)
+  if not str(config.data.root):
+    raise UserError(
+      'data.root: expected the folder of a data set; found none. '
+      'Set --config.data.root=FOLDER.'
+    )
+  return load_captions(
+    root, split=split, annotations=config.data.annotations, images=config.data.images
+  )
+
+
+def build_tokens(config: ConfigDict, table: CaptionTable, model: Clip) -> np.ndarray:
+  """i32[n_captions, L]: token ids of a table's captions, cleaned."""
+  length = config.data.context_length or model.size.context_length
+  if not 2 <= length <= model.size.context_length:
+    raise UserError(
+      f'data.context_length: expected 2 to {model.size.context_length}, the positions '
+      f'of {config.model.size}; found {length}.'
+    )
+  return tokenize_table(table, context_length=length)
+
+
+def build_store(config: ConfigDict, table: CaptionTable) -> ImageStore:
+  """The training images, kept decoded where `config.data.cache` says so."""
+  return ImageStore(table, cache=config.data.cache, cache_side=config.data.cache_side)
+
+
+def build_augment(config: ConfigDict, *, side: int):
+  """`augment(image, rng)` with the settings of `config.augment`."""
+  return functools.partial(
+    augment,
+    side=side,
+    crop_scale=tuple(config.augment.crop_scale),
+    flip=config.augment.flip,
+    quarter_turns=config.augment.quarter_turns,
+    rand_augment=tuple(config.augment.rand_augment),
+  )
+
+
+def build_evaluation_split(
+  config: ConfigDict, table: CaptionTable, model: Clip
+) -> EvaluationSplit:
+  """A split with all its images decoded and resized."""
+  store = ImageStore(table, cache=False)
+  images = image_batches(
+    store,
+    side=model.size.image_size,
+    batch_size=config.evaluation.batch_size,
+    threads=config.data.threads,
+  )
+  return EvaluationSplit(
+    name=table.split,
+    images=np.concatenate(list(images)),
+    tokens=build_tokens(config, table, model),
+    caption_image=table.caption_image,
+  )
+
+
+def _check_choice(field: str, value: str, choices) -> None:
+  if value not in choices:
+    raise UserError(f'{field}: expected one of {", ".join(choices)}; found {value!r}.')

@@ -1,0 +1,129 @@
+"""Saving and restoring of runs; the only file that imports orbax."""
+
+import pathlib
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+from harma_jax.errors import UserError
+from harma_jax.step import TrainState
+
+SELECTED_BY = 'mean_recall'
+
+
+class Checkpoints:
+  """The saved steps of one run: what trains at every step, the frozen weights once.
+
+  Kept are the `keep` latest steps and the one whose `mean_recall` is best; a step that
+  was saved without metrics is never the best while one with metrics is there.
+  """
+
+  def __init__(self, workdir: pathlib.Path, *, keep: int = 1):
+    self._frozen = pathlib.Path(workdir).resolve() / 'frozen'
+    best = checkpoint_managers.BestN(
+      get_metric_fn=_quality, n=1, keep_checkpoints_without_metrics=False
+    )
+    policy = checkpoint_managers.AnyPreservationPolicy(
+      [checkpoint_managers.LatestN(keep), best]
+    )
+    self._manager = ocp.CheckpointManager(
+      pathlib.Path(workdir).resolve() / 'checkpoints',
+      options=ocp.CheckpointManagerOptions(
+        best_fn=_quality, preservation_policy=policy
+      ),
+    )
+
+  def latest_step(self) -> int | None:
+    """The last step that was saved."""
+    return self._manager.latest_step()
+
+  def best_step(self) -> int | None:
+    """The step with the best `mean_recall`; the last one where none was measured."""
+    return self._manager.best_step()
+
+  def metrics(self, step: int) -> dict:
+    """What was measured at a saved step; empty where nothing was."""
+    return self._manager.metrics(step) or {}
+
+  def save(self, step: int, state: TrainState, *, metrics: dict) -> None:
+    """Saves `state`, which has taken `step` steps; returns while it is being written."""
+    if state.frozen and not self._frozen.exists():
+      _save_tree(self._frozen, state.frozen)
+    rest = {'step': state.step, 'optimizer_state': state.optimizer_state}
+    self._manager.save(
+      step,
+      args=ocp.args.Composite(
+        trainable=ocp.args.StandardSave(state.trainable),
+        rest=ocp.args.StandardSave(rest),
+      ),
+      metrics=metrics,
+    )
+
+  def restore(self, step: int, abstract: TrainState) -> TrainState:
+    """The state after `step` steps.
+
+    Args:
+      step: one that was saved.
+      abstract: shapes, dtypes and shardings to restore to.
+    """
+    rest = {'step': abstract.step, 'optimizer_state': abstract.optimizer_state}
+    restored = self._restore(step, trainable=abstract.trainable, rest=rest)
+    return TrainState(
+      trainable=restored.trainable,
+      frozen=_restore_tree(self._frozen, abstract.frozen),
+      **restored.rest,
+    )
+
+  def restore_params(self, step: int, abstract: TrainState) -> TrainState:
+    """`abstract` with the parameters of `step`; no optimizer state is read."""
+    restored = self._restore(step, trainable=abstract.trainable)
+    frozen = _restore_tree(self._frozen, abstract.frozen)
+    return abstract.replace(trainable=restored.trainable, frozen=frozen)
+
+  def close(self) -> None:
+    """Waits until everything is written."""
+    self._manager.close()
+
+  def _restore(self, step: int, **items) -> ocp.args.Composite:
+    items = {name: ocp.args.StandardRestore(item) for name, item in items.items()}
+    return self._manager.restore(step, args=ocp.args.Composite(**items))
+
+
+def step_to_read(checkpoints: Checkpoints, *, workdir: pathlib.Path) -> int:
+  """The best step of a run.
+
+  Raises:
+    UserError: nothing has been saved.
+  """
+  step = checkpoints.best_step()
+  if step is None:
+    raise UserError(
+      f'Expected a work folder with saved steps; found none in {workdir}. Train first: '
+      'python -m harma_jax.main --config=... --workdir=...'
+    )
+  return step
+
+
+def abstract_of(state: TrainState) -> TrainState:
+  """Shapes, dtypes and shardings of a state."""
+  return jax.tree.map(
+    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding),
+    state,
+  )
+
+
+def _quality(metrics: dict) -> float:
+  return metrics.get(SELECTED_BY, -1.0)
+
+
+def _save_tree(path: pathlib.Path, tree: dict) -> None:
+  with ocp.StandardCheckpointer() as checkpointer:
+    checkpointer.save(path, tree)
+
+
+def _restore_tree(path: pathlib.Path, abstract: dict) -> dict:
+  if not abstract:
+    return {}
+  with ocp.StandardCheckpointer() as checkpointer:
+    return checkpointer.restore(path, abstract)

@@ -1,0 +1,40 @@
+"""Trains and evaluates.
+
+  python -m harma_jax.main --config=configs/rsitmd.py [--workdir=FOLDER]
+    [--config.any.field=value]
+
+The same command again resumes.
+"""
+
+import pathlib
+from collections.abc import Sequence
+
+from absl import flags
+from ml_collections import config_flags
+
+from harma_jax import cli
+from harma_jax.train import train
+
+_CONFIG = config_flags.DEFINE_config_file('config', help_string='A file of configs/.')
+_WORKDIR = flags.DEFINE_string(
+  'workdir', None, 'Where the run is kept. Default: workdir/<name of the config>.'
+)
+
+
+def main(argv: Sequence[str]) -> None:
+  """Runs the config of the command line."""
+  cli.no_arguments(argv)
+  path = config_flags.get_config_filename(flags.FLAGS['config'])
+  config = cli.checked_config(_CONFIG.value, path=path)
+  train(config, workdir=pathlib.Path(_WORKDIR.value or default_workdir(path)))
+
+
+def default_workdir(config_path: str) -> pathlib.Path:
+  """`workdir/rsitmd-clip` for `configs/rsitmd.py:clip`."""
+  file, _, argument = config_path.partition(':')
+  name = pathlib.Path(file).stem
+  return pathlib.Path('workdir') / (f'{name}-{argument}' if argument else name)
+
+
+if __name__ == '__main__':
+  cli.run(main)

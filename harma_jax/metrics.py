@@ -1,0 +1,132 @@
+"""What a run reports: a progress bar or plain lines, and `metrics.jsonl` always."""
+
+import json
+import pathlib
+import time
+from collections.abc import Mapping
+
+import jax
+from absl import logging
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from harma_jax.evaluation.recall import Recall
+
+RECALLS = ('i2t_r1', 'i2t_r5', 'i2t_r10', 't2i_r1', 't2i_r5', 't2i_r10', 'mean_recall')
+
+
+class RunLog:
+  """Progress of a run for the eye, and its numbers for machines.
+
+  On a terminal (standard error) a bar with pairs/s and the time left, elsewhere one
+  line every `log_every` steps. The first process writes `metrics.jsonl`.
+  """
+
+  def __init__(
+    self,
+    path: pathlib.Path,
+    *,
+    last_saved: int | None,
+    total_steps: int,
+    steps_per_epoch: int,
+    batch_size: int,
+    log_every: int,
+  ):
+    self._steps_per_epoch, self._total = steps_per_epoch, total_steps
+    self._batch_size, self._every = batch_size, log_every
+    self._writes = jax.process_index() == 0
+    self._path = path
+    if self._writes:
+      _drop_rows_after(path, -1 if last_saved is None else last_saved)
+    self._bar = _progress_bar(enabled=self._writes)
+    self._task = self._bar.add_task(
+      'train', total=total_steps, completed=last_saved or 0, loss='', speed=''
+    )
+    self.start_clock(last_saved or 0)
+
+  def __enter__(self):
+    self._bar.start()
+    return self
+
+  def __exit__(self, *_):
+    self._bar.stop()
+
+  def start_clock(self, step: int) -> None:
+    """Counts pairs/s from `step` and from now on: what came before is not training."""
+    self._since, self._clock = step, time.monotonic()
+
+  def train(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
+    """Notes that `step` steps are done; reads `metrics` only when a line is due."""
+    self._bar.update(self._task, completed=step)
+    if step % self._every and step != self._total:
+      return
+    values = {name: float(value) for name, value in metrics.items()}
+    pairs = (step - self._since) * self._batch_size
+    speed = pairs / (time.monotonic() - self._clock)
+    self.start_clock(step)
+    epoch = step / self._steps_per_epoch
+    self._write(kind='train', step=step, epoch=epoch, **values, pairs_per_second=speed)
+    self._bar.update(
+      self._task, loss=f'loss {values["loss"]:.3f}', speed=f'{speed:,.0f} pairs/s'
+    )
+    if self._bar.disable:
+      left = (self._total - step) * self._batch_size / speed
+      logging.info(
+        'step %d of %d, epoch %.2f, loss %.4f, %.0f pairs/s, %.0f s left',
+        *(step, self._total, epoch, values['loss'], speed, left),
+      )
+
+  def evaluation(self, step: int, *, split: str, recall: Recall) -> None:
+    """Notes the recalls of a split after `step` steps."""
+    self._write(kind='evaluation', step=step, split=split, **recall)
+    logging.info(
+      'step %d, %s: mean recall %.2f (%s)',
+      *(step, split, recall['mean_recall']),
+      ', '.join(f'{name} {recall[name]:.1f}' for name in RECALLS[:-1]),
+    )
+
+  def evaluations(self) -> list[dict]:
+    """All evaluations of the run so far, those before a resume included."""
+    return [row for row in _read_rows(self._path) if row['kind'] == 'evaluation']
+
+  def _write(self, **row) -> None:
+    if self._writes:
+      with self._path.open('a') as file:
+        file.write(json.dumps(row) + '\n')
+
+
+def print_table(title: str, rows: Mapping[str, Recall]) -> None:
+  """Prints recalls in per cent on standard output, a line for each row's name."""
+  table = Table(title=title, title_justify='left')
+  table.add_column('')
+  for name in RECALLS:
+    header = 'mR' if name == 'mean_recall' else name.upper().replace('_R', ' @')
+    table.add_column(header, justify='right', no_wrap=True)
+  for name, recall in rows.items():
+    table.add_row(name, *(f'{recall[key]:.1f}' for key in RECALLS))
+  Console(width=100).print(table)
+
+
+def _progress_bar(*, enabled: bool) -> Progress:
+  console = Console(stderr=True)
+  return Progress(
+    TextColumn('step {task.completed:,} of {task.total:,}'),
+    BarColumn(),
+    TextColumn('{task.fields[loss]}  {task.fields[speed]}'),
+    TimeRemainingColumn(),
+    console=console,
+    disable=not (enabled and console.is_terminal),
+  )
+
+
+def _read_rows(path: pathlib.Path) -> list[dict]:
+  if not path.exists():
+    return []
+  return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def _drop_rows_after(path: pathlib.Path, step: int) -> None:
+  """Forgets what a stopped run wrote after its last checkpoint: it is done again."""
+  rows = [row for row in _read_rows(path) if row['step'] <= step]
+  path.write_text(''.join(json.dumps(row) + '\n' for row in rows))

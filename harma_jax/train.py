@@ -1,0 +1,348 @@
+"""The loop: restore -> evaluate step 0 -> (evaluate, save, step, log) -> test once.
+
+A checkpoint holds the state before a step, and a batch is a function of the step alone:
+a run that stops anywhere goes on as if it had not stopped.
+"""
+
+import contextlib
+import dataclasses
+import json
+import pathlib
+import time
+from collections.abc import Callable, Iterator
+
+import jax
+from absl import logging
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from harma_jax.build import (
+  build_augment,
+  build_evaluation_split,
+  build_model,
+  build_objective,
+  build_optimizer,
+  build_params,
+  build_state,
+  build_store,
+  build_table,
+  build_tokens,
+)
+from harma_jax.checkpoint import Checkpoints, abstract_of
+from harma_jax.data.annotations import CaptionTable, fingerprint
+from harma_jax.data.pipeline import train_batches
+from harma_jax.data.sampler import steps_per_epoch
+from harma_jax.errors import UserError
+from harma_jax.evaluation.evaluator import EvaluationSplit, Evaluator, make_evaluator
+from harma_jax.evaluation.recall import Recall, chance_recall
+from harma_jax.mesh import check_batch, make_mesh, place_batch, tree_shardings
+from harma_jax.metrics import RunLog, print_table
+from harma_jax.model.clip import Clip
+from harma_jax.optim import count
+from harma_jax.step import TrainState, compile_step, make_train_step, place_state
+from harma_jax.workdir import METRICS_FILE, RESULTS_FILE, claim
+
+PRETRAIN = 'pretrain'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+  """When things are due, in steps.
+
+  Attributes:
+    total: steps of the run.
+    per_epoch: steps of an epoch.
+    evaluate_every: an evaluation, and a checkpoint with what it measured.
+    save_every: further checkpoints; 0 for none.
+  """
+
+  total: int
+  per_epoch: int
+  evaluate_every: int
+  save_every: int
+
+  def evaluates(self, step: int) -> bool:
+    """Whether validation is due before step number `step`."""
+    return step % self.evaluate_every == 0 or step == self.total
+
+  def saves(self, step: int) -> bool:
+    """Whether a checkpoint is due before step number `step`."""
+    return self.evaluates(step) or bool(self.save_every and step % self.save_every == 0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+  """What the acts of one run share."""
+
+  config: ConfigDict
+  workdir: pathlib.Path
+  model: Clip
+  mesh: Mesh
+  plan: Plan
+  tables: dict[str, CaptionTable]
+  checkpoints: Checkpoints
+  log: RunLog
+  evaluate: Evaluator
+  splits: dict[str, EvaluationSplit]
+
+  @property
+  def selection(self) -> EvaluationSplit | None:
+    """The split whose mean recall picks the weights."""
+    return self.splits.get(self.config.evaluation.select_on)
+
+
+def train(config: ConfigDict, *, workdir: pathlib.Path) -> None:
+  """Trains, evaluates and saves; goes on where an earlier start in `workdir` stopped.
+
+  With `config.pretrain`, which holds the fields that differ, another run comes first, in
+  a folder of its own, and its best weights are where this one starts.
+
+  Args:
+    config: as `configs/common.py` lays it out.
+    workdir: a new folder, or that of a run with the same config.
+
+  Raises:
+    UserError: a mistake in config or data; found before anything is compiled or, apart
+      from unreadable images, written.
+  """
+  init = config.init
+  if PRETRAIN in config:
+    init = workdir / PRETRAIN
+    train(_pretraining(config), workdir=init)
+  with _prepared(config, workdir=workdir) as run:
+    state, step_fn = _start(run, init=str(init))
+    state = _loop(run, state, step_fn)
+    _finish(run, state)
+
+
+def _pretraining(config: ConfigDict) -> ConfigDict:
+  first = config.copy_and_resolve_references()
+  with first.unlocked():
+    del first[PRETRAIN]
+    first.update(config[PRETRAIN])
+  return first
+
+
+@contextlib.contextmanager
+def _prepared(config: ConfigDict, *, workdir: pathlib.Path) -> Iterator[Run]:
+  """Checks everything that can be checked, reads the data, takes the folder."""
+  model = build_model(config)
+  mesh = make_mesh(fsdp=config.mesh.fsdp)
+  check_batch(config.train.batch_size, mesh=mesh, field='train.batch_size')
+  check_batch(config.evaluation.batch_size, mesh=mesh, field='evaluation.batch_size')
+  tables = _read_tables(config)
+  plan = _make_plan(config, n_pairs=tables['train'].n_captions)
+  splits = {
+    name: build_evaluation_split(config, table, model)
+    for name, table in tables.items()
+    if name != 'train'
+  }
+  prints = {name: fingerprint(table) for name, table in tables.items()}
+  claim(workdir, config, data=prints)
+  checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep)
+  log = RunLog(
+    workdir / METRICS_FILE,
+    last_saved=checkpoints.latest_step(),
+    total_steps=plan.total,
+    steps_per_epoch=plan.per_epoch,
+    batch_size=config.train.batch_size,
+    log_every=config.log_every,
+  )
+  with contextlib.closing(checkpoints), log:
+    yield Run(
+      config=config,
+      workdir=workdir,
+      model=model,
+      mesh=mesh,
+      plan=plan,
+      tables=tables,
+      checkpoints=checkpoints,
+      log=log,
+      evaluate=make_evaluator(
+        model, mesh=mesh, batch_size=config.evaluation.batch_size
+      ),
+      splits=splits,
+    )
+
+
+def _read_tables(config: ConfigDict) -> dict[str, CaptionTable]:
+  """The tables of `train`, `val` and `test`; the last two only where they are named."""
+  names = {
+    'train': config.data.train_split,
+    'val': config.data.val_split,
+    'test': config.data.test_split,
+  }
+  select_on = config.evaluation.select_on
+  if select_on not in ('val', 'test') or not (names[select_on] or select_on == 'val'):
+    raise UserError(
+      'evaluation.select_on: expected val, or test with data.test_split set; '
+      f'found {select_on!r} with data.test_split={names["test"]!r}.'
+    )
+  if select_on == 'test':
+    logging.warning(
+      'evaluation.select_on=test: the checkpoint is CHOSEN ON THE TEST SPLIT. Its test '
+      'recall is biased upwards and comparable only to numbers chosen the same way.'
+    )
+  return {name: build_table(config, split) for name, split in names.items() if split}
+
+
+def _make_plan(config: ConfigDict, *, n_pairs: int) -> Plan:
+  per_epoch = steps_per_epoch(n_pairs, batch_size=config.train.batch_size)
+  evaluate_every = round(config.evaluation.every_epochs * per_epoch)
+  if config.train.epochs <= 0 or evaluate_every <= 0:
+    raise UserError(
+      'Expected train.epochs and evaluation.every_epochs above 0; found '
+      f'{config.train.epochs} and {config.evaluation.every_epochs}.'
+    )
+  return Plan(
+    total=max(round(config.train.epochs * per_epoch), 1),
+    per_epoch=per_epoch,
+    evaluate_every=evaluate_every,
+    save_every=config.checkpoint.every_steps,
+  )
+
+
+def _start(run: Run, *, init: str) -> tuple[TrainState, Callable]:
+  """The state to go on from, and the compiled step."""
+  objective = build_objective(run.config)
+  optimizer, schedule = build_optimizer(run.config, total_steps=run.plan.total)
+  step_fn = make_train_step(run.model, objective, optimizer, schedule)
+  latest = run.checkpoints.latest_step()
+  if latest is None:
+    params = build_params(run.config, run.model, init=init)
+    state = build_state(run.config, params, optimizer)
+    state = place_state(state, mesh=run.mesh)
+  else:
+    state = run.checkpoints.restore(latest, _abstract_state(run, optimizer))
+    logging.info('resuming after step %d of %d', latest, run.plan.total)
+  trainable, frozen = count(state.trainable), count(state.frozen)
+  logging.info(
+    'devices: %d %s, trainable parameters: %s of %s',
+    *(run.mesh.size, jax.devices()[0].platform),
+    *(f'{trainable:,}', f'{trainable + frozen:,}'),
+  )
+  return state, compile_step(step_fn, state, mesh=run.mesh)
+
+
+def _abstract_state(run: Run, optimizer) -> TrainState:
+  shapes = jax.eval_shape(
+    lambda key: build_state(run.config, run.model.init(key), optimizer),
+    jax.random.key(0),
+  )
+  shardings = tree_shardings(shapes, mesh=run.mesh)
+  return jax.tree.map(
+    lambda leaf, sharding: jax.ShapeDtypeStruct(
+      leaf.shape, leaf.dtype, sharding=sharding
+    ),
+    shapes,
+    shardings,
+  )
+
+
+def _loop(run: Run, state: TrainState, step_fn: Callable) -> TrainState:
+  """Evaluates, saves, then draws a batch and takes a step, until all are taken."""
+  first, saved = int(state.step), run.checkpoints.latest_step()
+  with contextlib.closing(_batches(run, first_step=first)) as batches:
+    for step in range(first, run.plan.total + 1):
+      if run.plan.saves(step) and step != saved:
+        metrics = _evaluate(run, state, step) if run.plan.evaluates(step) else {}
+        run.checkpoints.save(step, state, metrics=metrics)
+        run.log.start_clock(step)
+      if step == run.plan.total:
+        return state
+      batch = place_batch(next(batches), mesh=run.mesh)
+      if step == first:
+        step_fn = _compiled(step_fn, state, batch)
+        run.log.start_clock(step)
+      state, metrics = step_fn(state, batch)
+      run.log.train(step + 1, metrics)
+  raise AssertionError('the last step returns')
+
+
+def _batches(run: Run, *, first_step: int) -> Iterator[dict]:
+  """Batches for the step from `first_step` on: no captions' rows, those stay here."""
+  table = run.tables['train']
+  batches = train_batches(
+    build_store(run.config, table),
+    build_tokens(run.config, table, run.model),
+    seed=run.config.seed,
+    batch_size=run.config.train.batch_size,
+    first_step=first_step,
+    last_step=run.plan.total,
+    augment=build_augment(run.config, side=run.model.size.image_size),
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
+    threads=run.config.data.threads,
+  )
+  with contextlib.closing(batches):
+    for batch in batches:
+      yield {name: rows for name, rows in batch.items() if name != 'rows'}
+
+
+def _compiled(step_fn: Callable, state: TrainState, batch: dict) -> Callable:
+  """The step compiled ahead, so that the time it takes is known and said."""
+  start = time.monotonic()
+  compiled = step_fn.lower(state, batch).compile()
+  logging.info('compiled the step in %.1f s', time.monotonic() - start)
+  return compiled
+
+
+def _evaluate(run: Run, state: TrainState, step: int) -> dict:
+  """Measures the selecting split and, before the first step, the others too."""
+  if step == 0:
+    for split in run.splits.values():
+      if split is not run.selection:
+        _measure(run, state, split, step=0)
+  if run.selection is None:
+    return {}
+  return _measure(run, state, run.selection, step=step)
+
+
+def _measure(
+  run: Run, state: TrainState, split: EvaluationSplit, *, step: int
+) -> Recall:
+  recall = run.evaluate(state.params, split)
+  run.log.evaluation(step, split=split.name, recall=recall)
+  return recall
+
+
+def _finish(run: Run, state: TrainState) -> None:
+  """Measures the splits that did not select once, with the selected weights."""
+  best = run.checkpoints.best_step()
+  state = run.checkpoints.restore_params(best, abstract_of(state))
+  measured = {(row['step'], row['split']) for row in run.log.evaluations()}
+  for split in run.splits.values():
+    if (best, split.name) not in measured:
+      _measure(run, state, split, step=best)
+  if jax.process_index() == 0:
+    _report(run, run.log.evaluations(), best=best)
+
+
+def _report(run: Run, rows: list[dict], *, best: int) -> None:
+  """Prints a table for each split and writes `results.json`."""
+  selected_by = run.selection.name if run.selection else 'nothing: the last step'
+  results = {
+    'seed': run.config.seed,
+    'selected_on': selected_by,
+    'best_step': best,
+    'steps': run.plan.total,
+    'splits': {name: _results(split, rows, best) for name, split in run.splits.items()},
+  }
+  (run.workdir / RESULTS_FILE).write_text(json.dumps(results, indent=2) + '\n')
+  for name, measured in results['splits'].items():
+    split = run.splits[name]
+    print_table(
+      f'{split.name}: recall in % of {len(split.images):,} images and '
+      f'{len(split.tokens):,} captions, seed {run.config.seed}, weights selected on '
+      f'{selected_by}',
+      measured,
+    )
+
+
+def _results(split: EvaluationSplit, rows: list[dict], best: int) -> dict[str, Recall]:
+  recalls = {row['step']: row for row in rows if row['split'] == split.name}
+  named = {'chance': chance_recall(split.caption_image, len(split.images))}
+  for name, step in {'step 0': 0, f'step {best}': best}.items():
+    if step in recalls:
+      named[name] = {key: recalls[step][key] for key in named['chance']}
+  return named

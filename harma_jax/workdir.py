@@ -1,0 +1,101 @@
+"""A run's folder: which config it belongs to, and what may change between starts."""
+
+import json
+import pathlib
+
+from ml_collections import ConfigDict
+
+from harma_jax.errors import UserError
+
+CONFIG_FILE = 'config.json'
+DATA_FILE = 'data.json'
+METRICS_FILE = 'metrics.jsonl'
+RESULTS_FILE = 'results.json'
+
+# What may differ in a resumed run: where things are and how fast, not what is done.
+FREE = ('log_every', 'checkpoint.', 'mesh.', 'data.threads', 'data.cache', 'data.root')
+
+
+def is_workdir(path: str | pathlib.Path) -> bool:
+  """Whether `path` is the folder of a run."""
+  return bool(str(path)) and (pathlib.Path(path) / CONFIG_FILE).is_file()
+
+
+def read_config(workdir: str | pathlib.Path) -> ConfigDict:
+  """The config of a run.
+
+  Raises:
+    UserError: `workdir` is not the folder of a run.
+  """
+  path = pathlib.Path(workdir) / CONFIG_FILE
+  if not path.is_file():
+    raise UserError(
+      f'Expected the work folder of a run, with {CONFIG_FILE}; found {workdir}.'
+    )
+  return ConfigDict(json.loads(path.read_text()))
+
+
+def claim(workdir: pathlib.Path, config: ConfigDict, *, data: dict[str, str]) -> None:
+  """Makes `workdir` the folder of a run with `config`, or checks that it is.
+
+  Args:
+    workdir: new, or of an earlier start.
+    config: of the run.
+    data: a fingerprint of each split that the run reads.
+
+  Raises:
+    UserError: it belongs to a run with another config or other data, or cannot be
+      written.
+  """
+  if is_workdir(workdir):
+    _check_same(workdir, _flat(read_config(workdir)), _flat(config))
+    _check_data(workdir, data)
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    (workdir / DATA_FILE).write_text(json.dumps(data, indent=2) + '\n')
+    (workdir / CONFIG_FILE).write_text(config.to_json(indent=2) + '\n')
+  except OSError as error:
+    raise UserError(
+      f'Expected a work folder that can be written; found {workdir}: {error}.'
+    ) from error
+
+
+def _check_same(workdir: pathlib.Path, old: dict, new: dict) -> None:
+  differing = sorted(
+    name
+    for name in old.keys() | new.keys()
+    if not name.startswith(FREE) and old.get(name) != new.get(name)
+  )
+  if differing:
+    values = ', '.join(
+      f'{name} was {old.get(name)!r}, now {new.get(name)!r}' for name in differing
+    )
+    raise UserError(
+      f'Expected the config that the run in {workdir} was started with; found others: '
+      f'{values}. Give the old values to resume, or another --workdir to start anew.'
+    )
+
+
+def _check_data(workdir: pathlib.Path, data: dict[str, str]) -> None:
+  path = workdir / DATA_FILE
+  old = json.loads(path.read_text()) if path.is_file() else data
+  if old != data:
+    changed = sorted(name for name in old | data if old.get(name) != data.get(name))
+    raise UserError(
+      f'Expected the data that the run in {workdir} was started with; the images or '
+      f'captions of {", ".join(changed)} are others now. Bring the old ones back to '
+      'resume, or give another --workdir to start anew.'
+    )
+
+
+def _flat(config: ConfigDict) -> dict:
+  """Values by dotted name, as JSON has them."""
+
+  def walk(prefix, value):
+    if isinstance(value, dict):
+      for key, inner in value.items():
+        yield from walk(f'{prefix}.{key}' if prefix else key, inner)
+    else:
+      yield prefix, value
+
+  return dict(walk('', json.loads(config.to_json())))
