@@ -149,7 +149,8 @@ def _hint(field: str) -> str:
 
 
 def _listing(folder: pathlib.Path, *, most: int = 12) -> str:
-  names = sorted(path.name + '/' * path.is_dir() for path in folder.iterdir())
+  with os.scandir(folder) as entries:
+    names = sorted(entry.name + '/' * entry.is_dir() for entry in entries)
   more = f', and {len(names) - most} more' if len(names) > most else ''
   return ', '.join(names[:most]) + more or 'nothing'
 
@@ -205,7 +206,10 @@ def _read_entries(path: pathlib.Path) -> list[_Entry]:
   try:
     text = path.read_text(encoding='utf-8-sig')
   except OSError as error:
-    raise UserError(f'Expected a readable file; {error}.') from error
+    raise UserError(
+      f'{path}: expected a file that can be read; {error.strerror}. Check its '
+      'permissions.'
+    ) from error
   except UnicodeDecodeError as error:
     raise UserError(
       f'{path}: expected text in UTF-8; found byte {error.object[error.start]:#04x} at '
@@ -252,26 +256,35 @@ def _parse_json(text: str, *, path: pathlib.Path, first_line: int = 1) -> object
 
 
 def _read_csv(text: str, *, path: pathlib.Path) -> Iterable[tuple[str, dict]]:
-  lines = io.StringIO(text, newline='')
-  rows = csv.DictReader(lines, skipinitialspace=True, strict=True)
+  rows = csv.DictReader(
+    io.StringIO(text, newline=''), skipinitialspace=True, strict=True
+  )
+  line = 0
   try:
-    if not {'image', 'caption'} <= set(rows.fieldnames or ()):
-      raise UserError(
-        f'{path}, line 1: expected a header with the columns image and caption; found '
-        f'{_short(", ".join(rows.fieldnames or ()))}.'
-      )
+    _check_header(rows.fieldnames or [], path=path)
+    line = rows.line_num
     for row in rows:
+      line = rows.reader.line_num  # rows.line_num does not count blank lines
       if None in row:
         raise UserError(
-          f'{path}, line {rows.line_num}: expected {len(rows.fieldnames)} columns; '
-          f'found {len(row) - 1 + len(row[None])}. Put a caption that contains commas '
+          f'{path}, line {line}: expected {len(rows.fieldnames)} columns; found '
+          f'{len(row) - 1 + len(row[None])}. Put a caption that contains commas '
           'between double quotes.'
         )
-      yield f'line {rows.line_num}', row
+      yield f'line {line}', row
   except csv.Error as error:
+    # An open quote swallows the rest of the file: name where the row begins.
     raise UserError(
-      f'{path}, line {rows.line_num}: expected CSV; {error}. Correct the line.'
+      f'{path}, line {line + 1}: expected CSV; {error}. Correct the line.'
     ) from error
+
+
+def _check_header(columns: Sequence[str], *, path: pathlib.Path) -> None:
+  if not {'image', 'caption'} <= set(columns):
+    raise UserError(
+      f'{path}, line 1: expected a header with the columns image and caption; found '
+      f'{_short(", ".join(columns))}.'
+    )
 
 
 _READERS = {'.json': _read_json, '.jsonl': _read_jsonl, '.csv': _read_csv}

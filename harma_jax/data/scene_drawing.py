@@ -19,7 +19,7 @@ OFFSETS = {
   'bottom left': (-1, 1),
   'bottom right': (1, 1),
 }
-# Of made things: the same in every style, so that a caption's colour stays true.
+# Of made things and crops: alike in every style, so that a caption's colour is true.
 COLOURS = {
   'red': (204, 40, 36),
   'blue': (36, 84, 204),
@@ -32,7 +32,7 @@ COLOURS = {
   'brown': (126, 84, 48),
   'purple': (140, 92, 168),
 }
-# Of nature: captions never name these.
+# Of all else: captions never name these.
 PALETTES = {
   'summer': {
     'ground': (122, 146, 82),

@@ -219,7 +219,7 @@ def _free_edges(
 def captions(scene: Scene, rng: np.random.Generator, *, count: int = 5) -> list[str]:
   """Says what a scene shows, in sentences true of its drawing in every style.
 
-  Made things keep their colour in every style; nature's colours are not named. Five
+  Made things and crops keep their colour in every style; no other is named. Five
   captions in a row differ in what they name: number, colour, place, neighbour, edge.
 
   Args:

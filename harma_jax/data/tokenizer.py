@@ -146,7 +146,7 @@ def _hub_encoder() -> Callable[[list[str]], list[list[int]]]:
 
 
 def _hub_file(name: str) -> str:
-  """From the local cache first: without a network the hub is asked for minutes."""
+  """From the local cache first: without a network the hub is asked for 20 s."""
   import huggingface_hub
 
   download = functools.partial(huggingface_hub.hf_hub_download, HUB_NAME, name)

@@ -46,6 +46,11 @@ def _vit(image: tuple, text: tuple, *, px: int, patch: int, embedding: int) -> S
   )
 
 
+def _tiny(*, patch: int) -> Size:
+  size = _vit((128, 4, 4), (128, 2, 4), px=64, patch=patch, embedding=128)
+  return dataclasses.replace(size, context_length=24)
+
+
 # (width, layers, heads) of the image and the text tower.
 _GELU = {
   'ViT-B-32': _vit((768, 12, 12), (512, 12, 8), px=224, patch=32, embedding=512),
@@ -53,9 +58,9 @@ _GELU = {
   'ViT-L-14': _vit((1024, 24, 16), (768, 12, 12), px=224, patch=14, embedding=768),
   'ViT-L-14-336': _vit((1024, 24, 16), (768, 12, 12), px=336, patch=14, embedding=768),
   'ViT-H-14': _vit((1280, 32, 16), (1024, 24, 16), px=224, patch=14, embedding=1024),
-  'tiny': dataclasses.replace(
-    _vit((128, 4, 4), (128, 2, 4), px=64, patch=8, embedding=128), context_length=24
-  ),
+  # For CPUs and tests; four times fewer patches in the second.
+  'tiny': _tiny(patch=8),
+  'tiny-16': _tiny(patch=16),
 }
 SIZES: dict[str, Size] = _GELU | {
   f'{name}-quickgelu': dataclasses.replace(size, activation='quick_gelu')
