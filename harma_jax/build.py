@@ -158,7 +158,7 @@ def build_table(config: ConfigDict, split: str) -> CaptionTable:
       config.data.test_split: scenes.test,
     }
     side = build_model(config).size.image_size
-    root = root / f'{scenes.style}-{side}'
+    root = root / f'{scenes.style}-{side}-{scenes.seed}'
     write_scenes(root, counts=counts, side=side, style=scenes.style, seed=scenes.seed)
   if not str(config.data.root):
     raise UserError(

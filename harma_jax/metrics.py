@@ -98,14 +98,16 @@ class RunLog:
 
 def print_table(title: str, rows: Mapping[str, Recall]) -> None:
   """Prints recalls in per cent on standard output, a line for each row's name."""
-  table = Table(title=title, title_justify='left')
+  table = Table()
   table.add_column('')
   for name in RECALLS:
     header = 'mR' if name == 'mean_recall' else name.upper().replace('_R', ' @')
     table.add_column(header, justify='right', no_wrap=True)
   for name, recall in rows.items():
     table.add_row(name, *(f'{recall[key]:.1f}' for key in RECALLS))
-  Console(width=100).print(table)
+  console = Console(width=100)
+  console.print(title, highlight=False, soft_wrap=True)
+  console.print(table)
 
 
 def _progress_bar(*, enabled: bool) -> Progress:

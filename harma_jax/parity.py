@@ -10,7 +10,6 @@ exits 0 only if all agree, 1 if one does not, 2 if the file cannot be read.
 
 import json
 import pathlib
-import zipfile
 from collections.abc import Iterator
 
 import jax
@@ -36,10 +35,13 @@ from harma_jax.optim import (
   patterns_of,
   split_params,
 )
+from harma_jax.weights.load import read_npz
 from harma_jax.weights.names import Name, give, harma_names, paths_of, take
 
 TOLERANCE = 1e-4
 TRACE_TOLERANCE = 5e-3
+
+_NEEDED = ('meta', 'inputs/images_nchw', 'inputs/tokens', 'inputs/image_ids')
 
 Quantities = Iterator[tuple[str, np.ndarray]]
 
@@ -296,15 +298,15 @@ def read_reference(path: str) -> dict[str, np.ndarray]:
   """The arrays of a reference file.
 
   Raises:
-    UserError: no such file, not an npz, or without `meta`.
+    UserError: no such file, not an npz, or without what parity needs.
   """
-  try:
-    with np.load(pathlib.Path(path), allow_pickle=False) as arrays:
-      reference = dict(arrays)
-  except (OSError, ValueError, zipfile.BadZipFile) as error:
-    raise UserError(f'Expected a readable .npz file; found {path}: {error}.') from error
-  if 'meta' not in reference:
-    raise UserError(f'Expected the key `meta` in {path}; found {list(reference)[:5]}.')
+  reference = read_npz(pathlib.Path(path))
+  missing = [name for name in _NEEDED if name not in reference]
+  if missing or not any(map(_is_quantity, reference)):
+    raise UserError(
+      f'Expected the keys {", ".join(_NEEDED)} and quantities to compare in {path}; '
+      f'found {", ".join(list(reference)[:5]) or "nothing"}.'
+    )
   return reference
 
 

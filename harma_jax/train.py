@@ -342,7 +342,8 @@ def _report(run: Run, rows: list[dict], *, best: int) -> None:
 def _results(split: EvaluationSplit, rows: list[dict], best: int) -> dict[str, Recall]:
   recalls = {row['step']: row for row in rows if row['split'] == split.name}
   named = {'chance': chance_recall(split.caption_image, len(split.images))}
-  for name, step in {'step 0': 0, f'step {best}': best}.items():
+  steps = {'step 0': 0} | ({f'step {best}, selected': best} if best else {})
+  for name, step in steps.items():
     if step in recalls:
       named[name] = {key: recalls[step][key] for key in named['chance']}
   return named

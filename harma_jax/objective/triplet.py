@@ -35,8 +35,9 @@ def adaptive_triplet(
     margin: by how much a positive must be more similar than a negative.
     gamma: exponent of the weight.
     reduction: `sum`: the mean of the values is the sum over all hinges, as released; it
-      grows with B^2. `mean`: over a pair's negatives, times `428 * 427`, so that it
-      equals `sum` at the released batch of 428 and keeps that balance at any other.
+      grows with B^2. `mean`: over a pair's negatives, times `428 * 427` (times 428 for
+      `hardest`), so that it equals `sum` at the released batch of 428 and keeps that
+      balance at any other.
     negatives: `all`, or only the `hardest` of each anchor.
     mask_same_image: leave out negatives that are captions of the anchor's own image.
 
@@ -54,7 +55,9 @@ def adaptive_triplet(
   values = 0.5 * (of_image + of_text)
   if reduction == 'sum':
     return values * len(values)
-  counts = 1 if negatives == 'hardest' else jnp.maximum(negative.sum(axis=1), 1)
+  if negatives == 'hardest':
+    return values * RELEASED_BATCH
+  counts = jnp.maximum(negative.sum(axis=1), 1)
   return values / counts * (RELEASED_BATCH * (RELEASED_BATCH - 1))
 
 
@@ -64,5 +67,9 @@ def _anchor_sums(similarity, positive, negative, *, margin, gamma, hardest):
   hinge = jnp.where(negative, hinge, 0)
   if hardest:
     hinge = hinge.max(axis=1, keepdims=True)
-  weight = (1 - jnp.exp(-hinge)) ** gamma if gamma else 1.0
+  if not gamma:
+    return hinge.sum(axis=1)
+  # At 0 a power below 1 has an infinite slope, which would make the gradient NaN.
+  active = jnp.where(hinge > 0, hinge, 1)
+  weight = jnp.where(hinge > 0, (1 - jnp.exp(-active)) ** gamma, 0)
   return jnp.sum(weight * hinge, axis=1)

@@ -1,6 +1,7 @@
 """Starting weights from files of other programs, strictly matched to our parameters."""
 
 import pathlib
+import zipfile
 
 import huggingface_hub
 import jax.numpy as jnp
@@ -22,9 +23,6 @@ from harma_jax.weights.names import (
 
 HUB_FILE = 'open_clip_model.safetensors'
 
-# OpenCLIP's logit scale is a logarithm that multiplies; a run starts at its own value.
-_UNUSED = ('logit_scale', HARMA_PREFIX + 'logit_scale')
-
 
 def load_weights(source: str, params: dict, *, model: Clip) -> dict:
   """`params` with the weights of a file put in.
@@ -39,9 +37,7 @@ def load_weights(source: str, params: dict, *, model: Clip) -> dict:
     UserError: no such source, or tensors that do not fit; lists missing and unexpected.
   """
   path = find_weights(source)
-  tensors = {
-    name: tensor for name, tensor in read_tensors(path).items() if name not in _UNUSED
-  }
+  tensors = read_tensors(path)
   fresh = paths_of(params)
   names = _names(fresh, tensors, model=model)
   leaves = take(names, tensors)
@@ -116,20 +112,28 @@ def read_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
   Raises:
     UserError: another kind of file, or a broken one.
   """
-  readers = {'.safetensors': safetensors.numpy.load_file, '.npz': _read_npz}
+  readers = {'.safetensors': safetensors.numpy.load_file, '.npz': read_npz}
   if path.suffix not in readers:
     raise UserError(
       f'init: expected a file that ends in {" or ".join(readers)}; found {path}.'
     )
   try:
     return readers[path.suffix](path)
-  except (OSError, ValueError, safetensors.SafetensorError) as error:
+  except (OSError, safetensors.SafetensorError) as error:
     raise UserError(f'init: expected readable weights; {path}: {error}.') from error
 
 
-def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
-  with np.load(path, allow_pickle=False) as arrays:
-    return dict(arrays)
+def read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
+  """The arrays of an `.npz` file by name.
+
+  Raises:
+    UserError: no such file, or another kind of file.
+  """
+  try:
+    with path.open('rb') as file, np.lib.npyio.NpzFile(file) as arrays:
+      return dict(arrays)
+  except (OSError, ValueError, zipfile.BadZipFile) as error:
+    raise UserError(f'Expected a readable .npz file; found {path}: {error}.') from error
 
 
 def _names(fresh: dict, tensors: dict, *, model: Clip) -> list:

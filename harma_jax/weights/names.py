@@ -16,6 +16,20 @@ from harma_jax.model.clip import shared_layer
 
 HARMA_PREFIX = 'model.'
 
+# What such files hold beside weights. The logit scale is a logarithm that multiplies; a
+# run starts at its own temperature. The others are constants in OpenAI's exports.
+_IGNORED = {
+  prefix + name
+  for prefix in ('', HARMA_PREFIX)
+  for name in (
+    'logit_scale',
+    'attn_mask',
+    'input_resolution',
+    'context_length',
+    'vocab_size',
+  )
+}
+
 # Our path -> their name, within a block and outside; `.weight` matrices are transposed.
 _ATTENTION = {
   'qkv/kernel': 'in_proj_weight',
@@ -86,13 +100,20 @@ class Name:
     """Builds our leaf from their tensors.
 
     Raises:
-      UserError: an alias holds another tensor than the name it stands beside.
+      UserError: an alias holds another tensor than the name it stands beside, or the
+        layers of a stack differ in shape.
     """
     for name, alias in self._aliased():
       if alias in arrays and not np.array_equal(arrays[name], arrays[alias]):
         raise UserError(
           f'Expected {name} and {alias} to be one shared tensor; found different values.'
         )
+    shapes = {np.shape(arrays[name]) for name in self.tensors}
+    if len(shapes) > 1:
+      raise UserError(
+        f'Expected {self.tensors[0]} to have one shape in all layers; '
+        f'found {", ".join(map(str, sorted(shapes)))}.'
+      )
     parts = [_to_ours(self.path, np.asarray(arrays[name])) for name in self.tensors]
     return np.stack(parts) if self.stacked else parts[0]
 
@@ -143,21 +164,19 @@ def take(
   """Our leaves by path, each made of tensors of `arrays`.
 
   Raises:
-    UserError: tensors are missing; lists them beside those that `arrays` has and no
-      name asks for.
+    UserError: tensors are missing, or no name asks for some that `arrays` has: a model
+      without them would compute something else. Lists both.
   """
   names = list(names)
   wanted = {tensor for name in names for tensor in name.tensors}
+  aliases = {alias for name in names for group in name.aliases for alias in group}
   missing = sorted(wanted - set(arrays))
-  if missing:
-    known = wanted | {
-      alias for name in names for group in name.aliases for alias in group
-    }
-    unexpected = sorted(set(arrays) - known)
+  unexpected = sorted(set(arrays) - wanted - aliases - _IGNORED)
+  if missing or unexpected:
     raise UserError(
-      f'Expected {len(wanted)} tensors; {len(missing)} are missing: {_some(missing)}. '
-      f'Found instead, and unused: {_some(unexpected) or "nothing"}. '
-      'Check that the file holds the model and the size that the config names.'
+      f'Expected {len(wanted)} tensors; {len(missing)} are missing: {_some(missing)}; '
+      f'{len(unexpected)} are unexpected: {_some(unexpected)}. '
+      'Set model.* as the weights were made, adapters included.'
     )
   return {name.path: name.to_ours(arrays) for name in names}
 
@@ -227,4 +246,4 @@ def _to_theirs(path: str, array: np.ndarray, *, patch: int) -> np.ndarray:
 
 def _some(names: list[str], *, most: int = 8) -> str:
   more = f' and {len(names) - most} more' if len(names) > most else ''
-  return ', '.join(names[:most]) + more
+  return (', '.join(names[:most]) or 'none') + more

@@ -1,0 +1,56 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from harma_jax.model.attention import Attention
+
+
+@pytest.fixture(scope='module')
+def row():
+  return np.random.default_rng(0).normal(size=(5, 12))
+
+
+@pytest.fixture(scope='module')
+def params():
+  rng = np.random.default_rng(1)
+  return {
+    'qkv': {'kernel': rng.normal(size=(12, 36)), 'bias': rng.normal(size=36)},
+    'out': {'kernel': rng.normal(size=(12, 12)), 'bias': rng.normal(size=12)},
+  }
+
+
+def fast(params, row, *, mask=None, **settings):
+  module = Attention(heads=3, dtype=jnp.float32, **settings)
+  params = jax.tree.map(jnp.float32, params)
+  return module.apply({'params': params}, jnp.float32(row)[None], mask=mask)[0]
+
+
+def test_equals_loops(slow, params, row):
+  allowed = np.ones((5, 5), bool)
+  expected = slow['attention'](params, row, heads=3, allowed=allowed)
+  np.testing.assert_allclose(fast(params, row), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_causal_sees_no_later_position(slow, params, row):
+  allowed = np.tril(np.ones((5, 5), bool))
+  expected = slow['attention'](params, row, heads=3, allowed=allowed)
+  computed = fast(params, row, causal=True)
+  np.testing.assert_allclose(computed, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_masked_positions_are_not_attended_to(slow, params, row):
+  mask = np.array([True, True, False, True, False])
+  expected = slow['attention'](params, row, heads=3, allowed=np.tile(mask, (5, 1)))
+  computed = fast(params, row, mask=mask[None])
+  np.testing.assert_allclose(computed, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_bf16_stays_near_f32(params, row):
+  small = jax.tree.map(lambda leaf: leaf / 3, params)
+  module = Attention(heads=3, dtype=jnp.bfloat16)
+  rounded = module.apply({'params': jax.tree.map(jnp.float32, small)}, row[None])[0]
+  assert rounded.dtype == jnp.bfloat16
+  np.testing.assert_allclose(
+    np.float32(rounded), fast(small, row), rtol=0.05, atol=0.05
+  )
