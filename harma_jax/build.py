@@ -15,7 +15,7 @@ from harma_jax.data.augment import augment
 from harma_jax.data.pipeline import ImageStore, image_batches
 from harma_jax.data.scenes import write_scenes
 from harma_jax.data.tokenizer import tokenize_table
-from harma_jax.errors import UserError
+from harma_jax.errors import UserError, expect
 from harma_jax.evaluation.evaluator import EvaluationSplit
 from harma_jax.model.adapter import ADAPTER_PADDING, SHARED_ADAPTER, AdapterSettings
 from harma_jax.model.clip import Clip
@@ -49,6 +49,13 @@ def build_model(config: ConfigDict) -> Clip:
   _check_choice('model.layers', config.layers, LAYERS)
   _check_choice('model.remat', config.remat, REMAT)
   _check_choice('model.dtype', config.dtype, ('auto', *DTYPES))
+  for field in ('bottleneck', 'shared_bottleneck'):
+    expect(
+      config[field] % config.adapter_heads == 0,
+      f'model.{field}',
+      f'a multiple of the {config.adapter_heads} heads (model.adapter_heads)',
+      found=config[field],
+    )
   automatic = 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
   adapter = AdapterSettings(
     bottleneck=config.bottleneck,
@@ -104,6 +111,17 @@ def build_state(config: ConfigDict, params: dict, optimizer) -> TrainState:
   return init_state(*split_params(params, labels), optimizer=optimizer)
 
 
+def state_shapes(config: ConfigDict, model: Clip, optimizer) -> TrainState:
+  """The state before the first step as shapes and dtypes; nothing is computed.
+
+  Raises:
+    UserError: `optimizer.train` does not fit the model's parameters.
+  """
+  return jax.eval_shape(
+    lambda key: build_state(config, model.init(key), optimizer), jax.random.key(0)
+  )
+
+
 def build_params(config: ConfigDict, model: Clip, *, init: str) -> dict:
   """Starting parameters: random, or those of `init`, with fresh adapters.
 
@@ -132,10 +150,7 @@ def read_workdir(workdir: str | pathlib.Path) -> dict:
   """
   config = read_config(workdir)
   optimizer, _ = build_optimizer(config, total_steps=1)
-  model = build_model(config)
-  abstract = jax.eval_shape(
-    lambda key: build_state(config, model.init(key), optimizer), jax.random.key(0)
-  )
+  abstract = state_shapes(config, build_model(config), optimizer)
   device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   abstract = jax.tree.map(
     lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), abstract
@@ -149,6 +164,11 @@ def read_workdir(workdir: str | pathlib.Path) -> dict:
 
 def build_table(config: ConfigDict, split: str) -> CaptionTable:
   """The captions of a split of `config.data`, drawn first where they are scenes."""
+  if not config.data.root:
+    raise UserError(
+      'data.root: expected the folder of a data set; found none. '
+      'Set --config.data.root=FOLDER.'
+    )
   scenes = config.data.scenes
   root = pathlib.Path(config.data.root).expanduser()
   if scenes.style:
@@ -157,14 +177,10 @@ def build_table(config: ConfigDict, split: str) -> CaptionTable:
       config.data.val_split: scenes.val,
       config.data.test_split: scenes.test,
     }
+    counts = {name: count for name, count in counts.items() if name}
     side = build_model(config).size.image_size
     root = root / f'{scenes.style}-{side}-{scenes.seed}'
     write_scenes(root, counts=counts, side=side, style=scenes.style, seed=scenes.seed)
-  if not str(config.data.root):
-    raise UserError(
-      'data.root: expected the folder of a data set; found none. '
-      'Set --config.data.root=FOLDER.'
-    )
   return load_captions(
     root, split=split, annotations=config.data.annotations, images=config.data.images
   )
@@ -172,13 +188,20 @@ def build_table(config: ConfigDict, split: str) -> CaptionTable:
 
 def build_tokens(config: ConfigDict, table: CaptionTable, model: Clip) -> np.ndarray:
   """i32[n_captions, L]: token ids of a table's captions, cleaned."""
-  length = config.data.context_length or model.size.context_length
-  if not 2 <= length <= model.size.context_length:
-    raise UserError(
-      f'data.context_length: expected 2 to {model.size.context_length}, the positions '
-      f'of {config.model.size}; found {length}.'
-    )
-  return tokenize_table(table, context_length=length)
+  return tokenize_table(table, context_length=context_length(config, model))
+
+
+def context_length(config: ConfigDict, model: Clip) -> int:
+  """Tokens of a caption.
+
+  Raises:
+    UserError: more than the model has positions.
+  """
+  most = model.size.context_length
+  length = config.data.context_length or most
+  what = f'2 to {most}, the positions of {config.model.size}, or 0 for all'
+  expect(2 <= length <= most, 'data.context_length', what, found=length)
+  return length
 
 
 def build_store(config: ConfigDict, table: CaptionTable) -> ImageStore:
@@ -218,5 +241,4 @@ def build_evaluation_split(
 
 
 def _check_choice(field: str, value: str, choices) -> None:
-  if value not in choices:
-    raise UserError(f'{field}: expected one of {", ".join(choices)}; found {value!r}.')
+  expect(value in choices, field, f'one of {", ".join(choices)}', found=value)

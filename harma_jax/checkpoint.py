@@ -8,6 +8,7 @@ from orbax.checkpoint import checkpoint_managers
 
 from harma_jax.errors import UserError
 from harma_jax.step import TrainState
+from harma_jax.workdir import CHECKPOINT_FOLDER, FROZEN_FOLDER
 
 SELECTED_BY = 'mean_recall'
 
@@ -20,7 +21,7 @@ class Checkpoints:
   """
 
   def __init__(self, workdir: pathlib.Path, *, keep: int = 1):
-    self._frozen = pathlib.Path(workdir).resolve() / 'frozen'
+    self._frozen = pathlib.Path(workdir).resolve() / FROZEN_FOLDER
     best = checkpoint_managers.BestN(
       get_metric_fn=_quality, n=1, keep_checkpoints_without_metrics=False
     )
@@ -28,7 +29,7 @@ class Checkpoints:
       [checkpoint_managers.LatestN(keep), best]
     )
     self._manager = ocp.CheckpointManager(
-      pathlib.Path(workdir).resolve() / 'checkpoints',
+      pathlib.Path(workdir).resolve() / CHECKPOINT_FOLDER,
       options=ocp.CheckpointManagerOptions(
         best_fn=_quality, preservation_policy=policy
       ),
@@ -47,7 +48,7 @@ class Checkpoints:
     return self._manager.metrics(step) or {}
 
   def save(self, step: int, state: TrainState, *, metrics: dict) -> None:
-    """Saves `state`, which has taken `step` steps; returns while it is being written."""
+    """Saves `state`, which has taken `step` steps; returns while it is written."""
     if state.frozen and not self._frozen.exists():
       _save_tree(self._frozen, state.frozen)
     rest = {'step': state.step, 'optimizer_state': state.optimizer_state}

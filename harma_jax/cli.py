@@ -1,49 +1,77 @@
 """What all command lines share: a user's mistake is one message and exit code 2."""
 
 import difflib
+import io
+import itertools
 import logging as standard_logging
 import os
 import pathlib
+import re
+import runpy
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 
 import ml_collections
 from absl import app, flags, logging
+from ml_collections import config_flags
 
 from harma_jax.errors import UserError
 
-MISTAKE = 2
+MISTAKE, INTERRUPTED = 2, 130
 
 
-def run(main: Callable[[Sequence[str]], int | None]) -> None:
+def run(
+  main: Callable[[Sequence[str]], int | None], *, interrupted: str = 'Interrupted.'
+) -> None:
   """Parses the flags, runs `main(argv)` and exits with what it returns.
 
-  A UserError is printed alone on standard error, with exit code 2.
+  A UserError is printed alone on standard error, with exit code 2; at Ctrl-C
+  `interrupted` is, with exit code 130.
   """
   logging.use_absl_handler()
   logging.set_verbosity(logging.INFO)
   logging.get_absl_handler().setFormatter(None)
   logging.get_absl_handler().addFilter(_is_for_users)
+  logging.get_absl_handler().python_handler.stream = _StandardError()
   try:
     app.run(main, flags_parser=_parse)
   except UserError as error:
     print(f'error: {error}', file=sys.stderr)
     sys.exit(MISTAKE)
+  except KeyboardInterrupt:
+    print(interrupted, file=sys.stderr)
+    sys.exit(INTERRUPTED)
 
 
-def checked_config(config, *, path: str | None) -> ml_collections.ConfigDict:
-  """The value of a config flag, locked.
+def read_config_flag(name: str) -> tuple[ml_collections.ConfigDict, str]:
+  """The config of the flag `--<name>=FILE.py[:ARGUMENT]`, locked, and what it says.
 
   Raises:
-    UserError: the file is not given, or is not there.
+    UserError: the flag is not given, or gives something else than a config.
   """
-  if path is None or not isinstance(config, ml_collections.ConfigDict):
-    found = f'{path!r}, which cannot be read' if path else 'none'
+  flag = flags.FLAGS[name]
+  path = config_flags.get_config_filename(flag) if flag.present else ''
+  if not path:
     raise UserError(
-      'Expected --config=FILE.py, as in --config=configs/quickstart.py; '
-      f'found {found} (looked from {os.getcwd()}).'
+      f'Expected --{name}=FILE.py, as in --{name}=configs/quickstart.py; found none.'
     )
-  return config.lock()
+  if not isinstance(flag.value, ml_collections.ConfigDict):
+    raise UserError(
+      f'--{name}={path}: expected a file whose get_config() returns a ConfigDict; '
+      f'found {type(flag.value).__name__}. See configs/quickstart.py.'
+    )
+  return flag.value.lock(), path
+
+
+class _StandardError(io.TextIOBase):
+  """Standard error as it is when a line comes: a progress bar puts itself before it."""
+
+  def write(self, text: str) -> int:
+    return sys.stderr.write(text)
+
+  def flush(self) -> None:
+    sys.stderr.flush()
 
 
 def _is_for_users(record: standard_logging.LogRecord) -> bool:
@@ -59,30 +87,71 @@ def no_arguments(argv: Sequence[str]) -> None:
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
+  path = _config_path(argv)
+  if path:
+    _load_config(path)
   try:
     return flags.FLAGS(argv)
-  except flags.IllegalFlagValueError as error:
-    # A config file's own error comes as the text of its traceback; the last line tells.
-    text = str(error).strip().splitlines()
-    message = text[-1].removeprefix('harma_jax.errors.UserError: ')
-    raise UserError(message if len(text) == 1 else f'{message} ({text[0]})') from error
   except flags.Error as error:
     raise UserError(f'{error}. --help lists the flags.') from error
   except (AttributeError, KeyError) as error:
-    raise UserError(_unknown_field(argv)) from error
+    raise UserError(_unknown_field(argv, config=_load_config(path))) from error
 
 
-def _unknown_field(argv: Sequence[str]) -> str:
+def _config_path(argv: Sequence[str]) -> str:
+  """What `--config` says, '' where it is not given."""
+  for argument, following in itertools.pairwise([*argv, '']):
+    match = re.fullmatch(r'--?config(?:=(.*))?', argument)
+    if match:
+      return following if match[1] is None else match[1]
+  return ''
+
+
+def _load_config(path: str) -> object:
+  """What the file's `get_config` returns, tried before the flags swallow its errors.
+
+  The folder that holds the file's folder is made a place to import from, so that
+  `configs.common` is found from wherever the program is started.
+
+  Raises:
+    UserError: the file is not there or fails; names the line.
+  """
+  name, *argument = path.split(':', 1)
+  file = pathlib.Path(name)
+  if not file.is_file():
+    raise UserError(
+      f'--config={path}: expected a file, as in --config=configs/quickstart.py; found '
+      f'none of this name (looked from {os.getcwd()}).'
+    )
+  sys.path.append(str(file.resolve().parent.parent))
+  try:
+    return runpy.run_path(str(file))['get_config'](*argument)
+  except UserError:
+    raise
+  except Exception as error:  # whatever a user's file may raise
+    raise UserError(_failed_config(path, error, file=file)) from error
+
+
+def _failed_config(path: str, error: Exception, *, file: pathlib.Path) -> str:
+  frames = traceback.extract_tb(error.__traceback__)
+  lines = [frame.lineno for frame in frames if frame.filename == str(file)]
+  line = f', line {lines[-1]}' if lines else ''
+  return (
+    f'--config={path}: expected a file with get_config(); {file}{line} fails with '
+    f'{type(error).__name__}: {error}. Correct the file.'
+  )
+
+
+def _unknown_field(argv: Sequence[str], *, config) -> str:
   """Names the first `--config.path` that the config does not have."""
   for argument in argv:
-    path = argument.lstrip('-').split('=')[0]
     if not argument.startswith('--config.'):
       continue
-    fields = flags.FLAGS['config'].value
-    for depth, key in enumerate(path.split('.')[1:], start=1):
+    path = argument.lstrip('-').split('=')[0].split('.')
+    fields = config
+    for depth, key in enumerate(path[1:], start=1):
       if not isinstance(fields, ml_collections.ConfigDict) or key not in fields:
-        where = '.'.join(path.split('.')[:depth])
-        return _no_such_field(argument, key, where, fields)
+        return _no_such_field(argument, key, '.'.join(path[:depth]), fields)
       fields = fields[key]
   return f'A field of {" ".join(argv)} does not exist.'
 

@@ -6,3 +6,11 @@ class UserError(Exception):
 
   Command lines print it alone, without a traceback, and exit with code 2.
   """
+
+
+def expect(right: bool, field: str, expected: str, *, found) -> None:
+  """Raises UserError about a field of the config, unless `right`."""
+  if not right:
+    raise UserError(
+      f'{field}: expected {expected}; found {found!r}. Set --config.{field}=VALUE.'
+    )

@@ -6,6 +6,7 @@ Prints a table of recalls beside chance for each split, and last one line of JSO
 """
 
 import json
+import math
 from collections.abc import Sequence
 
 import jax
@@ -61,10 +62,12 @@ def evaluate(
     build_evaluation_split(config, build_table(config, split), model)
     for split in splits
   ]
-  mesh = make_mesh(fsdp=config.mesh.fsdp)
+  # There may be other devices here than in training: what they divide is no matter.
+  mesh = make_mesh(fsdp=math.gcd(config.mesh.fsdp, len(jax.devices())))
+  batch_size = mesh.size * math.ceil(config.evaluation.batch_size / mesh.size)
   params = read_workdir(workdir)
   params = jax.device_put(params, tree_shardings(params, mesh=mesh))
-  measure = make_evaluator(model, mesh=mesh, batch_size=config.evaluation.batch_size)
+  measure = make_evaluator(model, mesh=mesh, batch_size=batch_size)
   return {
     split.name: {
       'chance': chance_recall(split.caption_image, len(split.images)),

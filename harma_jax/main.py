@@ -24,8 +24,7 @@ _WORKDIR = flags.DEFINE_string(
 def main(argv: Sequence[str]) -> None:
   """Runs the config of the command line."""
   cli.no_arguments(argv)
-  path = config_flags.get_config_filename(flags.FLAGS['config'])
-  config = cli.checked_config(_CONFIG.value, path=path)
+  config, path = cli.read_config_flag(_CONFIG.name)
   train(config, workdir=pathlib.Path(_WORKDIR.value or default_workdir(path)))
 
 
@@ -37,4 +36,4 @@ def default_workdir(config_path: str) -> pathlib.Path:
 
 
 if __name__ == '__main__':
-  cli.run(main)
+  cli.run(main, interrupted='Interrupted. The same command resumes.')

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from harma_jax.evaluation.recall import Recall
+from harma_jax.workdir import replace_text
 
 RECALLS = ('i2t_r1', 'i2t_r5', 'i2t_r10', 't2i_r1', 't2i_r5', 't2i_r10', 'mean_recall')
 
@@ -72,9 +73,10 @@ class RunLog:
     )
     if self._bar.disable:
       left = (self._total - step) * self._batch_size / speed
+      terms = ', '.join(f'{name} {value:.4g}' for name, value in values.items())
       logging.info(
-        'step %d of %d, epoch %.2f, loss %.4f, %.0f pairs/s, %.0f s left',
-        *(step, self._total, epoch, values['loss'], speed, left),
+        'step %d of %d, epoch %.2f, %s, %.0f pairs/s, %.0f s left',
+        *(step, self._total, epoch, terms, speed, left),
       )
 
   def evaluation(self, step: int, *, split: str, recall: Recall) -> None:
@@ -123,12 +125,14 @@ def _progress_bar(*, enabled: bool) -> Progress:
 
 
 def _read_rows(path: pathlib.Path) -> list[dict]:
+  """The whole rows of a file: a killed run may leave the beginning of one behind."""
   if not path.exists():
     return []
-  return [json.loads(line) for line in path.read_text().splitlines()]
+  *lines, _ = path.read_text().split('\n')
+  return [json.loads(line) for line in lines]
 
 
 def _drop_rows_after(path: pathlib.Path, step: int) -> None:
   """Forgets what a stopped run wrote after its last checkpoint: it is done again."""
   rows = [row for row in _read_rows(path) if row['step'] <= step]
-  path.write_text(''.join(json.dumps(row) + '\n' for row in rows))
+  replace_text(path, ''.join(json.dumps(row) + '\n' for row in rows))

@@ -27,20 +27,28 @@ from harma_jax.build import (
   build_store,
   build_table,
   build_tokens,
+  state_shapes,
 )
+from harma_jax.check import check_config
 from harma_jax.checkpoint import Checkpoints, abstract_of
 from harma_jax.data.annotations import CaptionTable, fingerprint
-from harma_jax.data.pipeline import train_batches
+from harma_jax.data.pipeline import ImageStore, train_batches
 from harma_jax.data.sampler import steps_per_epoch
 from harma_jax.errors import UserError
 from harma_jax.evaluation.evaluator import EvaluationSplit, Evaluator, make_evaluator
 from harma_jax.evaluation.recall import Recall, chance_recall
-from harma_jax.mesh import check_batch, make_mesh, place_batch, tree_shardings
+from harma_jax.mesh import make_mesh, place_batch, tree_shardings
 from harma_jax.metrics import RunLog, print_table
 from harma_jax.model.clip import Clip
 from harma_jax.optim import count
 from harma_jax.step import TrainState, compile_step, make_train_step, place_state
-from harma_jax.workdir import METRICS_FILE, RESULTS_FILE, claim
+from harma_jax.workdir import (
+  METRICS_FILE,
+  RESULTS_FILE,
+  check_workdir,
+  claim,
+  replace_text,
+)
 
 PRETRAIN = 'pretrain'
 
@@ -79,7 +87,7 @@ class Run:
   model: Clip
   mesh: Mesh
   plan: Plan
-  tables: dict[str, CaptionTable]
+  train_images: ImageStore
   checkpoints: Checkpoints
   log: RunLog
   evaluate: Evaluator
@@ -94,42 +102,60 @@ class Run:
 def train(config: ConfigDict, *, workdir: pathlib.Path) -> None:
   """Trains, evaluates and saves; goes on where an earlier start in `workdir` stopped.
 
-  With `config.pretrain`, which holds the fields that differ, another run comes first, in
-  a folder of its own, and its best weights are where this one starts.
+  With `config.pretrain`, which holds the fields that differ, another run comes first,
+  in a folder of its own, and its best weights are where this one starts.
 
   Args:
     config: as `configs/common.py` lays it out.
     workdir: a new folder, or that of a run with the same config.
 
   Raises:
-    UserError: a mistake in config or data; found before anything is compiled or, apart
-      from unreadable images, written.
+    UserError: a mistake in config or data, found before anything is compiled (what is
+      wrong with training images that `data.cache=False` does not keep, when they are
+      read).
   """
-  init = config.init
-  if PRETRAIN in config:
-    init = workdir / PRETRAIN
-    train(_pretraining(config), workdir=init)
-  with _prepared(config, workdir=workdir) as run:
-    state, step_fn = _start(run, init=str(init))
-    state = _loop(run, state, step_fn)
-    _finish(run, state)
+  stages = _stages(config, workdir=workdir)
+  for folder, stage in stages.items():
+    check_config(stage)
+    check_workdir(folder, stage)
+  init = ''
+  for folder, stage in stages.items():
+    _train_stage(stage, workdir=folder, init=init or stage.init)
+    init = str(folder)
 
 
-def _pretraining(config: ConfigDict) -> ConfigDict:
+def _stages(
+  config: ConfigDict, *, workdir: pathlib.Path
+) -> dict[pathlib.Path, ConfigDict]:
+  """The config of each folder, in the order in which they train."""
+  if PRETRAIN not in config:
+    return {workdir: config}
   first = config.copy_and_resolve_references()
   with first.unlocked():
     del first[PRETRAIN]
-    first.update(config[PRETRAIN])
-  return first
+  try:
+    first.lock().update(config[PRETRAIN])
+  except (AttributeError, KeyError, TypeError) as error:
+    raise UserError(
+      f'pretrain: expected fields of the config, with values of their types; {error}.'
+    ) from error
+  return {workdir / PRETRAIN: first, workdir: config}
+
+
+def _train_stage(config: ConfigDict, *, workdir: pathlib.Path, init: str) -> None:
+  with _prepared(config, workdir=workdir) as run:
+    state, step_fn = _start(run, init=init)
+    state = _loop(run, state, step_fn)
+    best = _measure_rest(run, state)
+  if jax.process_index() == 0:
+    _report(run, best=best)
 
 
 @contextlib.contextmanager
 def _prepared(config: ConfigDict, *, workdir: pathlib.Path) -> Iterator[Run]:
-  """Checks everything that can be checked, reads the data, takes the folder."""
+  """Reads the data, which finds what is wrong with it, and takes the folder."""
   model = build_model(config)
   mesh = make_mesh(fsdp=config.mesh.fsdp)
-  check_batch(config.train.batch_size, mesh=mesh, field='train.batch_size')
-  check_batch(config.evaluation.batch_size, mesh=mesh, field='evaluation.batch_size')
   tables = _read_tables(config)
   plan = _make_plan(config, n_pairs=tables['train'].n_captions)
   splits = {
@@ -137,8 +163,10 @@ def _prepared(config: ConfigDict, *, workdir: pathlib.Path) -> Iterator[Run]:
     for name, table in tables.items()
     if name != 'train'
   }
+  train_images = build_store(config, tables['train'])
+  train_images.fill(threads=config.data.threads)
   prints = {name: fingerprint(table) for name, table in tables.items()}
-  claim(workdir, config, data=prints)
+  claim(workdir, config, data=prints, write=jax.process_index() == 0)
   checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep)
   log = RunLog(
     workdir / METRICS_FILE,
@@ -155,7 +183,7 @@ def _prepared(config: ConfigDict, *, workdir: pathlib.Path) -> Iterator[Run]:
       model=model,
       mesh=mesh,
       plan=plan,
-      tables=tables,
+      train_images=train_images,
       checkpoints=checkpoints,
       log=log,
       evaluate=make_evaluator(
@@ -172,13 +200,7 @@ def _read_tables(config: ConfigDict) -> dict[str, CaptionTable]:
     'val': config.data.val_split,
     'test': config.data.test_split,
   }
-  select_on = config.evaluation.select_on
-  if select_on not in ('val', 'test') or not (names[select_on] or select_on == 'val'):
-    raise UserError(
-      'evaluation.select_on: expected val, or test with data.test_split set; '
-      f'found {select_on!r} with data.test_split={names["test"]!r}.'
-    )
-  if select_on == 'test':
+  if config.evaluation.select_on == 'test':
     logging.warning(
       'evaluation.select_on=test: the checkpoint is CHOSEN ON THE TEST SPLIT. Its test '
       'recall is biased upwards and comparable only to numbers chosen the same way.'
@@ -188,16 +210,10 @@ def _read_tables(config: ConfigDict) -> dict[str, CaptionTable]:
 
 def _make_plan(config: ConfigDict, *, n_pairs: int) -> Plan:
   per_epoch = steps_per_epoch(n_pairs, batch_size=config.train.batch_size)
-  evaluate_every = round(config.evaluation.every_epochs * per_epoch)
-  if config.train.epochs <= 0 or evaluate_every <= 0:
-    raise UserError(
-      'Expected train.epochs and evaluation.every_epochs above 0; found '
-      f'{config.train.epochs} and {config.evaluation.every_epochs}.'
-    )
   return Plan(
     total=max(round(config.train.epochs * per_epoch), 1),
     per_epoch=per_epoch,
-    evaluate_every=evaluate_every,
+    evaluate_every=max(round(config.evaluation.every_epochs * per_epoch), 1),
     save_every=config.checkpoint.every_steps,
   )
 
@@ -225,10 +241,7 @@ def _start(run: Run, *, init: str) -> tuple[TrainState, Callable]:
 
 
 def _abstract_state(run: Run, optimizer) -> TrainState:
-  shapes = jax.eval_shape(
-    lambda key: build_state(run.config, run.model.init(key), optimizer),
-    jax.random.key(0),
-  )
+  shapes = state_shapes(run.config, run.model, optimizer)
   shardings = tree_shardings(shapes, mesh=run.mesh)
   return jax.tree.map(
     lambda leaf, sharding: jax.ShapeDtypeStruct(
@@ -261,10 +274,9 @@ def _loop(run: Run, state: TrainState, step_fn: Callable) -> TrainState:
 
 def _batches(run: Run, *, first_step: int) -> Iterator[dict]:
   """Batches for the step from `first_step` on: no captions' rows, those stay here."""
-  table = run.tables['train']
   batches = train_batches(
-    build_store(run.config, table),
-    build_tokens(run.config, table, run.model),
+    run.train_images,
+    build_tokens(run.config, run.train_images.table, run.model),
     seed=run.config.seed,
     batch_size=run.config.train.batch_size,
     first_step=first_step,
@@ -306,20 +318,20 @@ def _measure(
   return recall
 
 
-def _finish(run: Run, state: TrainState) -> None:
-  """Measures the splits that did not select once, with the selected weights."""
+def _measure_rest(run: Run, state: TrainState) -> int:
+  """Measures the splits that did not select, once, with the selected step's weights."""
   best = run.checkpoints.best_step()
   state = run.checkpoints.restore_params(best, abstract_of(state))
   measured = {(row['step'], row['split']) for row in run.log.evaluations()}
   for split in run.splits.values():
     if (best, split.name) not in measured:
       _measure(run, state, split, step=best)
-  if jax.process_index() == 0:
-    _report(run, run.log.evaluations(), best=best)
+  return best
 
 
-def _report(run: Run, rows: list[dict], *, best: int) -> None:
+def _report(run: Run, *, best: int) -> None:
   """Prints a table for each split and writes `results.json`."""
+  rows = run.log.evaluations()
   selected_by = run.selection.name if run.selection else 'nothing: the last step'
   results = {
     'seed': run.config.seed,
@@ -328,7 +340,7 @@ def _report(run: Run, rows: list[dict], *, best: int) -> None:
     'steps': run.plan.total,
     'splits': {name: _results(split, rows, best) for name, split in run.splits.items()},
   }
-  (run.workdir / RESULTS_FILE).write_text(json.dumps(results, indent=2) + '\n')
+  replace_text(run.workdir / RESULTS_FILE, json.dumps(results, indent=2) + '\n')
   for name, measured in results['splits'].items():
     split = run.splits[name]
     print_table(

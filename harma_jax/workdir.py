@@ -1,6 +1,7 @@
 """A run's folder: which config it belongs to, and what may change between starts."""
 
 import json
+import os
 import pathlib
 
 from ml_collections import ConfigDict
@@ -11,6 +12,8 @@ CONFIG_FILE = 'config.json'
 DATA_FILE = 'data.json'
 METRICS_FILE = 'metrics.jsonl'
 RESULTS_FILE = 'results.json'
+CHECKPOINT_FOLDER = 'checkpoints'
+FROZEN_FOLDER = 'frozen'
 
 # What may differ in a resumed run: where things are and how fast, not what is done.
 FREE = ('log_every', 'checkpoint.', 'mesh.', 'data.threads', 'data.cache', 'data.root')
@@ -35,29 +38,60 @@ def read_config(workdir: str | pathlib.Path) -> ConfigDict:
   return ConfigDict(json.loads(path.read_text()))
 
 
-def claim(workdir: pathlib.Path, config: ConfigDict, *, data: dict[str, str]) -> None:
+def check_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
+  """Checks that `workdir` holds nothing saved, or what a run with `config` saved.
+
+  Raises:
+    UserError: it belongs to a run with another config; the message names the values.
+  """
+  if _has_saved(workdir):
+    _check_same(workdir, _flat(read_config(workdir)), _flat(config))
+
+
+def claim(
+  workdir: pathlib.Path, config: ConfigDict, *, data: dict[str, str], write: bool = True
+) -> None:
   """Makes `workdir` the folder of a run with `config`, or checks that it is.
 
   Args:
     workdir: new, or of an earlier start.
     config: of the run.
     data: a fingerprint of each split that the run reads.
+    write: only the first of several processes does.
 
   Raises:
     UserError: it belongs to a run with another config or other data, or cannot be
       written.
   """
-  if is_workdir(workdir):
-    _check_same(workdir, _flat(read_config(workdir)), _flat(config))
+  check_workdir(workdir, config)
+  if _has_saved(workdir):
     _check_data(workdir, data)
+  if not write:
+    return
   try:
     workdir.mkdir(parents=True, exist_ok=True)
-    (workdir / DATA_FILE).write_text(json.dumps(data, indent=2) + '\n')
-    (workdir / CONFIG_FILE).write_text(config.to_json(indent=2) + '\n')
+    replace_text(workdir / DATA_FILE, json.dumps(data, indent=2) + '\n')
+    replace_text(workdir / CONFIG_FILE, config.to_json(indent=2) + '\n')
   except OSError as error:
     raise UserError(
-      f'Expected a work folder that can be written; found {workdir}: {error}.'
+      f'Expected a work folder that can be written; found {workdir}: {error}. '
+      'Give another --workdir.'
     ) from error
+
+
+def replace_text(path: pathlib.Path, text: str) -> None:
+  """Writes a file in one move: who stops in the middle finds the old or the new one."""
+  new = path.with_name(f'{path.name}.new')
+  new.write_text(text)
+  os.replace(new, path)
+
+
+def _has_saved(workdir: pathlib.Path) -> bool:
+  """Whether a run has got as far as weights: before that, nothing could be lost."""
+  folders = (workdir / CHECKPOINT_FOLDER, workdir / FROZEN_FOLDER)
+  return is_workdir(workdir) and any(
+    folder.is_dir() and any(folder.iterdir()) for folder in folders
+  )
 
 
 def _check_same(workdir: pathlib.Path, old: dict, new: dict) -> None:

@@ -3,6 +3,7 @@
 NumPy and Pillow only: the threads share no device with the computation.
 """
 
+import concurrent.futures
 import contextlib
 from collections.abc import Callable, Iterator
 
@@ -41,11 +42,18 @@ class ImageStore:
     """
     if self._cached is None:
       return self.original(row)
-    # Two threads may decode the same image at once: the second result replaces an
-    # equal one, which costs less than a lock around every decoding.
-    if self._cached[row] is None:
-      self._cached[row] = np.asarray(_shrink(self.original(row), side=self._cache_side))
-    return Image.fromarray(self._cached[row])
+    return Image.fromarray(self._kept(row))
+
+  def fill(self, *, threads: int) -> None:
+    """Decodes all images into the cache, where there is one.
+
+    Raises:
+      UserError: a file cannot be read: found now and not in the middle of training.
+    """
+    rows = range(self.table.n_images if self._cached is not None else 0)
+    with concurrent.futures.ThreadPoolExecutor(max(threads, 1)) as pool:
+      for _ in pool.map(lambda row: self._kept(row).nbytes, rows):
+        pass
 
   def original(self, row: int) -> Image.Image:
     """The RGB image of a row, read from its file.
@@ -54,6 +62,13 @@ class ImageStore:
       UserError: the file cannot be read.
     """
     return read_image(self.table.image_root / self.table.image_files[row])
+
+  def _kept(self, row: int) -> np.ndarray:
+    # Two threads may decode the same image at once: the second result replaces an
+    # equal one, which costs less than a lock around every decoding.
+    if self._cached[row] is None:
+      self._cached[row] = np.asarray(_shrink(self.original(row), side=self._cache_side))
+    return self._cached[row]
 
   @property
   def cached_bytes(self) -> int:

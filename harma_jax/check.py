@@ -1,0 +1,91 @@
+"""What is wrong with a config by itself, found before anything is read or compiled."""
+
+import operator
+
+from ml_collections import ConfigDict
+
+from harma_jax.build import build_model, build_optimizer, context_length, state_shapes
+from harma_jax.data.augment import MAX_LEVEL
+from harma_jax.errors import UserError, expect
+from harma_jax.mesh import check_batch, make_mesh
+from harma_jax.objective.alignment import make_objective
+
+AT_LEAST = {
+  'seed': 0,
+  'model.image_size': 0,
+  'model.bottleneck': 1,
+  'model.shared_bottleneck': 1,
+  'model.adapter_heads': 1,
+  'optimizer.learning_rate': 0,
+  'optimizer.weight_decay': 0,
+  'optimizer.clip_norm': 0,
+  'data.cache_side': 0,
+  'data.threads': 0,
+  'checkpoint.every_steps': 0,
+  'checkpoint.keep': 1,
+  'log_every': 1,
+}
+ABOVE_ZERO = ('train.epochs', 'evaluation.every_epochs')
+
+
+def check_config(config: ConfigDict) -> None:
+  """Builds and compares what needs no data.
+
+  Raises:
+    UserError: a value that is none of its field's, fields that exclude each other, or
+      batches that the devices do not divide.
+  """
+  _check_ranges(config)
+  _check_augment(config)
+  _check_splits(config)
+  mesh = make_mesh(fsdp=config.mesh.fsdp)
+  check_batch(config.train.batch_size, mesh=mesh, field='train.batch_size')
+  check_batch(config.evaluation.batch_size, mesh=mesh, field='evaluation.batch_size')
+  model = build_model(config)
+  context_length(config, model)
+  make_objective(**config.objective)
+  optimizer, _ = build_optimizer(config, total_steps=1)
+  state_shapes(config, model, optimizer)
+
+
+def _check_ranges(config: ConfigDict) -> None:
+  for field, least in AT_LEAST.items():
+    value = operator.attrgetter(field)(config)
+    expect(value >= least, field, f'{least} or more', found=value)
+  for field in ABOVE_ZERO:
+    value = operator.attrgetter(field)(config)
+    expect(value > 0, field, 'a number above 0', found=value)
+  warmup = config.optimizer.warmup
+  expect(0 <= warmup <= 1, 'optimizer.warmup', 'a share of all steps', found=warmup)
+
+
+def _check_augment(config: ConfigDict) -> None:
+  scale = tuple(config.augment.crop_scale)
+  expect(
+    len(scale) == 2 and 0 < scale[0] <= scale[1] <= 1,
+    'augment.crop_scale',
+    'the least and the largest share of the area, above 0 and up to 1',
+    found=scale,
+  )
+  drawn = tuple(config.augment.rand_augment)
+  expect(
+    len(drawn) == 2 and drawn[0] in range(100) and 0 <= drawn[1] <= MAX_LEVEL,
+    'augment.rand_augment',
+    f'a number of operations and their level, 0 to {MAX_LEVEL}',
+    found=drawn,
+  )
+
+
+def _check_splits(config: ConfigDict) -> None:
+  select_on = config.evaluation.select_on
+  val, test = config.data.val_split, config.data.test_split
+  if select_on not in ('val', 'test') or (select_on == 'test' and not test):
+    raise UserError(
+      'evaluation.select_on: expected val, or test with data.test_split set; '
+      f'found {select_on!r} with data.test_split={test!r}.'
+    )
+  if test and test == val:
+    raise UserError(
+      f'data.test_split: expected another split than data.val_split; found {test!r} '
+      'for both. Set --config.data.test_split= to evaluate on val alone.'
+    )
