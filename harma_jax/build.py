@@ -1,5 +1,6 @@
 """From a config to the objects that it describes; nothing below reads a config."""
 
+import contextlib
 import functools
 import pathlib
 
@@ -31,7 +32,7 @@ from harma_jax.optim import (
   split_params,
 )
 from harma_jax.step import TrainState, init_state
-from harma_jax.weights.load import graft, load_weights
+from harma_jax.weights.load import find_weights, graft, load_weights
 from harma_jax.workdir import is_workdir, read_config
 
 DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
@@ -142,8 +143,18 @@ def build_params(config: ConfigDict, model: Clip, *, init: str) -> dict:
   return fresh
 
 
+def check_init(init: str) -> None:
+  """Finds the file of `build_params`, and downloads it where it is one of a hub.
+
+  Raises:
+    UserError: there is none.
+  """
+  if init and not is_workdir(init):
+    find_weights(init)
+
+
 def read_workdir(workdir: str | pathlib.Path) -> dict:
-  """The parameters of a run's best step, on the default device.
+  """The parameters of a run's best step, as numpy arrays.
 
   Raises:
     UserError: nothing has been saved in `workdir`.
@@ -155,11 +166,10 @@ def read_workdir(workdir: str | pathlib.Path) -> dict:
   abstract = jax.tree.map(
     lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), abstract
   )
-  checkpoints = Checkpoints(workdir)
-  step = step_to_read(checkpoints, workdir=workdir)
-  params = checkpoints.restore_params(step, abstract).params
-  checkpoints.close()
-  return params
+  with contextlib.closing(Checkpoints(workdir)) as checkpoints:
+    step = step_to_read(checkpoints, workdir=workdir)
+    # On the host: on a device they could not be laid out over several.
+    return jax.device_get(checkpoints.restore_params(step, abstract).params)
 
 
 def build_table(config: ConfigDict, split: str) -> CaptionTable:

@@ -1,5 +1,7 @@
 """What is wrong with a config by itself, found before anything is read or compiled."""
 
+import math
+import numbers
 import operator
 
 from ml_collections import ConfigDict
@@ -54,7 +56,7 @@ def _check_ranges(config: ConfigDict) -> None:
     expect(value >= least, field, f'{least} or more', found=value)
   for field in ABOVE_ZERO:
     value = operator.attrgetter(field)(config)
-    expect(value > 0, field, 'a number above 0', found=value)
+    expect(0 < value < math.inf, field, 'a number above 0', found=value)
   warmup = config.optimizer.warmup
   expect(0 <= warmup <= 1, 'optimizer.warmup', 'a share of all steps', found=warmup)
 
@@ -62,18 +64,22 @@ def _check_ranges(config: ConfigDict) -> None:
 def _check_augment(config: ConfigDict) -> None:
   scale = tuple(config.augment.crop_scale)
   expect(
-    len(scale) == 2 and 0 < scale[0] <= scale[1] <= 1,
+    _is_pair(scale) and 0 < scale[0] <= scale[1] <= 1,
     'augment.crop_scale',
     'the least and the largest share of the area, above 0 and up to 1',
     found=scale,
   )
   drawn = tuple(config.augment.rand_augment)
   expect(
-    len(drawn) == 2 and drawn[0] in range(100) and 0 <= drawn[1] <= MAX_LEVEL,
+    _is_pair(drawn) and drawn[0] in range(100) and 0 <= drawn[1] <= MAX_LEVEL,
     'augment.rand_augment',
     f'a number of operations and their level, 0 to {MAX_LEVEL}',
     found=drawn,
   )
+
+
+def _is_pair(values: tuple) -> bool:
+  return len(values) == 2 and all(isinstance(value, numbers.Real) for value in values)
 
 
 def _check_splits(config: ConfigDict) -> None:

@@ -35,7 +35,7 @@ def run(
   logging.get_absl_handler().addFilter(_is_for_users)
   logging.get_absl_handler().python_handler.stream = _StandardError()
   try:
-    app.run(main, flags_parser=_parse)
+    app.run(main, flags_parser=parse_flags)
   except UserError as error:
     print(f'error: {error}', file=sys.stderr)
     sys.exit(MISTAKE)
@@ -86,16 +86,21 @@ def no_arguments(argv: Sequence[str]) -> None:
     raise UserError(f'Expected only --flags=...; found {" ".join(argv[1:])}.')
 
 
-def _parse(argv: Sequence[str]) -> list[str]:
+def parse_flags(argv: Sequence[str]) -> list[str]:
+  """Sets the flags; returns the words that no flag takes, the program's name first.
+
+  Raises:
+    UserError: an unknown flag or field, a value of another type, a config that fails.
+  """
   path = _config_path(argv)
   if path:
-    _load_config(path)
+    load_config(path)
   try:
     return flags.FLAGS(argv)
   except flags.Error as error:
     raise UserError(f'{error}. --help lists the flags.') from error
   except (AttributeError, KeyError) as error:
-    raise UserError(_unknown_field(argv, config=_load_config(path))) from error
+    raise UserError(_unknown_field(argv, config=load_config(path))) from error
 
 
 def _config_path(argv: Sequence[str]) -> str:
@@ -107,7 +112,7 @@ def _config_path(argv: Sequence[str]) -> str:
   return ''
 
 
-def _load_config(path: str) -> object:
+def load_config(path: str) -> object:
   """What the file's `get_config` returns, tried before the flags swallow its errors.
 
   The folder that holds the file's folder is made a place to import from, so that
@@ -145,9 +150,9 @@ def _failed_config(path: str, error: Exception, *, file: pathlib.Path) -> str:
 def _unknown_field(argv: Sequence[str], *, config) -> str:
   """Names the first `--config.path` that the config does not have."""
   for argument in argv:
-    if not argument.startswith('--config.'):
+    if not re.match(r'--?(no)?config\.', argument):
       continue
-    path = argument.lstrip('-').split('=')[0].split('.')
+    path = argument.lstrip('-').removeprefix('no').split('=')[0].split('.')
     fields = config
     for depth, key in enumerate(path[1:], start=1):
       if not isinstance(fields, ml_collections.ConfigDict) or key not in fields:

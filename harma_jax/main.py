@@ -14,6 +14,7 @@ from ml_collections import config_flags
 
 from harma_jax import cli
 from harma_jax.train import train
+from harma_jax.workdir import default_workdir
 
 _CONFIG = config_flags.DEFINE_config_file('config', help_string='A file of configs/.')
 _WORKDIR = flags.DEFINE_string(
@@ -26,13 +27,6 @@ def main(argv: Sequence[str]) -> None:
   cli.no_arguments(argv)
   config, path = cli.read_config_flag(_CONFIG.name)
   train(config, workdir=pathlib.Path(_WORKDIR.value or default_workdir(path)))
-
-
-def default_workdir(config_path: str) -> pathlib.Path:
-  """`workdir/rsitmd-clip` for `configs/rsitmd.py:clip`."""
-  file, _, argument = config_path.partition(':')
-  name = pathlib.Path(file).stem
-  return pathlib.Path('workdir') / (f'{name}-{argument}' if argument else name)
 
 
 if __name__ == '__main__':

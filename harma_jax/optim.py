@@ -152,7 +152,7 @@ def make_optimizer(
   Biases are not decayed; everything else is, gates, norms and temperature included.
   `clip_norm` above 0 first scales the gradient to at most that global norm.
   """
-  adam = dict(learning_rate=schedule, b1=b1, b2=b2, eps=eps)
+  adam = {'learning_rate': schedule, 'b1': b1, 'b2': b2, 'eps': eps}
   groups = optax.partition(
     {
       'decayed': optax.adamw(**adam, weight_decay=weight_decay),
@@ -173,7 +173,7 @@ def decay_groups(params: dict) -> dict:
 
 
 def bound_temperature(params: dict) -> dict:
-  """`params` with the temperature inside `TEMPERATURE_RANGE`, where it is among them."""
+  """`params` with the temperature inside `TEMPERATURE_RANGE`, if it is among them."""
   if 'temperature' not in params:
     return params
   return {**params, 'temperature': jnp.clip(params['temperature'], *TEMPERATURE_RANGE)}

@@ -2,10 +2,11 @@
 
   python -m harma_jax.parity FILE.npz
 
-The file holds weights under the original's names, inputs, and what the original computed
-from them: hidden states, features, losses, gradients, six optimizer steps. Every quantity
-is computed again; prints `{quantity: {max_abs_error, max_rel_error, ok}}` as JSON and
-exits 0 only if all agree, 1 if one does not, 2 if the file cannot be read.
+The file holds weights under the original's names, inputs, and what the original
+computed from them: hidden states, features, losses, gradients, six optimizer steps.
+Every quantity is computed again; prints as JSON for each `max_abs_error`,
+`max_rel_error` and `ok`, and exits 0 only if all agree, 1 if one does not, 2 if the
+file cannot be read.
 """
 
 import json
@@ -64,7 +65,8 @@ def compare(reference: dict[str, np.ndarray]) -> dict[str, dict]:
   extra = {name for name in reference if _is_quantity(name)} - set(computed)
   if extra:
     raise UserError(
-      f'Expected quantities that parity can compute; found also {", ".join(sorted(extra))}.'
+      'Expected quantities that parity can compute; found also '
+      f'{", ".join(sorted(extra))}.'
     )
   return {
     name: _agreement(name, value, reference[name])
@@ -102,7 +104,7 @@ def _agreement(name: str, computed: np.ndarray, expected: np.ndarray) -> dict:
 
 
 def _without_key(in_proj_bias: np.ndarray) -> np.ndarray:
-  # Softmax ignores a key's bias: its true gradient is 0 and Adam turns rounding to steps.
+  # Softmax ignores a key's bias: its gradient is 0, and Adam turns rounding to steps.
   query, _, value = np.split(in_proj_bias, 3)
   return np.concatenate([query, value])
 
@@ -168,7 +170,7 @@ def _objectives(meta: dict) -> dict:
   """The original's losses by its names, each `f(images, texts, ids, temperature)`."""
 
   def triplet(scale=1.0, **settings):
-    settings = dict(margin=meta['margin'], gamma=meta['gamma']) | settings
+    settings = {'margin': meta['margin'], 'gamma': meta['gamma']} | settings
     return lambda u, v, ids, _: (
       scale
       * adaptive_triplet(

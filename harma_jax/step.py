@@ -81,7 +81,7 @@ def make_train_step(
     metrics = {
       'loss': loss,
       **terms,
-      'gradient_norm': optax.global_norm(gradients),
+      'gradient_norm': optax.tree.norm(gradients),
       'temperature': state.params['temperature'],
       'learning_rate': jnp.asarray(schedule(state.step), jnp.float32),
     }

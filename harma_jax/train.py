@@ -27,6 +27,7 @@ from harma_jax.build import (
   build_store,
   build_table,
   build_tokens,
+  check_init,
   state_shapes,
 )
 from harma_jax.check import check_config
@@ -47,6 +48,7 @@ from harma_jax.workdir import (
   RESULTS_FILE,
   check_workdir,
   claim,
+  has_saved,
   replace_text,
 )
 
@@ -114,17 +116,17 @@ def train(config: ConfigDict, *, workdir: pathlib.Path) -> None:
       wrong with training images that `data.cache=False` does not keep, when they are
       read).
   """
-  stages = _stages(config, workdir=workdir)
-  for folder, stage in stages.items():
+  runs = stages(config, workdir=workdir)
+  for folder, stage in runs.items():
     check_config(stage)
     check_workdir(folder, stage)
   init = ''
-  for folder, stage in stages.items():
+  for folder, stage in runs.items():
     _train_stage(stage, workdir=folder, init=init or stage.init)
     init = str(folder)
 
 
-def _stages(
+def stages(
   config: ConfigDict, *, workdir: pathlib.Path
 ) -> dict[pathlib.Path, ConfigDict]:
   """The config of each folder, in the order in which they train."""
@@ -143,7 +145,7 @@ def _stages(
 
 
 def _train_stage(config: ConfigDict, *, workdir: pathlib.Path, init: str) -> None:
-  with _prepared(config, workdir=workdir) as run:
+  with _prepared(config, workdir=workdir, init=init) as run:
     state, step_fn = _start(run, init=init)
     state = _loop(run, state, step_fn)
     best = _measure_rest(run, state)
@@ -152,7 +154,7 @@ def _train_stage(config: ConfigDict, *, workdir: pathlib.Path, init: str) -> Non
 
 
 @contextlib.contextmanager
-def _prepared(config: ConfigDict, *, workdir: pathlib.Path) -> Iterator[Run]:
+def _prepared(config: ConfigDict, *, workdir: pathlib.Path, init: str) -> Iterator[Run]:
   """Reads the data, which finds what is wrong with it, and takes the folder."""
   model = build_model(config)
   mesh = make_mesh(fsdp=config.mesh.fsdp)
@@ -165,6 +167,8 @@ def _prepared(config: ConfigDict, *, workdir: pathlib.Path) -> Iterator[Run]:
   }
   train_images = build_store(config, tables['train'])
   train_images.fill(threads=config.data.threads)
+  if not has_saved(workdir):
+    check_init(init)
   prints = {name: fingerprint(table) for name, table in tables.items()}
   claim(workdir, config, data=prints, write=jax.process_index() == 0)
   checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep)

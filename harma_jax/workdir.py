@@ -19,6 +19,13 @@ FROZEN_FOLDER = 'frozen'
 FREE = ('log_every', 'checkpoint.', 'mesh.', 'data.threads', 'data.cache', 'data.root')
 
 
+def default_workdir(config_path: str) -> pathlib.Path:
+  """`workdir/rsitmd-clip` for `configs/rsitmd.py:clip`."""
+  file, _, argument = config_path.partition(':')
+  name = pathlib.Path(file).stem
+  return pathlib.Path('workdir') / (f'{name}-{argument}' if argument else name)
+
+
 def is_workdir(path: str | pathlib.Path) -> bool:
   """Whether `path` is the folder of a run."""
   return bool(str(path)) and (pathlib.Path(path) / CONFIG_FILE).is_file()
@@ -44,7 +51,7 @@ def check_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
   Raises:
     UserError: it belongs to a run with another config; the message names the values.
   """
-  if _has_saved(workdir):
+  if has_saved(workdir):
     _check_same(workdir, _flat(read_config(workdir)), _flat(config))
 
 
@@ -64,7 +71,7 @@ def claim(
       written.
   """
   check_workdir(workdir, config)
-  if _has_saved(workdir):
+  if has_saved(workdir):
     _check_data(workdir, data)
   if not write:
     return
@@ -86,7 +93,7 @@ def replace_text(path: pathlib.Path, text: str) -> None:
   os.replace(new, path)
 
 
-def _has_saved(workdir: pathlib.Path) -> bool:
+def has_saved(workdir: pathlib.Path) -> bool:
   """Whether a run has got as far as weights: before that, nothing could be lost."""
   folders = (workdir / CHECKPOINT_FOLDER, workdir / FROZEN_FOLDER)
   return is_workdir(workdir) and any(

@@ -1,5 +1,8 @@
 """Eight virtual devices, strict ranks, toy models, and the folders with real data."""
 
+import contextlib
+import io
+import json
 import os
 import pathlib
 
@@ -7,14 +10,22 @@ import jax
 import numpy as np
 import pytest
 from absl import flags
+from jax.experimental.compilation_cache import compilation_cache
+from PIL import Image
 
+# Tests compile much and compute little: half the compile time, the same results.
+os.environ['XLA_FLAGS'] = (
+  f'{os.environ.get("XLA_FLAGS", "")} --xla_backend_optimization_level=0'
+)
 jax.config.update('jax_num_cpu_devices', 8)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 flags.FLAGS.mark_as_parsed()
 
-from harma_jax.model.adapter import AdapterSettings  # noqa: E402, after the settings
+from configs.common import get_config  # noqa: E402, after the settings
+from harma_jax.model.adapter import AdapterSettings  # noqa: E402
 from harma_jax.model.clip import Clip  # noqa: E402
-from harma_jax.model.sizes import Size, TowerSize  # noqa: E402
+from harma_jax.model.sizes import SIZES, Size, TowerSize  # noqa: E402
+from harma_jax.train import train  # noqa: E402
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 
@@ -61,15 +72,15 @@ def make_clip():
 
 @pytest.fixture(scope='session')
 def random_params():
-  """`random_params(clip, seed=0)`: random content everywhere, no zeros to hide behind."""
+  """`random_params(clip, seed=0)`: random content, no zeros to hide behind."""
 
   def fill(path, leaf, rng):
     name = path[-1].key
     if name == 'temperature':
-      return np.float32(0.07)
+      return jax.numpy.float32(0.07)
     deviation = leaf.shape[-2] ** -0.5 if name == 'kernel' else 0.3
     noise = rng.normal(0, deviation, leaf.shape)
-    return (noise + (name == 'scale')).astype(np.float32)
+    return jax.numpy.asarray(noise + (name == 'scale'), np.float32)
 
   def make(clip, *, seed=0):
     rng = np.random.default_rng(seed)
@@ -91,3 +102,100 @@ def toy_batch():
     'tokens': tokens,
     'image_ids': np.array([0, 1, 2, 0, 3, 4, 4, 5], np.int32),
   }
+
+
+@pytest.fixture(scope='session')
+def write_data():
+  """`write_data(folder)`: 12 images of 32 px to train, 6 each for val and test."""
+
+  def write(folder):
+    rng = np.random.default_rng(0)
+    (folder / 'images').mkdir(parents=True)
+    rows = []
+    for split, n_images in {'train': 12, 'val': 6, 'test': 6}.items():
+      for name in (f'{split}_{i}.png' for i in range(n_images)):
+        pixels = rng.integers(0, 256, (32, 32, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / 'images' / name)
+        for things in ('fields', 'boats on a river'):
+          caption = f'{name[:-4]} shows {things}'
+          rows.append({'image': name, 'caption': caption, 'split': split})
+    lines = (json.dumps(row) + '\n' for row in rows)
+    (folder / 'captions.jsonl').write_text(''.join(lines))
+    return folder
+
+  return write
+
+
+@pytest.fixture(scope='session')
+def small_data(write_data, tmp_path_factory):
+  """A data set of `write_data`; not to be changed."""
+  return write_data(tmp_path_factory.mktemp('data') / 'small')
+
+
+def _set_compilation_cache(settings):
+  for name, value in settings.items():
+    jax.config.update(name, value)
+  compilation_cache.reset_cache()
+
+
+@pytest.fixture(scope='session')
+def keep_compiled(tmp_path_factory):
+  """What is compiled for one run is read from a folder by the next."""
+  settings = {
+    'jax_compilation_cache_dir': str(tmp_path_factory.mktemp('compiled')),
+    'jax_persistent_cache_min_compile_time_secs': 0.0,
+  }
+  before = {name: getattr(jax.config, name) for name in settings}
+  _set_compilation_cache(settings)
+  yield
+  _set_compilation_cache(before)
+
+
+SMALL_RUN = {
+  'model.size': 'toy',
+  'model.adapters': False,
+  'model.bottleneck': 8,
+  'model.shared_bottleneck': 8,
+  'objective.triplet_weight': 0.0,
+  'optimizer.train': 'projection',
+  'optimizer.learning_rate': 0.02,
+  'train.epochs': 2.0,
+  'train.batch_size': 8,
+  'data.threads': 1,
+  'evaluation.batch_size': 8,
+  'log_every': 1,
+}
+
+
+@pytest.fixture(scope='session')
+def small_config(small_data, keep_compiled):
+  """`small_config({'train.epochs': 1.0})`: six steps of two projections, changed."""
+  tower = TowerSize(width=16, layers=2, heads=2)
+  SIZES['toy'] = Size(
+    image=tower,
+    text=tower,
+    image_size=16,
+    patch_size=8,
+    embedding=16,
+    activation='gelu',
+    context_length=8,
+  )
+
+  def make(changes=None):
+    config = get_config()
+    fields = SMALL_RUN | {'data.root': str(small_data)} | (changes or {})
+    config.update_from_flattened_dict(fields)
+    return config.lock()
+
+  yield make
+  del SIZES['toy']
+
+
+@pytest.fixture(scope='session')
+def finished_run(small_config, tmp_path_factory):
+  """The folder of a finished run of `small_config()`, with `stdout.txt` beside it."""
+  workdir = tmp_path_factory.mktemp('finished') / 'run'
+  with contextlib.redirect_stdout(io.StringIO()) as stdout:
+    train(small_config(), workdir=workdir)
+  (workdir.parent / 'stdout.txt').write_text(stdout.getvalue())
+  return workdir

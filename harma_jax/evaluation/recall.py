@@ -13,8 +13,8 @@ def recall_at_k(
   """Recall at k in per cent, and its mean over both directions and all k.
 
   An image is found by its best-ranked caption (`i2t`); a caption finds its one image
-  (`t2i`). Ties count against the model: an item ranks behind every wrong one of the same
-  score, so constant scores find nothing. A score that is not a number ranks last.
+  (`t2i`). Ties count against the model: an item ranks behind every wrong one of the
+  same score, so constant scores find nothing. A score that is not a number ranks last.
 
   Args:
     scores: f32[n_images, n_captions], higher is more similar.
@@ -43,7 +43,7 @@ def recall_at_k(
 
 
 def ranks_of_images(scores: np.ndarray, caption_image: np.ndarray) -> np.ndarray:
-  """i64[n_captions]: how many wrong images rank before a caption's own, or beside it."""
+  """i64[n_captions]: how many wrong images rank before or beside a caption's own."""
   own = scores[caption_image, np.arange(scores.shape[1])]
   # The own image is at least as good as itself: one too many, unless it is NaN.
   before = _not_below(scores, own[None, :]).sum(axis=0)
@@ -51,7 +51,7 @@ def ranks_of_images(scores: np.ndarray, caption_image: np.ndarray) -> np.ndarray
 
 
 def ranks_of_captions(scores: np.ndarray, caption_image: np.ndarray) -> np.ndarray:
-  """i64[images that have captions]: wrong captions before or beside the best right one."""
+  """i64[images with captions]: wrong captions before or beside the best right one."""
   right = caption_image[None, :] == np.arange(len(scores))[:, None]
   best = np.fmax.reduce(np.where(right, scores, np.nan), axis=1)
   before = (_not_below(scores, best[:, None]) & ~right).sum(axis=1)

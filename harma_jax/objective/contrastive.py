@@ -24,7 +24,8 @@ def contrastive(
     temperature: f32[], divides the similarities.
 
   Returns:
-    f32[B]: half the sum of both directions; its mean is the loss (HarMA, released code).
+    f32[B]: half the sum of both directions; its mean is the loss (HarMA's released
+    code).
   """
   logits = image_features @ text_features.T / temperature
   same = (image_ids[:, None] == image_ids[None, :]).astype(logits.dtype)

@@ -49,7 +49,7 @@ def adaptive_triplet(
   negative = ~jnp.eye(len(similarity), dtype=bool)
   if mask_same_image:
     negative &= image_ids[:, None] != image_ids[None, :]
-  settings = dict(margin=margin, gamma=gamma, hardest=negatives == 'hardest')
+  settings = {'margin': margin, 'gamma': gamma, 'hardest': negatives == 'hardest'}
   of_image = _anchor_sums(similarity, positive, negative, **settings)
   of_text = _anchor_sums(similarity.T, positive, negative, **settings)
   values = 0.5 * (of_image + of_text)

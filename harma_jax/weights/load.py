@@ -9,7 +9,7 @@ import numpy as np
 import safetensors.numpy
 from absl import logging
 from flax import traverse_util
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from harma_jax.errors import UserError
 from harma_jax.model.clip import Clip
@@ -98,11 +98,12 @@ def find_weights(source: str) -> pathlib.Path:
     )
   try:
     return pathlib.Path(huggingface_hub.hf_hub_download(source, HUB_FILE))
-  except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+  except (HfHubHTTPError, HFValidationError, OSError) as error:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     raise UserError(
       f'init: expected to download {HUB_FILE} of {source!r} from the hub, or to find '
-      f'{source!r} as a path; found neither: {str(error).splitlines()[0]} Download it '
-      'where there is a network and set --config.init=FILE.'
+      f'{source!r} as a path; found neither: {reason.rstrip(".")}. Download it where '
+      'there is a network and set --config.init=FILE.'
     ) from error
 
 

@@ -106,7 +106,8 @@ class Name:
     for name, alias in self._aliased():
       if alias in arrays and not np.array_equal(arrays[name], arrays[alias]):
         raise UserError(
-          f'Expected {name} and {alias} to be one shared tensor; found different values.'
+          f'Expected {name} and {alias} to be one shared tensor; '
+          'found different values.'
         )
     shapes = {np.shape(arrays[name]) for name in self.tensors}
     if len(shapes) > 1:

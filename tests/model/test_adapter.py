@@ -72,7 +72,7 @@ def test_fresh_gates_and_up_projections_are_as_released(fresh):
 
 def test_a_fresh_adapter_learns_through_its_up_projection(hidden, fresh):
   gated, shared = fresh
-  gradient = jax.grad(
-    lambda params: apply(GatedAdapter, params, hidden, shared=shared).sum()
+  gradient = jax.jit(
+    jax.grad(lambda params: apply(GatedAdapter, params, hidden, shared=shared).sum())
   )(gated)
   assert gradient['up']['kernel'].any()

@@ -31,7 +31,7 @@ def stack():
 
 def run(stack, **settings):
   params, x = stack
-  settings = dict(causal=True, adapter=None, dtype=jnp.float32) | settings
+  settings = {'causal': True, 'adapter': None, 'dtype': jnp.float32} | settings
   return Transformer(SIZE, 'gelu', **settings).apply(params, x)
 
 

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -115,26 +117,20 @@ def test_a_masked_mean_equals_the_unmasked_one_without_repeats(pairs):
 @pytest.fixture(scope='module')
 def by_batch():
   """By reduction and batch: the loss, and its gradient's norm over contrastive's."""
-
-  def measure(u, v, reduction):
-    ids = np.arange(len(u))
-    losses = (
-      lambda u: fast_mean(u, v, ids, reduction=reduction),
-      lambda u: contrastive(u, v, ids, temperature=0.07).mean(),
-    )
-    (loss, of_triplet), (_, of_contrastive) = (
-      jax.jit(jax.value_and_grad(f))(u) for f in losses
-    )
-    ratio = np.linalg.norm(of_triplet) / np.linalg.norm(of_contrastive)
-    return float(loss), float(ratio)
-
-  return {
-    (reduction, batch): measure(
-      *map(np.float32, random_pairs(batch, width=64)), reduction
-    )
-    for reduction in ('mean', 'sum')
-    for batch in (64, 428, 1024, 4096)
-  }
+  found = {}
+  for batch in (64, 428, 1024, 4096):
+    u, v = map(np.float32, random_pairs(batch, width=64))
+    ids = np.arange(batch)
+    base = jax.jit(jax.grad(lambda *x: contrastive(*x, temperature=0.07).mean()))
+    base_norm = np.linalg.norm(base(u, v, ids))
+    for reduction in ('mean', 'sum') if batch < 4096 else ('mean',):
+      triplet = functools.partial(fast_mean, reduction=reduction)
+      loss, gradient = jax.jit(jax.value_and_grad(triplet))(u, v, ids)
+      found[reduction, batch] = (
+        float(loss),
+        float(np.linalg.norm(gradient) / base_norm),
+      )
+  return found
 
 
 @pytest.mark.parametrize('batch', [64, 1024, 4096])
@@ -143,7 +139,7 @@ def test_mean_keeps_the_released_balance_at_any_batch(by_batch, batch):
   assert by_batch['mean', batch] == pytest.approx(released, rel=0.1)
 
 
-@pytest.mark.parametrize('batch', [64, 1024, 4096])
+@pytest.mark.parametrize('batch', [64, 1024])
 def test_sum_grows_with_the_square_of_the_batch(by_batch, batch):
   growth = batch * (batch - 1) / (428 * 427)
   for value, released in zip(by_batch['sum', batch], by_batch['sum', 428], strict=True):

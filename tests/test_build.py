@@ -1,0 +1,213 @@
+"""From a config to objects: which field goes where, and weights from other runs."""
+
+import json
+import logging
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from harma_jax.build import (
+  build_augment,
+  build_evaluation_split,
+  build_model,
+  build_objective,
+  build_optimizer,
+  build_params,
+  build_state,
+  build_store,
+  build_table,
+  build_tokens,
+  context_length,
+  read_workdir,
+  state_shapes,
+)
+from harma_jax.data.images import read_image, resize_for_evaluation
+from harma_jax.errors import UserError
+from harma_jax.optim import count
+from harma_jax.workdir import claim
+
+
+def with_adapters(small_config, **changes):
+  fields = {'model.adapters': True, 'optimizer.train': 'adapters'}
+  return small_config(fields | changes)
+
+
+def test_the_model_has_what_the_config_says(small_config):
+  fields = {
+    'model.image_size': 32,
+    'model.shared_adapter': 'both',
+    'model.adapter_padding': 'none',
+    'model.adapter_heads': 4,
+    'model.bottleneck': 16,
+    'model.layers': 'unroll',
+    'model.remat': 'block',
+    'model.dtype': 'bfloat16',
+  }
+  model = build_model(small_config(fields | {'model.adapters': True}))
+  assert model.size.image_size == 32
+  assert (model.shared_adapter, model.adapter_padding) == ('both', 'none')
+  assert (model.adapter.heads, model.adapter.bottleneck) == (4, 16)
+  assert model.adapter.shared_bottleneck == 8
+  assert (model.layers, model.remat, model.dtype) == ('unroll', 'block', jnp.bfloat16)
+
+
+def test_a_model_without_adapters_and_the_automatic_dtype_of_a_cpu(small_config):
+  model = build_model(small_config())
+  assert model.adapter is None
+  assert model.dtype == jnp.float32
+
+
+def test_the_objective_takes_its_weights(small_config):
+  fields = {'objective.triplet_weight': 0.5, 'objective.contrastive_weight': 2.0}
+  features = jnp.eye(4)
+  arguments = (features, features[::-1], jnp.arange(4))
+  loss, terms = build_objective(small_config(fields))(*arguments, temperature=0.1)
+  expected = 2 * terms['contrastive'] + 0.5 * terms['triplet']
+  assert float(loss) == pytest.approx(float(expected))
+
+
+@pytest.mark.parametrize(('reduction', 'warns'), [('sum', True), ('mean', False)])
+def test_a_sum_that_grows_with_the_batch_is_warned_of(
+  small_config, caplog, reduction, warns
+):
+  fields = {'objective.triplet_reduction': reduction, 'objective.triplet_weight': 1.0}
+  build_objective(small_config(fields))
+  assert ('triplet_reduction=sum' in caplog.text) == warns
+
+
+def test_warmup_is_a_share_of_the_steps(small_config):
+  config = small_config({'optimizer.warmup': 0.2})
+  _, schedule = build_optimizer(config, total_steps=50)
+  rates = [float(schedule(step)) for step in range(51)]
+  assert rates[0] == 0.0
+  assert np.argmax(rates) == 10
+  assert rates[10] == pytest.approx(0.02)
+  assert rates[50] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_shapes_of_a_state_are_those_of_the_state(small_config):
+  config = with_adapters(small_config)
+  model = build_model(config)
+  optimizer, _ = build_optimizer(config, total_steps=6)
+  shapes = state_shapes(config, model, optimizer)
+  state = build_state(config, build_params(config, model, init=''), optimizer)
+  assert jax.tree.structure(shapes) == jax.tree.structure(state)
+  pairs = zip(jax.tree.leaves(shapes), jax.tree.leaves(state), strict=True)
+  assert all((a.shape, a.dtype) == (b.shape, b.dtype) for a, b in pairs)
+  assert 0 < count(state.trainable) < count(state.frozen)
+
+
+def test_random_weights_depend_on_the_seed_alone(small_config):
+  def kernel(seed):
+    config = small_config({'seed': seed})
+    return build_params(config, build_model(config), init='')['image']['projection']
+
+  assert np.array_equal(kernel(3), kernel(3))
+  assert not np.array_equal(kernel(3), kernel(4))
+
+
+def test_freezing_random_weights_is_warned_of(small_config, caplog):
+  for config in (small_config(), small_config({'optimizer.train': 'full'})):
+    caplog.clear()
+    build_params(config, build_model(config), init='')
+    frozen = config.optimizer.train != 'full'
+    assert ('the frozen weights are random' in caplog.text) == frozen
+
+
+def test_weights_of_another_run_come_with_fresh_adapters(
+  small_config, finished_run, caplog
+):
+  config = with_adapters(small_config)
+  params = build_params(config, build_model(config), init=str(finished_run))
+  given = read_workdir(finished_run)
+  assert np.array_equal(params['text']['projection'], given['text']['projection'])
+  assert 'shared_adapter' in params
+  assert 'shared_adapter' not in given
+  assert not caplog.records
+  assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(given))
+
+
+def test_weights_of_another_size_are_refused(small_config, finished_run):
+  config = small_config({'model.image_size': 32})
+  with pytest.raises(UserError, match=r'of another shape: image/.*Set model\.\*'):
+    build_params(config, build_model(config), init=str(finished_run))
+
+
+def test_a_run_that_saved_nothing_gives_no_weights(small_config, tmp_path):
+  config = small_config()
+  claim(tmp_path, config, data={})
+  with pytest.raises(UserError, match='saved steps; found none'):
+    build_params(config, build_model(config), init=str(tmp_path))
+
+
+def test_a_start_that_is_nowhere_is_named(small_config):
+  config = small_config()
+  with pytest.raises(UserError, match=r"init: .*found '/no/weights\.npz'"):
+    build_params(config, build_model(config), init='/no/weights.npz')
+
+
+def test_tables_and_tokens(small_config):
+  config = small_config({'data.context_length': 5})
+  table = build_table(config, 'val')
+  assert (table.n_images, table.n_captions, table.split) == (6, 12, 'val')
+  model = build_model(config)
+  assert build_tokens(config, table, model).shape == (12, 5)
+  assert context_length(small_config(), model) == model.size.context_length == 8
+
+
+def test_scenes_are_drawn_where_a_style_is_given(small_config, tmp_path):
+  scenes = {'style': 'summer', 'train': 4, 'val': 3, 'test': 2, 'seed': 5}
+  fields = {f'data.scenes.{name}': value for name, value in scenes.items()}
+  config = small_config(fields | {'data.root': str(tmp_path), 'data.test_split': ''})
+  assert [build_table(config, name).n_images for name in ('train', 'val')] == [4, 3]
+  (folder,) = tmp_path.iterdir()
+  assert 'summer' in folder.name
+  assert 'summer' in json.loads((folder / 'scenes.json').read_text()).values()
+
+
+def test_scenes_want_a_folder_too(small_config, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  config = small_config({'data.scenes.style': 'summer', 'data.root': ''})
+  with pytest.raises(UserError, match=r'--config\.data\.root=FOLDER'):
+    build_table(config, 'train')
+  assert not list(tmp_path.iterdir())
+
+
+def test_images_are_kept_as_the_config_says(small_config):
+  kept = small_config({'data.cache_side': 16})
+  store = build_store(kept, build_table(kept, 'val'))
+  store.fill(threads=2)
+  assert store.cached_bytes == 6 * 16 * 16 * 3
+  read = small_config({'data.cache': False})
+  store = build_store(read, build_table(read, 'val'))
+  store.fill(threads=2)
+  assert store.cached_bytes == 0
+
+
+def test_augmentation_takes_its_settings(small_config, small_data):
+  settings = {'crop_scale': (1.0, 1.0), 'flip': False, 'rand_augment': (0, 0)}
+  fields = {f'augment.{name}': value for name, value in settings.items()}
+  image = read_image(small_data / 'images/train_0.png')
+  augment = build_augment(small_config(fields), side=16)
+  drawn = augment(image, np.random.default_rng(0))
+  assert drawn.shape == (16, 16, 3)
+  assert np.array_equal(drawn, augment(image, np.random.default_rng(1)))
+  turned = build_augment(
+    small_config(fields | {'augment.quarter_turns': True}), side=16
+  )
+  many = {turned(image, np.random.default_rng(seed)).tobytes() for seed in range(20)}
+  assert len(many) == 4
+
+
+def test_a_split_holds_resized_images_in_order(small_config, small_data, caplog):
+  config = small_config()
+  table, model = build_table(config, 'test'), build_model(config)
+  with caplog.at_level(logging.WARNING):
+    split = build_evaluation_split(config, table, model)
+  assert (split.name, split.images.shape) == ('test', (6, 16, 16, 3))
+  assert np.array_equal(split.tokens, build_tokens(config, table, model))
+  for row, pixels in enumerate(split.images):
+    image = read_image(table.image_path(row))
+    assert np.array_equal(pixels, resize_for_evaluation(image, side=16))

@@ -1,0 +1,112 @@
+"""Every config file and argument, and that each field of theirs is read."""
+
+import inspect
+import pathlib
+import re
+
+import jax
+import pytest
+from ml_collections import ConfigDict
+
+from configs.backbones import set_backbone
+from configs.common import get_config as common
+from harma_jax import build, check, cli, train
+from harma_jax.build import (
+  build_augment,
+  build_model,
+  build_objective,
+  build_optimizer,
+  context_length,
+  state_shapes,
+)
+from harma_jax.errors import UserError
+from harma_jax.objective.alignment import make_objective
+from harma_jax.optim import count
+from harma_jax.train import PRETRAIN, stages
+
+CONFIGS = pathlib.Path(__file__).resolve().parent.parent / 'configs'
+FILES = sorted(p.name for p in CONFIGS.glob('*.py') if 'get_config(' in p.read_text())
+BACKBONES = ('clip', 'georsclip', 'tiny')
+PATHS = [*FILES, *(f'{f}:{b}' for f in ('rsitmd.py', 'rsicd.py') for b in BACKBONES)]
+
+
+def load(path):
+  return cli.load_config(f'{CONFIGS}/{path}')
+
+
+def leaves_of(config, prefix=''):
+  for name, value in config.items():
+    if isinstance(value, ConfigDict):
+      yield from leaves_of(value, f'{prefix}{name}.')
+    else:
+      yield f'{prefix}{name}'
+
+
+def test_the_files_that_users_are_told_of_are_there():
+  assert {'common.py', 'rsitmd.py', 'rsicd.py', 'quickstart.py'} <= set(FILES)
+
+
+@pytest.mark.parametrize('path', PATHS)
+def test_each_stage_of_a_config_builds(path, tmp_path):
+  config = load(path)
+  for stage in stages(config, workdir=tmp_path).values():
+    model = build_model(stage)
+    build_objective(stage)
+    build_augment(stage, side=model.size.image_size)
+    context_length(stage, model)
+    optimizer, schedule = build_optimizer(stage, total_steps=100)
+    shapes = state_shapes(stage, model, optimizer)
+    assert count(shapes.trainable) > 0
+    assert float(schedule(50)) > 0
+
+
+@pytest.mark.parametrize('path', PATHS)
+def test_a_config_has_the_common_fields_and_pretraining_alone_besides(path):
+  config = load(path)
+  extra = set(leaves_of(config)) - set(leaves_of(common()))
+  assert all(name.startswith(f'{PRETRAIN}.') for name in extra)
+  assert set(leaves_of(common())) <= set(leaves_of(config))
+  if PRETRAIN in config:
+    assert set(leaves_of(config[PRETRAIN])) <= set(leaves_of(common()))
+
+
+def test_the_released_settings():
+  config = load('rsitmd.py')
+  assert config.to_json() == load('rsitmd.py:clip').to_json()
+  assert (config.optimizer.learning_rate, config.train.epochs) == (4e-4, 50.0)
+  assert config.train.batch_size == 428
+  assert load('rsicd.py').train.epochs == 10.0
+  config = load('rsicd.py:georsclip')
+  assert (config.optimizer.learning_rate, config.train.epochs) == (4e-6, 80.0)
+  assert build_model(config).size.activation == 'quick_gelu'
+
+
+def test_vit_b_32_trains_the_released_number_of_weights():
+  config = load('rsitmd.py')
+  optimizer, _ = build_optimizer(config, total_steps=100)
+  shapes = state_shapes(config, build_model(config), optimizer)
+  assert count(shapes.trainable) == 5_934_397
+  moments = [leaf for leaf in jax.tree.leaves(shapes.optimizer_state) if leaf.ndim]
+  assert sum(leaf.size for leaf in moments) < 2 * 5_934_397
+
+
+@pytest.mark.parametrize('file', ['rsitmd.py', 'rsicd.py'])
+def test_an_unknown_backbone_is_the_users_mistake(file):
+  with pytest.raises(UserError, match=r"one of clip, georsclip, tiny; found 'vit'"):
+    load(f'{file}:vit')
+
+
+def test_a_backbone_is_set_in_place():
+  config = common()
+  assert set_backbone(config, 'tiny', clip_epochs=1.0) is config
+
+
+def test_no_field_is_dead():
+  source = ''.join(map(inspect.getsource, (build, check, train)))
+  reads = set(re.findall(r'\b(?:config|scenes)\.((?:\w+\.)*\w+)', source))
+  objective = inspect.signature(make_objective).parameters
+  assert set(common().objective) == set(objective)
+  for path in leaves_of(common()):
+    section, _, name = path.rpartition('.')
+    spelled = {path, name, f'{section}.{name}'}
+    assert spelled & reads or section == 'objective', f'{path} is read nowhere'

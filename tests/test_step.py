@@ -1,0 +1,273 @@
+"""The train step: what it changes, what it leaves, and that devices do not matter."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import traverse_util
+
+from harma_jax import mesh as mesh_module
+from harma_jax.data.images import normalize
+from harma_jax.mesh import make_mesh, place_batch
+from harma_jax.model.adapter import AdapterSettings
+from harma_jax.model.clip import Clip
+from harma_jax.model.sizes import named_size
+from harma_jax.objective.alignment import make_objective
+from harma_jax.optim import (
+  bound_temperature,
+  label_leaves,
+  make_optimizer,
+  make_schedule,
+  merge_params,
+  patterns_of,
+  split_params,
+)
+from harma_jax.step import compile_step, init_state, make_train_step, place_state
+
+STEPS = 5
+# How many devices, and over how many of them parameters are cut.
+MESHES = {'1 device': (1, 1), '8 devices': (8, 1), '8 devices, fsdp 2': (8, 2)}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Setting:
+  """What a step is made of, and the state before it."""
+
+  model: Clip
+  objective: object
+  optimizer: object
+  schedule: object
+  trainable: dict
+  frozen: dict
+
+  @functools.cached_property
+  def step(self):
+    return make_train_step(self.model, self.objective, self.optimizer, self.schedule)
+
+  def state(self):
+    return init_state(self.trainable, self.frozen, optimizer=self.optimizer)
+
+  def loss(self, trainable, batch):
+    params = merge_params(trainable, self.frozen)
+    return self.objective(
+      self.model.encode_image(params, normalize(batch['images'])),
+      self.model.encode_text(params, batch['tokens']),
+      batch['image_ids'],
+      temperature=params['temperature'],
+    )[0]
+
+
+def make_setting(model, params, *, learning_rate=3e-3):
+  labels = label_leaves(params, patterns_of('adapters', shared=True))
+  trainable, frozen = split_params(params, labels)
+  schedule = make_schedule(
+    'linear', learning_rate=learning_rate, warmup_steps=2, total_steps=10
+  )
+  return Setting(
+    model=model,
+    objective=make_objective(
+      contrastive_weight=1.0,
+      triplet_weight=1e-3,
+      margin=0.2,
+      gamma=2.0,
+      triplet_reduction='mean',
+      mask_same_image=True,
+    ),
+    # Adam with a tiny epsilon turns the rounding of tiny gradients into whole steps.
+    optimizer=make_optimizer(schedule, eps=1e-4),
+    schedule=schedule,
+    trainable=trainable,
+    frozen=frozen,
+  )
+
+
+@pytest.fixture(scope='module')
+def setting(make_clip, random_params):
+  model = make_clip(shared_adapter='both')
+  return make_setting(model, random_params(model))
+
+
+def run(setting, batch, *, devices, fsdp):
+  mesh = make_mesh(fsdp=fsdp, devices=jax.devices()[:devices])
+  state = place_state(setting.state(), mesh=mesh)
+  step, placed = (
+    compile_step(setting.step, state, mesh=mesh),
+    place_batch(batch, mesh=mesh),
+  )
+  history = []
+  for _ in range(STEPS):
+    state, metrics = step(state, placed)
+    history.append({name: float(value) for name, value in metrics.items()})
+  return state, history
+
+
+@pytest.fixture(scope='module')
+def runs(setting, toy_batch):
+  """The state after five steps and the metrics of each, on every mesh."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(mesh_module, 'SHARDED_FROM', 32)
+    return {
+      name: run(setting, toy_batch, devices=devices, fsdp=fsdp)
+      for name, (devices, fsdp) in MESHES.items()
+    }
+
+
+@pytest.fixture(scope='module')
+def loss_and_gradients(setting):
+  """Of a batch at the start, without a step around them."""
+  compiled = jax.jit(jax.value_and_grad(setting.loss))
+  return lambda batch: compiled(setting.trainable, batch)
+
+
+def test_frozen_leaves_keep_every_bit(setting, runs):
+  for state, _ in runs.values():
+    jax.tree.map(np.testing.assert_array_equal, state.frozen, setting.frozen)
+
+
+def test_every_trainable_leaf_moves(setting, runs):
+  state, _ = runs['1 device']
+  before = traverse_util.flatten_dict(setting.trainable, sep='/')
+  after = traverse_util.flatten_dict(state.trainable, sep='/')
+  assert not [path for path in before if np.array_equal(before[path], after[path])]
+
+
+def test_training_lowers_the_loss(runs):
+  _, history = runs['1 device']
+  assert history[-1]['loss'] < history[0]['loss']
+
+
+@pytest.mark.parametrize('name', [name for name in MESHES if name != '1 device'])
+def test_devices_do_not_matter(runs, name):
+  (one, expected), (state, history) = runs['1 device'], runs[name]
+  for computed, wanted in zip(history, expected, strict=True):
+    assert computed == pytest.approx(wanted, rel=1e-5)
+  assert history[0]['loss'] == pytest.approx(expected[0]['loss'], rel=1e-6)
+  for leaf, wanted in zip(
+    *map(jax.tree.leaves, (state.trainable, one.trainable)), strict=True
+  ):
+    np.testing.assert_allclose(leaf, wanted, rtol=0, atol=1e-5)
+
+
+def test_fsdp_cuts_parameters_and_moments(runs):
+  state, _ = runs['8 devices, fsdp 2']
+  for tree in (state.trainable, state.frozen, state.optimizer_state):
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if leaf.size >= 32]
+    assert leaves
+    assert not [leaf.shape for leaf in leaves if leaf.is_fully_replicated]
+
+
+def test_metrics_tell_what_the_step_used(setting, runs):
+  _, history = runs['1 device']
+  assert set(history[0]) == {
+    'loss',
+    'contrastive',
+    'triplet',
+    'gradient_norm',
+    'temperature',
+    'learning_rate',
+  }
+  rates = [metrics['learning_rate'] for metrics in history]
+  assert rates == pytest.approx(
+    [float(setting.schedule(step)) for step in range(STEPS)]
+  )
+  first = history[0]
+  assert first['temperature'] == pytest.approx(0.07)
+  assert first['loss'] == pytest.approx(first['contrastive'] + 1e-3 * first['triplet'])
+
+
+def test_loss_and_gradient_norm_are_of_the_trainable_leaves(
+  runs, loss_and_gradients, toy_batch
+):
+  _, history = runs['1 device']
+  loss, gradients = loss_and_gradients(toy_batch)
+  norm = np.sqrt(sum(np.sum(leaf**2) for leaf in jax.tree.leaves(gradients)))
+  assert history[0]['loss'] == pytest.approx(float(loss), rel=1e-6)
+  assert history[0]['gradient_norm'] == pytest.approx(norm, rel=1e-5)
+
+
+def test_steps_are_counted(runs):
+  state, _ = runs['1 device']
+  assert state.step == STEPS
+  assert state.step.dtype == jnp.int32
+
+
+def test_the_state_has_all_parameters(setting, runs):
+  state, _ = runs['1 device']
+  whole = merge_params(setting.trainable, setting.frozen)
+  assert jax.tree.structure(state.params) == jax.tree.structure(whole)
+
+
+def test_permuting_the_batch_leaves_loss_and_gradients(loss_and_gradients, toy_batch):
+  order = np.array([3, 7, 1, 5, 0, 6, 4, 2])
+  permuted = {name: rows[order] for name, rows in toy_batch.items()}
+  (one, gradients), (other, of_permuted) = map(
+    loss_and_gradients, (toy_batch, permuted)
+  )
+  assert float(one) == pytest.approx(float(other), rel=1e-5)
+  for leaf, expected in zip(
+    *map(jax.tree.leaves, (of_permuted, gradients)), strict=True
+  ):
+    np.testing.assert_allclose(leaf, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_the_state_is_donated_and_its_source_kept(setting, toy_batch):
+  mesh = make_mesh(devices=jax.devices()[:1])
+  source = setting.state()
+  state = place_state(source, mesh=mesh)
+
+  def count_up(state, batch):
+    return state.replace(step=state.step + 1), {
+      'rows': jnp.float32(len(batch['tokens']))
+    }
+
+  step = compile_step(count_up, state, mesh=mesh)
+  after, metrics = step(state, place_batch(toy_batch, mesh=mesh))
+  assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
+  assert after.step == 1
+  assert metrics['rows'] == 8
+  jax.tree.map(np.testing.assert_array_equal, after.params, source.params)
+
+
+def test_the_step_bounds_the_temperature():
+  class Constant:
+    def encode_image(self, params, images):
+      return jnp.eye(len(images), 4)
+
+    def encode_text(self, params, tokens):
+      return jnp.eye(len(tokens), 4)
+
+  def objective(image_features, text_features, image_ids, *, temperature):
+    return temperature, {}
+
+  optimizer = optax.sgd(1.0)
+  step = make_train_step(Constant(), objective, optimizer, optax.constant_schedule(1.0))
+  state = init_state({'temperature': jnp.float32(0.07)}, {}, optimizer=optimizer)
+  batch = {
+    'images': np.zeros((4, 2, 2, 3), np.uint8),
+    'tokens': np.zeros((4, 3), np.int32),
+    'image_ids': np.arange(4),
+  }
+  state, metrics = step(state, batch)
+  assert metrics['temperature'] == np.float32(0.07)
+  assert state.trainable == bound_temperature({'temperature': jnp.float32(-1)})
+
+
+def test_vit_b_32_takes_a_step(random_params):
+  model = Clip(size=named_size('ViT-B-32'), adapter=AdapterSettings())
+  setting = make_setting(model, random_params(model))
+  rng = np.random.default_rng(0)
+  tokens = rng.integers(1, 49406, (8, 77))
+  tokens[:, 20], tokens[:, 21:] = 49407, 0
+  batch = {
+    'images': rng.integers(0, 256, (8, 224, 224, 3)).astype(np.uint8),
+    'tokens': tokens.astype(np.int32),
+    'image_ids': np.arange(8, dtype=np.int32),
+  }
+  state, metrics = jax.jit(setting.step, donate_argnums=0)(setting.state(), batch)
+  assert state.step == 1
+  assert np.isfinite(metrics['loss'])
+  assert 0 < float(metrics['gradient_norm']) < np.inf
