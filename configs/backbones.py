@@ -4,7 +4,6 @@ from ml_collections import ConfigDict
 
 from harma_jax.errors import UserError
 
-
 # The tower of `tiny-16` is 128 wide; the adapters are narrower, as on a large tower.
 TINY = {
   'size': 'tiny-16',

@@ -1,4 +1,4 @@
-"""RSICD: --config=configs/rsicd.py[:clip|georsclip|tiny] --config.data.root=FOLDER."""
+"""RSICD: --config=configs/rsicd.py[:clip|georsclip|tiny], with --config.data.root."""
 
 from configs.backbones import set_backbone
 from configs.common import get_config as common
