@@ -4,13 +4,8 @@ from ml_collections import ConfigDict
 
 from harma_jax.errors import UserError
 
-# The tower of `tiny-16` is 128 wide; the adapters are narrower, as on a large tower.
-TINY = {
-  'size': 'tiny-16',
-  'bottleneck': 64,
-  'shared_bottleneck': 32,
-  'adapter_heads': 4,
-}
+# The tiny towers are 128 wide; these adapters are narrower, as they are on large ones.
+NARROW_ADAPTERS = {'bottleneck': 64, 'shared_bottleneck': 32, 'adapter_heads': 4}
 
 
 def set_backbone(config: ConfigDict, name: str, *, clip_epochs: float) -> ConfigDict:
@@ -48,11 +43,11 @@ def _georsclip(config: ConfigDict, _: float) -> None:
 
 
 def _tiny(config: ConfigDict, _: float) -> None:
-  config.model.update(TINY)
+  config.model.update({'size': 'tiny', **NARROW_ADAPTERS})
   config.train.update({'epochs': 2.0, 'batch_size': 256})
   config.data.cache_side = 96  # the smallest crop of 64 px images is not enlarged
   config.augment.update({'quarter_turns': True, 'rand_augment': (0, 0)})
-  config.pretrain = scratch(epochs=8.0)
+  config.pretrain = scratch(epochs=5.0)
 
 
 def scratch(*, epochs: float) -> ConfigDict:

@@ -12,9 +12,11 @@ def get_config() -> ConfigDict:
   config.seed = 0
   # Starting weights: a file, a hub id, the work folder of another run; '' is random.
   config.init = ''
+  # Adapters to start from, a folder of harma_jax.export --format=adapter; '': fresh.
+  config.adapter = ''
   config.model = ConfigDict(
     {
-      'size': 'ViT-B-32',  # '-quickgelu' behind it for OpenAI's activation
+      'size': 'auto',  # as init tells, or ViT-B-32, ViT-B-32-quickgelu, ...
       'image_size': 0,  # pixels; 0 is the size's own
       'adapters': True,
       'shared_adapter': 'text',  # text | both | none
@@ -25,6 +27,7 @@ def get_config() -> ConfigDict:
       'layers': 'scan',  # scan | unroll
       'remat': 'none',  # none | block
       'dtype': 'auto',  # auto | float32 | bfloat16, of the towers' arithmetic
+      'frozen_dtype': 'float32',  # float32 | bfloat16, of the weights that do not train
     }
   )
   config.objective = ConfigDict(

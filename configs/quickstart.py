@@ -6,14 +6,14 @@ draws scenes of winter, freezes the model and adapts it to them with HarMA adapt
 
 from ml_collections import ConfigDict
 
-from configs.backbones import TINY, scratch
+from configs.backbones import NARROW_ADAPTERS, scratch
 from configs.common import get_config as common
 
 
 def get_config() -> ConfigDict:
   """Minutes on two CPU cores."""
   config = common()
-  config.model.update(TINY)
+  config.model.update({'size': 'tiny-16', **NARROW_ADAPTERS})
   config.optimizer.learning_rate = 2e-3
   config.train.update({'epochs': 8.0, 'batch_size': 128})
   config.data.root = '~/.cache/harma_jax/scenes'
