@@ -22,9 +22,11 @@ setup(
     'absl-py>=2.3',
     'flax>=0.12.6',
     'grain>=0.2.16',
+    'huggingface_hub>=1.0',
     'instant-clip-tokenizer>=0.1; python_version<"3.13"',
     'jax>=0.10',
     'ml_collections>=1.1',
+    'ml_dtypes>=0.5',
     'numpy>=2.0',
     'optax>=0.2.8',
     'orbax-checkpoint>=0.12',
@@ -32,11 +34,16 @@ setup(
     'rich>=14',
     'safetensors>=0.6',
     'tensorflow-datasets>=4.9.9',
+    'tokenizers>=0.22',
     'transformers>=5.0',
   ],
   extras_require={
     'cuda': ['jax[cuda13]>=0.10'],
     'tpu': ['jax[tpu]>=0.10'],
+    # Reads and writes PyTorch's pickled files; safetensors need none of it.
+    'torch': ['torch>=2.6'],
+    # Tests against the code of the libraries whose files are read and written.
+    'interop': ['torch>=2.6', 'open_clip_torch>=3.0'],
     'test': ['pytest>=8', 'pytest-timeout>=2.3', 'ruff>=0.14'],
   },
 )

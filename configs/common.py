@@ -40,6 +40,18 @@ def get_config() -> ConfigDict:
       'mask_same_image': True,  # False as released
     }
   )
+  # Realigning and dropping samples whose two losses conflict (arXiv 2211.02077).
+  config.harmonization = ConfigDict(
+    {
+      'pair': 'none',  # none | captions | uniformity | directions | objectives
+      'realign': True,
+      'curriculum': 'drop',  # off | drop | soft
+      'indicator': 'conflict',  # conflict, or a control: random | loss | ...
+      'threshold': (-0.3, 0.0),  # of the cosine, at the start and after annealing
+      'anneal': 0.5,  # share of training over which it rises
+      'renormalize': True,
+    }
+  )
   config.optimizer = ConfigDict(
     {
       'train': 'adapters',  # adapters | full | projection
@@ -62,6 +74,7 @@ def get_config() -> ConfigDict:
       'train_split': 'train',
       'val_split': 'val',  # '' for none: then the last step is selected
       'test_split': 'test',  # '' for none
+      'captions_per_image': 1,  # above 1 an item is an image with so many captions
       'context_length': 0,  # tokens of a caption; 0 is the size's own
       'cache': True,  # keep decoded training images in memory
       'cache_side': 0,  # kept with this shorter side in pixels; 0: as they are

@@ -20,9 +20,10 @@ from harma_jax.errors import UserError, expect
 from harma_jax.evaluation.evaluator import EvaluationSplit
 from harma_jax.model.adapter import ADAPTER_PADDING, SHARED_ADAPTER, AdapterSettings
 from harma_jax.model.clip import Clip
-from harma_jax.model.sizes import named_size
+from harma_jax.model.sizes import SIZES, named_size
 from harma_jax.model.transformer import LAYERS, REMAT
 from harma_jax.objective.alignment import Objective, make_objective, warn_of_sum
+from harma_jax.objective.head import Head, harmonized_head, plain_head
 from harma_jax.optim import (
   MODES,
   label_leaves,
@@ -32,8 +33,18 @@ from harma_jax.optim import (
   split_params,
 )
 from harma_jax.step import TrainState, init_state
-from harma_jax.weights.load import find_weights, graft, load_weights
-from harma_jax.workdir import is_workdir, read_config
+from harma_jax.weights.adapter import load_adapter
+from harma_jax.weights.load import (
+  check_settings,
+  graft,
+  is_new,
+  load_weights,
+  recognise,
+)
+from harma_jax.weights.names import paths_of, tree_of
+from harma_jax.weights.provenance import provenance
+from harma_jax.weights.sources import open_source
+from harma_jax.workdir import has_saved, is_workdir, read_config, read_provenance
 
 DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 
@@ -50,6 +61,7 @@ def build_model(config: ConfigDict) -> Clip:
   _check_choice('model.layers', config.layers, LAYERS)
   _check_choice('model.remat', config.remat, REMAT)
   _check_choice('model.dtype', config.dtype, ('auto', *DTYPES))
+  _check_choice('model.frozen_dtype', config.frozen_dtype, DTYPES)
   for field in ('bottleneck', 'shared_bottleneck'):
     expect(
       config[field] % config.adapter_heads == 0,
@@ -105,52 +117,145 @@ def build_optimizer(config: ConfigDict, *, total_steps: int):
   return optimizer, schedule
 
 
-def build_state(config: ConfigDict, params: dict, optimizer) -> TrainState:
-  """The state before the first step, from parameters (or, under eval_shape, shapes)."""
+def build_head(config: ConfigDict, objective: Objective, *, total_steps: int) -> Head:
+  """The head of the step: plain, or harmonized as `config.harmonization` says."""
+  settings = config.harmonization
+  if settings.pair == 'none':
+    return plain_head(objective)
+  return harmonized_head(
+    objective,
+    pair=settings.pair,
+    realign=settings.realign,
+    curriculum=settings.curriculum,
+    indicator=settings.indicator,
+    threshold=tuple(settings.threshold),
+    anneal_steps=round(settings.anneal * total_steps),
+    renormalize=settings.renormalize,
+    seed=config.seed,
+  )
+
+
+def build_state(
+  config: ConfigDict, params: dict, optimizer, *, n_captions: int = 0
+) -> TrainState:
+  """The state before the first step, from parameters (or, under eval_shape, shapes).
+
+  Args:
+    config: of the run.
+    params: all parameters.
+    optimizer: of the trainable ones.
+    n_captions: of the training split, for the account that harmonization keeps of them.
+  """
   shared = 'shared_adapter' in params
   labels = label_leaves(params, patterns_of(config.optimizer.train, shared=shared))
-  return init_state(*split_params(params, labels), optimizer=optimizer)
+  trainable, frozen = split_params(params, labels)
+  dtype = DTYPES[config.model.frozen_dtype]
+  frozen = jax.tree.map(lambda leaf: leaf.astype(dtype), frozen)
+  keeps_account = config.harmonization.pair != 'none'
+  return init_state(
+    trainable,
+    frozen,
+    optimizer=optimizer,
+    curriculum_size=n_captions if keeps_account else 0,
+  )
 
 
-def state_shapes(config: ConfigDict, model: Clip, optimizer) -> TrainState:
+def state_shapes(
+  config: ConfigDict, model: Clip, optimizer, *, n_captions: int = 0
+) -> TrainState:
   """The state before the first step as shapes and dtypes; nothing is computed.
 
   Raises:
     UserError: `optimizer.train` does not fit the model's parameters.
   """
   return jax.eval_shape(
-    lambda key: build_state(config, model.init(key), optimizer), jax.random.key(0)
+    lambda key: build_state(config, model.init(key), optimizer, n_captions=n_captions),
+    jax.random.key(0),
   )
 
 
-def build_params(config: ConfigDict, model: Clip, *, init: str) -> dict:
-  """Starting parameters: random, or those of `init`, with fresh adapters.
+def resolve_size(config: ConfigDict, *, workdir: pathlib.Path) -> ConfigDict:
+  """`config` with `model.size='auto'` as a started run or the starting weights tell it.
+
+  Args:
+    config: of a run.
+    workdir: its folder; what it has saved decides, and the weights may be gone by then.
 
   Raises:
-    UserError: `init` cannot be read or does not fit the model.
+    UserError: there are no weights, or they do not tell.
   """
-  fresh = jax.jit(model.init)(jax.random.key(config.seed))
+  if config.model.size != 'auto':
+    return config
+  if has_saved(workdir) or is_workdir(config.init):
+    known = read_config(workdir if has_saved(workdir) else config.init).model
+    found = {'size': known.size, 'image_size': known.image_size}
+  elif config.init:
+    _check_root(config)  # before what may be a long download
+    size, pixels = recognise(open_source(config.init))
+    is_usual = pixels == named_size(size).image_size
+    found = {'size': size, 'image_size': 0 if is_usual else pixels}
+  else:
+    raise UserError(
+      'model.size: expected a size where init is empty; found auto. '
+      f'Set --config.model.size to one of {", ".join(SIZES)}.'
+    )
+  config = config.copy_and_resolve_references()
+  config.model.size = found['size']
+  config.model.image_size = config.model.image_size or found['image_size']
+  return config
+
+
+def build_params(config: ConfigDict, model: Clip, *, init: str) -> tuple[dict, dict]:
+  """Starting parameters, random or those of `init`, and a record of their origin.
+
+  The adapters of `config.adapter` come last, in place of what is there.
+
+  Raises:
+    UserError: `init` or the adapters cannot be read or do not fit the model.
+  """
+  params, record = _build_backbone(config, model, init=init)
+  if config.adapter:
+    params, record['adapter'] = load_adapter(config.adapter, params, model=model)
+  return params, record
+
+
+def _build_backbone(config: ConfigDict, model: Clip, *, init: str) -> tuple[dict, dict]:
+  key = jax.random.key(config.seed)
   if is_workdir(init):
-    return graft(fresh, read_workdir(init), source_name=init)
+    params = graft(build_fresh(model, key), read_workdir(init), source_name=init)
+    return params, {'init': init, 'run': read_provenance(init)}
   if init:
-    return load_weights(init, fresh, model=model)
+    source = open_source(init)
+    check_settings(source, model.size)
+    params = load_weights(source, build_fresh(model, key), model=model)
+    return params, provenance(source, init=init, model=model)
   if config.optimizer.train != 'full':
     logging.warning(
       'init is empty: the frozen weights are random, and optimizer.train=%s learns '
       'little from them. Set --config.init=... or --config.optimizer.train=full.',
       config.optimizer.train,
     )
-  return fresh
+  return jax.jit(model.init)(key), {'init': '', 'seed': config.seed}
+
+
+def build_fresh(model: Clip, key: jax.Array) -> dict:
+  """What weights are loaded into: new parameters, and shapes of CLIP's own."""
+
+  def new(key):
+    params = paths_of(model.init(key))
+    return {p: leaf for p, leaf in params.items() if is_new(p) or p == 'temperature'}
+
+  return tree_of(paths_of(jax.eval_shape(model.init, key)) | jax.jit(new)(key))
 
 
 def check_init(init: str) -> None:
-  """Finds the file of `build_params`, and downloads it where it is one of a hub.
+  """Opens the file of `build_params`, and downloads it where it is one of a hub.
 
   Raises:
-    UserError: there is none.
+    UserError: there is none, or it cannot be read.
   """
   if init and not is_workdir(init):
-    find_weights(init)
+    open_source(init)
 
 
 def read_workdir(workdir: str | pathlib.Path) -> dict:
@@ -174,11 +279,7 @@ def read_workdir(workdir: str | pathlib.Path) -> dict:
 
 def build_table(config: ConfigDict, split: str) -> CaptionTable:
   """The captions of a split of `config.data`, drawn first where they are scenes."""
-  if not config.data.root:
-    raise UserError(
-      'data.root: expected the folder of a data set; found none. '
-      'Set --config.data.root=FOLDER.'
-    )
+  _check_root(config)
   scenes = config.data.scenes
   root = pathlib.Path(config.data.root).expanduser()
   if scenes.style:
@@ -248,6 +349,14 @@ def build_evaluation_split(
     tokens=build_tokens(config, table, model),
     caption_image=table.caption_image,
   )
+
+
+def _check_root(config: ConfigDict) -> None:
+  if not config.data.root:
+    raise UserError(
+      'data.root: expected the folder of a data set; found none. '
+      'Set --config.data.root=FOLDER.'
+    )
 
 
 def _check_choice(field: str, value: str, choices) -> None:

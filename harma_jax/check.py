@@ -6,7 +6,13 @@ import operator
 
 from ml_collections import ConfigDict
 
-from harma_jax.build import build_model, build_optimizer, context_length, state_shapes
+from harma_jax.build import (
+  build_head,
+  build_model,
+  build_optimizer,
+  context_length,
+  state_shapes,
+)
 from harma_jax.data.augment import MAX_LEVEL
 from harma_jax.errors import UserError, expect
 from harma_jax.mesh import check_batch, make_mesh
@@ -21,6 +27,7 @@ AT_LEAST = {
   'optimizer.learning_rate': 0,
   'optimizer.weight_decay': 0,
   'optimizer.clip_norm': 0,
+  'data.captions_per_image': 1,
   'data.cache_side': 0,
   'data.threads': 0,
   'checkpoint.every_steps': 0,
@@ -45,7 +52,8 @@ def check_config(config: ConfigDict) -> None:
   check_batch(config.evaluation.batch_size, mesh=mesh, field='evaluation.batch_size')
   model = build_model(config)
   context_length(config, model)
-  make_objective(**config.objective)
+  _check_harmonization(config)
+  build_head(config, make_objective(**config.objective), total_steps=1)
   optimizer, _ = build_optimizer(config, total_steps=1)
   state_shapes(config, model, optimizer)
 
@@ -76,6 +84,31 @@ def _check_augment(config: ConfigDict) -> None:
     f'a number of operations and their level, 0 to {MAX_LEVEL}',
     found=drawn,
   )
+
+
+def _check_harmonization(config: ConfigDict) -> None:
+  pair, count = config.harmonization.pair, config.data.captions_per_image
+  if pair == 'captions':
+    expect(
+      count > 1, 'data.captions_per_image', '2 or more with pair=captions', found=count
+    )
+  elif pair != 'none':
+    expect(
+      count == 1,
+      'data.captions_per_image',
+      f'1 with harmonization.pair={pair}',
+      found=count,
+    )
+  if pair == 'objectives':
+    weights = config.objective.contrastive_weight, config.objective.triplet_weight
+    expect(
+      min(weights) > 0,
+      'objective.triplet_weight',
+      'both losses with a weight above 0 for harmonization.pair=objectives',
+      found=weights,
+    )
+  anneal = config.harmonization.anneal
+  expect(0 <= anneal <= 1, 'harmonization.anneal', 'a share of training', found=anneal)
 
 
 def _is_pair(values: tuple) -> bool:

@@ -51,7 +51,7 @@ class Checkpoints:
     """Saves `state`, which has taken `step` steps; returns while it is written."""
     if state.frozen and not self._frozen.exists():
       _save_tree(self._frozen, state.frozen)
-    rest = {'step': state.step, 'optimizer_state': state.optimizer_state}
+    rest = _rest(state)
     self._manager.save(
       step,
       args=ocp.args.Composite(
@@ -68,12 +68,12 @@ class Checkpoints:
       step: one that was saved.
       abstract: shapes, dtypes and shardings to restore to.
     """
-    rest = {'step': abstract.step, 'optimizer_state': abstract.optimizer_state}
+    rest = _rest(abstract)
     restored = self._restore(step, trainable=abstract.trainable, rest=rest)
     return TrainState(
       trainable=restored.trainable,
       frozen=_restore_tree(self._frozen, abstract.frozen),
-      **restored.rest,
+      **{'curriculum': {}} | restored.rest,
     )
 
   def restore_params(self, step: int, abstract: TrainState) -> TrainState:
@@ -112,6 +112,12 @@ def abstract_of(state: TrainState) -> TrainState:
     lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding),
     state,
   )
+
+
+def _rest(state: TrainState) -> dict:
+  """What goes on beside the parameters; orbax has no place for an empty dict."""
+  rest = {'step': state.step, 'optimizer_state': state.optimizer_state}
+  return rest | ({'curriculum': state.curriculum} if state.curriculum else {})
 
 
 def _quality(metrics: dict) -> float:

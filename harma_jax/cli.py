@@ -8,6 +8,7 @@ import os
 import pathlib
 import re
 import runpy
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -17,8 +18,15 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from harma_jax.errors import UserError
+from harma_jax.stop import Stopped
 
 MISTAKE, INTERRUPTED = 2, 130
+
+# What several command lines have; each reads what it needs.
+WORKDIR = flags.DEFINE_string(
+  'workdir', None, 'The folder of a run. To train: workdir/<name of the config>.'
+)
+OUT = flags.DEFINE_string('out', None, 'What to write.')
 
 
 def run(
@@ -27,7 +35,7 @@ def run(
   """Parses the flags, runs `main(argv)` and exits with what it returns.
 
   A UserError is printed alone on standard error, with exit code 2; at Ctrl-C
-  `interrupted` is, with exit code 130.
+  `interrupted` is, with exit code 130. Stopping at the platform's request is a success.
   """
   logging.use_absl_handler()
   logging.set_verbosity(logging.INFO)
@@ -39,9 +47,10 @@ def run(
   except UserError as error:
     print(f'error: {error}', file=sys.stderr)
     sys.exit(MISTAKE)
-  except KeyboardInterrupt:
+  except (KeyboardInterrupt, Stopped) as stopped:
     print(interrupted, file=sys.stderr)
-    sys.exit(INTERRUPTED)
+    by_platform = isinstance(stopped, Stopped) and stopped.signal == signal.SIGTERM
+    sys.exit(0 if by_platform else INTERRUPTED)
 
 
 def read_config_flag(name: str) -> tuple[ml_collections.ConfigDict, str]:
@@ -78,6 +87,17 @@ def _is_for_users(record: standard_logging.LogRecord) -> bool:
   """Whether a line is ours or a warning: what libraries do is not a user's concern."""
   ours = pathlib.Path(record.pathname).is_relative_to(pathlib.Path(__file__).parent)
   return ours or record.levelno >= standard_logging.WARNING
+
+
+def workdir() -> pathlib.Path:
+  """The folder that `--workdir` names.
+
+  Raises:
+    UserError: it names none.
+  """
+  if not WORKDIR.value:
+    raise UserError('Expected --workdir=FOLDER, the folder of a run; found none.')
+  return pathlib.Path(WORKDIR.value)
 
 
 def no_arguments(argv: Sequence[str]) -> None:

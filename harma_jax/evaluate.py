@@ -20,14 +20,12 @@ from harma_jax.build import (
   build_table,
   read_workdir,
 )
-from harma_jax.errors import UserError
 from harma_jax.evaluation.evaluator import make_evaluator
 from harma_jax.evaluation.recall import Recall, chance_recall
 from harma_jax.mesh import make_mesh, tree_shardings
 from harma_jax.metrics import print_table
 from harma_jax.workdir import read_config
 
-_WORKDIR = flags.DEFINE_string('workdir', None, 'The folder of a run.')
 _SPLIT = flags.DEFINE_list('split', None, 'Default: the splits that the run evaluates.')
 _DATA_ROOT = flags.DEFINE_string(
   'data_root', None, 'Where the data set is now. Default: where it was in training.'
@@ -37,13 +35,12 @@ _DATA_ROOT = flags.DEFINE_string(
 def main(argv: Sequence[str]) -> None:
   """Evaluates what the command line names."""
   cli.no_arguments(argv)
-  if not _WORKDIR.value:
-    raise UserError('Expected --workdir=FOLDER, the folder of a run; found none.')
-  config = read_config(_WORKDIR.value)
+  workdir = cli.workdir()
+  config = read_config(workdir)
   if _DATA_ROOT.value:
     config.data.root = _DATA_ROOT.value
   splits = _SPLIT.value or [config.data.val_split, config.data.test_split]
-  results = evaluate(config, workdir=_WORKDIR.value, splits=[s for s in splits if s])
+  results = evaluate(config, workdir=workdir, splits=[s for s in splits if s])
   for split, recalls in results.items():
     print_table(f'{split}: recall in %', recalls)
   print(json.dumps(results))

@@ -9,7 +9,6 @@ The same command again resumes.
 import pathlib
 from collections.abc import Sequence
 
-from absl import flags
 from ml_collections import config_flags
 
 from harma_jax import cli
@@ -17,16 +16,13 @@ from harma_jax.train import train
 from harma_jax.workdir import default_workdir
 
 _CONFIG = config_flags.DEFINE_config_file('config', help_string='A file of configs/.')
-_WORKDIR = flags.DEFINE_string(
-  'workdir', None, 'Where the run is kept. Default: workdir/<name of the config>.'
-)
 
 
 def main(argv: Sequence[str]) -> None:
   """Runs the config of the command line."""
   cli.no_arguments(argv)
   config, path = cli.read_config_flag(_CONFIG.name)
-  train(config, workdir=pathlib.Path(_WORKDIR.value or default_workdir(path)))
+  train(config, workdir=pathlib.Path(cli.WORKDIR.value or default_workdir(path)))
 
 
 if __name__ == '__main__':

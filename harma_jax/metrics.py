@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 
 import jax
+import numpy as np
 from absl import logging
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -62,7 +63,7 @@ class RunLog:
     self._bar.update(self._task, completed=step)
     if step % self._every and step != self._total:
       return
-    values = {name: float(value) for name, value in metrics.items()}
+    values = {name: np.asarray(value).tolist() for name, value in metrics.items()}
     pairs = (step - self._since) * self._batch_size
     speed = pairs / (time.monotonic() - self._clock)
     self.start_clock(step)
@@ -73,7 +74,8 @@ class RunLog:
     )
     if self._bar.disable:
       left = (self._total - step) * self._batch_size / speed
-      terms = ', '.join(f'{name} {value:.4g}' for name, value in values.items())
+      scalars = {n: value for n, value in values.items() if isinstance(value, float)}
+      terms = ', '.join(f'{name} {value:.4g}' for name, value in scalars.items())
       logging.info(
         'step %d of %d, epoch %.2f, %s, %.0f pairs/s, %.0f s left',
         *(step, self._total, epoch, terms, speed, left),

@@ -19,7 +19,9 @@ TEMPERATURE_RANGE = (0.01, 0.5)
 # (pattern, label), the first that matches a leaf's whole path decides.
 Patterns = Sequence[tuple[str, str]]
 
+_UNUSED = (r'logit_scale', FROZEN)
 _BACKBONE = (
+  _UNUSED,
   (r'(image|text)/(?!.*(adapter|block_gate)).*', FROZEN),
   (r'temperature', TRAINABLE),
 )
@@ -29,7 +31,7 @@ MODES: dict[str, Patterns] = {
     (r'shared_adapter/.*', TRAINABLE),
     *_BACKBONE,
   ),
-  'full': ((r'.*', TRAINABLE),),
+  'full': (_UNUSED, (r'.*', TRAINABLE)),
   'projection': (
     (r'(image|text)/projection', TRAINABLE),
     *_BACKBONE,

@@ -17,7 +17,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import traverse_util
 
 from harma_jax import cli
 from harma_jax.errors import UserError
@@ -36,8 +35,8 @@ from harma_jax.optim import (
   patterns_of,
   split_params,
 )
-from harma_jax.weights.load import read_npz
-from harma_jax.weights.names import Name, give, harma_names, paths_of, take
+from harma_jax.weights.names import Name, give, names_of, paths_of, take, tree_of
+from harma_jax.weights.tensors import read_npz
 
 TOLERANCE = 1e-4
 TRACE_TOLERANCE = 5e-3
@@ -118,7 +117,7 @@ def _quantities(reference: dict[str, np.ndarray]) -> Quantities:
     for name, array in reference.items()
     if name.startswith('weights/')
   }
-  params = traverse_util.unflatten_dict(take(names, weights), sep='/')
+  params = tree_of(take(names, weights))
   params = jax.tree.map(jnp.asarray, params)
   inputs = (
     jnp.asarray(reference['inputs/images_nchw']).transpose(0, 2, 3, 1),
@@ -158,11 +157,12 @@ def _model(meta: dict) -> Clip:
 
 
 def _names(model: Clip) -> list[Name]:
-  return harma_names(
+  return names_of(
     paths_of(jax.eval_shape(model.init, jax.random.key(0))),
     image_layers=model.size.image.layers,
     text_layers=model.size.text.layers,
     shared_adapter=model.shared_adapter,
+    layout='harma',
   )
 
 
@@ -293,7 +293,7 @@ def _theirs(prefix: str, tree: dict, names: list[Name], model: Clip) -> Quantiti
 def _undecayed(trainable: dict, names: list[Name], model: Clip) -> np.ndarray:
   groups = paths_of(decay_groups(trainable))
   undecayed = [name for name in names if groups.get(name.path) == 'bias']
-  return np.array([tensor for name in undecayed for tensor in name.tensors])
+  return np.array([tensor for name in undecayed for tensor in name.wanted])
 
 
 def read_reference(path: str) -> dict[str, np.ndarray]:

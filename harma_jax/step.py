@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from harma_jax.data.images import normalize
 from harma_jax.mesh import batch_sharding, replicated, tree_shardings
 from harma_jax.model.clip import Clip
-from harma_jax.objective.alignment import Objective
+from harma_jax.objective.head import Head, Headed
 from harma_jax.optim import bound_temperature, merge_params
 
 
@@ -24,12 +24,16 @@ class TrainState:
     trainable: the subtree that gradients are taken of.
     frozen: the rest of the parameters; no gradient, no optimizer state.
     optimizer_state: of the trainable subtree.
+    curriculum: f32[n_captions] each: the sum of the cosines that harmonization found
+      for a training caption (`cosine_sum`), how often it was `seen` and `dropped`;
+      empty without harmonization.
   """
 
   step: jax.Array
   trainable: dict
   frozen: dict
   optimizer_state: optax.OptState
+  curriculum: dict[str, jax.Array]
 
   @property
   def params(self) -> dict:
@@ -38,61 +42,85 @@ class TrainState:
 
 
 def init_state(
-  trainable: dict, frozen: dict, *, optimizer: optax.GradientTransformation
+  trainable: dict,
+  frozen: dict,
+  *,
+  optimizer: optax.GradientTransformation,
+  curriculum_size: int = 0,
 ) -> TrainState:
-  """The state before the first step."""
+  """The state before the first step; `curriculum_size` captions are kept account of."""
+  accounts = ('cosine_sum', 'seen', 'dropped') if curriculum_size else ()
   return TrainState(
     step=jnp.zeros((), jnp.int32),
     trainable=trainable,
     frozen=frozen,
     optimizer_state=optimizer.init(trainable),
+    curriculum={name: jnp.zeros(curriculum_size) for name in accounts},
   )
 
 
 def make_train_step(
   model: Clip,
-  objective: Objective,
+  head: Head,
   optimizer: optax.GradientTransformation,
   schedule: optax.Schedule,
 ) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
   """Builds the pure step `(state, batch) -> (state, metrics)`.
 
-  The batch is global: `images` u8[B, side, side, 3], `tokens` i32[B, L], `image_ids`
-  i32[B]. The metrics, f32[]: `loss`, its terms, `gradient_norm` of the trainable
-  leaves, and the `temperature` and `learning_rate` that the step used.
+  The towers run forward once and backward once, whatever the head does between.
+
+  The batch is global: `images` u8[B, side, side, 3], `tokens` i32[B, L] or, with
+  several captions an image, i32[B, M, L], `image_ids` i32[B], and `rows` i32[B] or
+  i32[B, M], the captions' numbers. The metrics are the head's and, f32[],
+  `gradient_norm` of the trainable leaves and the `temperature` and `learning_rate` that
+  the step used.
   """
 
-  def loss_fn(trainable, frozen, batch):
-    params = merge_params(trainable, frozen)
-    return objective(
-      model.encode_image(params, normalize(batch['images'])),
-      model.encode_text(params, batch['tokens']),
-      batch['image_ids'],
-      temperature=params['temperature'],
-    )
-
   def step(state, batch):
-    (loss, terms), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
-      state.trainable, state.frozen, batch
-    )
+    def features(trainable):
+      params = merge_params(trainable, state.frozen)
+      tokens = batch['tokens']
+      tokens = tokens if tokens.ndim == 3 else tokens[:, None]
+      texts = model.encode_text(params, tokens.reshape(-1, tokens.shape[-1]))
+      texts = texts.reshape(*tokens.shape[:2], -1)
+      captions = tuple(texts[:, caption] for caption in range(tokens.shape[1]))
+      images = model.encode_image(params, normalize(batch['images']))
+      return images, captions, params['temperature']
+
+    embeddings, pull_back = jax.vjp(features, state.trainable)
+    headed = head(*embeddings, batch['image_ids'], state.step)
+    (gradients,) = pull_back(headed.cotangents)
     updates, optimizer_state = optimizer.update(
       gradients, state.optimizer_state, state.trainable
     )
     metrics = {
-      'loss': loss,
-      **terms,
+      **headed.metrics,
       'gradient_norm': optax.tree.norm(gradients),
-      'temperature': state.params['temperature'],
+      'temperature': embeddings[2],
       'learning_rate': jnp.asarray(schedule(state.step), jnp.float32),
     }
     state = state.replace(
       step=state.step + 1,
       trainable=bound_temperature(optax.apply_updates(state.trainable, updates)),
       optimizer_state=optimizer_state,
+      curriculum=_account(state.curriculum, headed, batch['rows']),
     )
     return state, metrics
 
   return step
+
+
+def _account(curriculum: dict, headed: Headed, rows: jax.Array) -> dict:
+  """The running sums of the captions in a batch, brought up to date."""
+  if not curriculum:
+    return curriculum
+  rows = rows.reshape(len(rows), -1).T
+  seen = {
+    'cosine_sum': headed.cosine,
+    'seen': jnp.ones_like(headed.cosine),
+    'dropped': 1 - headed.keep,
+  }
+  return {name: sums.at[rows].add(seen[name]) for name, sums in curriculum.items()}
 
 
 def compile_step(step: Callable, state: TrainState, *, mesh: Mesh) -> Callable:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import jax
+import numpy as np
 from absl import logging
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -19,6 +20,7 @@ from ml_collections import ConfigDict
 from harma_jax.build import (
   build_augment,
   build_evaluation_split,
+  build_head,
   build_model,
   build_objective,
   build_optimizer,
@@ -28,6 +30,7 @@ from harma_jax.build import (
   build_table,
   build_tokens,
   check_init,
+  resolve_size,
   state_shapes,
 )
 from harma_jax.check import check_config
@@ -43,8 +46,11 @@ from harma_jax.metrics import RunLog, print_table
 from harma_jax.model.clip import Clip
 from harma_jax.optim import count
 from harma_jax.step import TrainState, compile_step, make_train_step, place_state
+from harma_jax.stop import Stopped, StopRequest
 from harma_jax.workdir import (
+  CONFLICTS_FILE,
   METRICS_FILE,
+  PROVENANCE_FILE,
   RESULTS_FILE,
   check_workdir,
   claim,
@@ -53,6 +59,7 @@ from harma_jax.workdir import (
 )
 
 PRETRAIN = 'pretrain'
+NOTED = 200  # of the most conflicting captions, at each evaluation
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -115,6 +122,7 @@ def train(config: ConfigDict, *, workdir: pathlib.Path) -> None:
     UserError: a mistake in config or data, found before anything is compiled (what is
       wrong with training images that `data.cache=False` does not keep, when they are
       read).
+    Stopped: a signal asked for it; the state is saved.
   """
   runs = stages(config, workdir=workdir)
   for folder, stage in runs.items():
@@ -130,6 +138,7 @@ def stages(
   config: ConfigDict, *, workdir: pathlib.Path
 ) -> dict[pathlib.Path, ConfigDict]:
   """The config of each folder, in the order in which they train."""
+  config = resolve_size(config, workdir=workdir)
   if PRETRAIN not in config:
     return {workdir: config}
   first = config.copy_and_resolve_references()
@@ -159,7 +168,7 @@ def _prepared(config: ConfigDict, *, workdir: pathlib.Path, init: str) -> Iterat
   model = build_model(config)
   mesh = make_mesh(fsdp=config.mesh.fsdp)
   tables = _read_tables(config)
-  plan = _make_plan(config, n_pairs=tables['train'].n_captions)
+  plan = _make_plan(config, table=tables['train'])
   splits = {
     name: build_evaluation_split(config, table, model)
     for name, table in tables.items()
@@ -177,7 +186,7 @@ def _prepared(config: ConfigDict, *, workdir: pathlib.Path, init: str) -> Iterat
     last_saved=checkpoints.latest_step(),
     total_steps=plan.total,
     steps_per_epoch=plan.per_epoch,
-    batch_size=config.train.batch_size,
+    batch_size=config.train.batch_size * config.data.captions_per_image,
     log_every=config.log_every,
   )
   with contextlib.closing(checkpoints), log:
@@ -212,8 +221,10 @@ def _read_tables(config: ConfigDict) -> dict[str, CaptionTable]:
   return {name: build_table(config, split) for name, split in names.items() if split}
 
 
-def _make_plan(config: ConfigDict, *, n_pairs: int) -> Plan:
-  per_epoch = steps_per_epoch(n_pairs, batch_size=config.train.batch_size)
+def _make_plan(config: ConfigDict, *, table: CaptionTable) -> Plan:
+  several = config.data.captions_per_image > 1
+  items = table.n_images if several else table.n_captions
+  per_epoch = steps_per_epoch(items, batch_size=config.train.batch_size)
   return Plan(
     total=max(round(config.train.epochs * per_epoch), 1),
     per_epoch=per_epoch,
@@ -224,13 +235,17 @@ def _make_plan(config: ConfigDict, *, n_pairs: int) -> Plan:
 
 def _start(run: Run, *, init: str) -> tuple[TrainState, Callable]:
   """The state to go on from, and the compiled step."""
-  objective = build_objective(run.config)
-  optimizer, schedule = build_optimizer(run.config, total_steps=run.plan.total)
-  step_fn = make_train_step(run.model, objective, optimizer, schedule)
+  total = run.plan.total
+  head = build_head(run.config, build_objective(run.config), total_steps=total)
+  optimizer, schedule = build_optimizer(run.config, total_steps=total)
+  step_fn = make_train_step(run.model, head, optimizer, schedule)
   latest = run.checkpoints.latest_step()
   if latest is None:
-    params = build_params(run.config, run.model, init=init)
-    state = build_state(run.config, params, optimizer)
+    params, record = build_params(run.config, run.model, init=init)
+    if jax.process_index() == 0:
+      replace_text(run.workdir / PROVENANCE_FILE, json.dumps(record, indent=2) + '\n')
+    n_captions = run.train_images.table.n_captions
+    state = build_state(run.config, params, optimizer, n_captions=n_captions)
     state = place_state(state, mesh=run.mesh)
   else:
     state = run.checkpoints.restore(latest, _abstract_state(run, optimizer))
@@ -245,7 +260,8 @@ def _start(run: Run, *, init: str) -> tuple[TrainState, Callable]:
 
 
 def _abstract_state(run: Run, optimizer) -> TrainState:
-  shapes = state_shapes(run.config, run.model, optimizer)
+  n_captions = run.train_images.table.n_captions
+  shapes = state_shapes(run.config, run.model, optimizer, n_captions=n_captions)
   shardings = tree_shardings(shapes, mesh=run.mesh)
   return jax.tree.map(
     lambda leaf, sharding: jax.ShapeDtypeStruct(
@@ -259,14 +275,21 @@ def _abstract_state(run: Run, optimizer) -> TrainState:
 def _loop(run: Run, state: TrainState, step_fn: Callable) -> TrainState:
   """Evaluates, saves, then draws a batch and takes a step, until all are taken."""
   first, saved = int(state.step), run.checkpoints.latest_step()
-  with contextlib.closing(_batches(run, first_step=first)) as batches:
+  batches = _batches(run, first_step=first)
+  with contextlib.closing(batches), StopRequest() as stop:
     for step in range(first, run.plan.total + 1):
-      if run.plan.saves(step) and step != saved:
-        metrics = _evaluate(run, state, step) if run.plan.evaluates(step) else {}
+      asked = stop.signal
+      if (run.plan.saves(step) or asked) and step != saved:
+        metrics = {}
+        if run.plan.evaluates(step):
+          metrics = _evaluate(run, state, step)
+          _note_conflicts(run, state, step)
         run.checkpoints.save(step, state, metrics=metrics)
         run.log.start_clock(step)
       if step == run.plan.total:
         return state
+      if asked:
+        raise Stopped(asked)
       batch = place_batch(next(batches), mesh=run.mesh)
       if step == first:
         step_fn = _compiled(step_fn, state, batch)
@@ -277,7 +300,7 @@ def _loop(run: Run, state: TrainState, step_fn: Callable) -> TrainState:
 
 
 def _batches(run: Run, *, first_step: int) -> Iterator[dict]:
-  """Batches for the step from `first_step` on: no captions' rows, those stay here."""
+  """Batches for the step from `first_step` on."""
   batches = train_batches(
     run.train_images,
     build_tokens(run.config, run.train_images.table, run.model),
@@ -286,13 +309,14 @@ def _batches(run: Run, *, first_step: int) -> Iterator[dict]:
     first_step=first_step,
     last_step=run.plan.total,
     augment=build_augment(run.config, side=run.model.size.image_size),
+    captions_per_image=run.config.data.captions_per_image,
     process_index=jax.process_index(),
     process_count=jax.process_count(),
     threads=run.config.data.threads,
   )
   with contextlib.closing(batches):
     for batch in batches:
-      yield {name: rows for name, rows in batch.items() if name != 'rows'}
+      yield {**batch, 'rows': batch['rows'].astype(np.int32)}
 
 
 def _compiled(step_fn: Callable, state: TrainState, batch: dict) -> Callable:
@@ -312,6 +336,28 @@ def _evaluate(run: Run, state: TrainState, step: int) -> dict:
   if run.selection is None:
     return {}
   return _measure(run, state, run.selection, step=step)
+
+
+def _note_conflicts(run: Run, state: TrainState, step: int) -> None:
+  """Appends the most conflicting captions so far to `conflicts.jsonl`."""
+  if not state.curriculum or jax.process_index():
+    return
+  account = {name: np.asarray(values) for name, values in state.curriculum.items()}
+  seen = account['seen']
+  mean = np.where(seen > 0, account['cosine_sum'] / np.maximum(seen, 1), np.inf)
+  table = run.train_images.table
+  with (run.workdir / CONFLICTS_FILE).open('a') as file:
+    for row in np.argsort(mean, kind='stable')[: min(NOTED, int((seen > 0).sum()))]:
+      noted = {
+        'step': step,
+        'row': int(row),
+        'image': str(table.image_path(table.caption_image[row])),
+        'caption': table.captions[row],
+        'mean_cosine': float(mean[row]),
+        'seen': int(seen[row]),
+        'dropped': round(float(account['dropped'][row]), 2),
+      }
+      file.write(json.dumps(noted) + '\n')
 
 
 def _measure(
@@ -342,7 +388,10 @@ def _report(run: Run, *, best: int) -> None:
     'selected_on': selected_by,
     'best_step': best,
     'steps': run.plan.total,
-    'splits': {name: _results(split, rows, best) for name, split in run.splits.items()},
+    'splits': {
+      name: _results(split, rows, best=best, total=run.plan.total)
+      for name, split in run.splits.items()
+    },
   }
   replace_text(run.workdir / RESULTS_FILE, json.dumps(results, indent=2) + '\n')
   for name, measured in results['splits'].items():
@@ -355,10 +404,15 @@ def _report(run: Run, *, best: int) -> None:
     )
 
 
-def _results(split: EvaluationSplit, rows: list[dict], best: int) -> dict[str, Recall]:
+def _results(
+  split: EvaluationSplit, rows: list[dict], *, best: int, total: int
+) -> dict[str, Recall]:
   recalls = {row['step']: row for row in rows if row['split'] == split.name}
   named = {'chance': chance_recall(split.caption_image, len(split.images))}
-  steps = {'step 0': 0} | ({f'step {best}, selected': best} if best else {})
+  steps = {'step 0': 0}
+  for step, what in ((best, 'selected'), (total, 'last')):
+    if step not in steps.values():
+      steps[f'step {step}, {what}'] = step
   for name, step in steps.items():
     if step in recalls:
       named[name] = {key: recalls[step][key] for key in named['chance']}

@@ -9,8 +9,10 @@ from ml_collections import ConfigDict
 from harma_jax.errors import UserError
 
 CONFIG_FILE = 'config.json'
+CONFLICTS_FILE = 'conflicts.jsonl'
 DATA_FILE = 'data.json'
 METRICS_FILE = 'metrics.jsonl'
+PROVENANCE_FILE = 'provenance.json'
 RESULTS_FILE = 'results.json'
 CHECKPOINT_FOLDER = 'checkpoints'
 FROZEN_FOLDER = 'frozen'
@@ -27,8 +29,11 @@ def default_workdir(config_path: str) -> pathlib.Path:
 
 
 def is_workdir(path: str | pathlib.Path) -> bool:
-  """Whether `path` is the folder of a run."""
-  return bool(str(path)) and (pathlib.Path(path) / CONFIG_FILE).is_file()
+  """Whether `path` is the folder of a run; models of the hub have a config.json too."""
+  file = pathlib.Path(path) / CONFIG_FILE
+  return (
+    bool(str(path)) and file.is_file() and 'optimizer' in json.loads(file.read_text())
+  )
 
 
 def read_config(workdir: str | pathlib.Path) -> ConfigDict:
@@ -53,6 +58,12 @@ def check_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
   """
   if has_saved(workdir):
     _check_same(workdir, _flat(read_config(workdir)), _flat(config))
+
+
+def read_provenance(workdir: str | pathlib.Path) -> dict:
+  """Where the weights of a run came from; empty where it says nothing."""
+  path = pathlib.Path(workdir) / PROVENANCE_FILE
+  return json.loads(path.read_text()) if path.is_file() else {}
 
 
 def claim(

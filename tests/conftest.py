@@ -101,6 +101,7 @@ def toy_batch():
     'images': rng.integers(0, 256, (8, 16, 16, 3)).astype(np.uint8),
     'tokens': tokens,
     'image_ids': np.array([0, 1, 2, 0, 3, 4, 4, 5], np.int32),
+    'rows': np.arange(8, dtype=np.int32),
   }
 
 

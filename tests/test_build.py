@@ -1,5 +1,6 @@
 """From a config to objects: which field goes where, and weights from other runs."""
 
+import dataclasses
 import json
 import logging
 
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from harma_jax.build import (
   build_augment,
@@ -19,14 +21,18 @@ from harma_jax.build import (
   build_store,
   build_table,
   build_tokens,
+  check_init,
   context_length,
   read_workdir,
+  resolve_size,
   state_shapes,
 )
 from harma_jax.data.images import read_image, resize_for_evaluation
 from harma_jax.errors import UserError
+from harma_jax.model.sizes import SIZES
 from harma_jax.optim import count
-from harma_jax.workdir import claim
+from harma_jax.weights.names import give, names_of, paths_of
+from harma_jax.workdir import claim, read_provenance
 
 
 def with_adapters(small_config, **changes):
@@ -92,7 +98,8 @@ def test_shapes_of_a_state_are_those_of_the_state(small_config):
   model = build_model(config)
   optimizer, _ = build_optimizer(config, total_steps=6)
   shapes = state_shapes(config, model, optimizer)
-  state = build_state(config, build_params(config, model, init=''), optimizer)
+  params, _ = build_params(config, model, init='')
+  state = build_state(config, params, optimizer)
   assert jax.tree.structure(shapes) == jax.tree.structure(state)
   pairs = zip(jax.tree.leaves(shapes), jax.tree.leaves(state), strict=True)
   assert all((a.shape, a.dtype) == (b.shape, b.dtype) for a, b in pairs)
@@ -102,7 +109,9 @@ def test_shapes_of_a_state_are_those_of_the_state(small_config):
 def test_random_weights_depend_on_the_seed_alone(small_config):
   def kernel(seed):
     config = small_config({'seed': seed})
-    return build_params(config, build_model(config), init='')['image']['projection']
+    params, record = build_params(config, build_model(config), init='')
+    assert record == {'init': '', 'seed': seed}
+    return params['image']['projection']
 
   assert np.array_equal(kernel(3), kernel(3))
   assert not np.array_equal(kernel(3), kernel(4))
@@ -120,7 +129,8 @@ def test_weights_of_another_run_come_with_fresh_adapters(
   small_config, finished_run, caplog
 ):
   config = with_adapters(small_config)
-  params = build_params(config, build_model(config), init=str(finished_run))
+  params, record = build_params(config, build_model(config), init=str(finished_run))
+  assert record == {'init': str(finished_run), 'run': read_provenance(finished_run)}
   given = read_workdir(finished_run)
   assert np.array_equal(params['text']['projection'], given['text']['projection'])
   assert 'shared_adapter' in params
@@ -144,8 +154,135 @@ def test_a_run_that_saved_nothing_gives_no_weights(small_config, tmp_path):
 
 def test_a_start_that_is_nowhere_is_named(small_config):
   config = small_config()
-  with pytest.raises(UserError, match=r"init: .*found '/no/weights\.npz'"):
+  with pytest.raises(UserError, match=r"init: .*'/no/weights\.npz' is not there"):
     build_params(config, build_model(config), init='/no/weights.npz')
+
+
+@pytest.fixture
+def toy_clip(monkeypatch, small_config, tmp_path, random_params):
+  """A folder of OpenCLIP's weights of the toy, which know that they are QuickGELU's."""
+  size = dataclasses.replace(SIZES['toy'], activation='quick_gelu')
+  monkeypatch.setitem(SIZES, 'toy-quickgelu', size)
+  model = build_model(small_config({'model.size': 'toy-quickgelu'}))
+  leaves = paths_of(random_params(model))
+  del leaves['temperature']
+  names = names_of(leaves, layout='open_clip', image_layers=2, text_layers=2)
+  tensors = give(names, leaves, patch=8)
+  folder = tmp_path / 'toy_clip'
+  folder.mkdir()
+  safetensors.numpy.save_file(
+    {name: np.array(tensor, order='C') for name, tensor in tensors.items()},
+    folder / 'open_clip_model.safetensors',
+  )
+  towers = {
+    'vision_cfg': {'width': 16, 'head_width': 8},
+    'text_cfg': {'width': 16, 'heads': 2},
+  }
+  config = {'model_cfg': {'quick_gelu': True, **towers}}
+  (folder / 'open_clip_config.json').write_text(json.dumps(config))
+  return folder
+
+
+def auto(small_config, init='', **fields):
+  return small_config({'model.size': 'auto', 'init': str(init), **fields})
+
+
+def test_weights_tell_the_size(small_config, toy_clip, tmp_path):
+  config = auto(small_config, toy_clip)
+  resolved = resolve_size(config, workdir=tmp_path / 'new')
+  assert (resolved.model.size, resolved.model.image_size) == ('toy-quickgelu', 0)
+  assert config.model.size == 'auto'
+  larger = auto(small_config, toy_clip, **{'model.image_size': 24})
+  assert resolve_size(larger, workdir=tmp_path).model.image_size == 24
+  assert resolve_size(resolved, workdir=tmp_path) is resolved
+
+
+def test_weights_tell_an_unusual_image_size(
+  small_config, toy_clip, tmp_path, monkeypatch
+):
+  size = dataclasses.replace(SIZES['toy-quickgelu'], image_size=32)
+  monkeypatch.setitem(SIZES, 'toy-quickgelu', size)
+  resolved = resolve_size(auto(small_config, toy_clip), workdir=tmp_path)
+  assert build_model(resolved).size.image_size == 16
+
+
+def test_a_run_tells_the_size(small_config, finished_run, tmp_path):
+  config = auto(small_config, finished_run)
+  assert resolve_size(config, workdir=tmp_path).model.size == 'toy'
+
+
+def test_what_a_started_run_has_saved_decides(small_config, finished_run):
+  """Its weights may be gone."""
+  config = auto(small_config, '/no/weights.pt')
+  assert resolve_size(config, workdir=finished_run).model.size == 'toy'
+
+
+def test_a_run_that_saved_nothing_does_not_decide(small_config, toy_clip, tmp_path):
+  claim(tmp_path, small_config(), data={})
+  config = auto(small_config, toy_clip)
+  assert resolve_size(config, workdir=tmp_path).model.size == 'toy-quickgelu'
+
+
+def test_without_weights_a_size_must_be_given(small_config, tmp_path):
+  with pytest.raises(
+    UserError, match=r'model\.size: expected a size where init is emp'
+  ):
+    resolve_size(auto(small_config), workdir=tmp_path)
+
+
+def test_weights_come_with_fresh_adapters_and_a_record(small_config, toy_clip, caplog):
+  config = with_adapters(
+    small_config, **{'init': str(toy_clip), 'model.size': 'toy-quickgelu'}
+  )
+  model = build_model(config)
+  params, record = build_params(config, model, init=config.init)
+  random = jax.jit(model.init)(jax.random.key(config.seed))
+  assert jax.tree.structure(params) == jax.tree.structure(random)
+  jax.tree.map(
+    np.testing.assert_array_equal, params['shared_adapter'], random['shared_adapter']
+  )
+  assert params['temperature'] == random['temperature']
+  assert not np.array_equal(
+    params['image']['projection'], random['image']['projection']
+  )
+  assert record['file'] == str(toy_clip / 'open_clip_model.safetensors')
+  assert record['matched']['adapters'] == 'fresh'
+  assert record['activation'] == 'quick_gelu'
+  assert record['activation_known_from'] == str(toy_clip / 'open_clip_config.json')
+
+
+def test_weights_of_another_activation_are_refused(small_config, toy_clip):
+  config = small_config({'init': str(toy_clip)})
+  with pytest.raises(UserError, match=r'expected activation=quick_gelu, as .*config'):
+    build_params(config, build_model(config), init=config.init)
+
+
+def test_weights_are_opened_before_anything_is_done(tmp_path, finished_run, toy_clip):
+  check_init('')
+  check_init(str(finished_run))
+  check_init(str(toy_clip))
+  (toy_clip / 'open_clip_model.safetensors').write_bytes(b'damaged')
+  with pytest.raises(UserError, match=r'open_clip_model\.safetensors'):
+    check_init(str(toy_clip))
+
+
+def test_frozen_weights_are_kept_in_half_precision_where_the_config_says_so(
+  small_config,
+):
+  config = with_adapters(small_config, **{'model.frozen_dtype': 'bfloat16'})
+  model = build_model(config)
+  optimizer, _ = build_optimizer(config, total_steps=6)
+  params, _ = build_params(config, model, init='')
+  state = build_state(config, params, optimizer)
+  assert {leaf.dtype for leaf in jax.tree.leaves(state.frozen)} == {
+    jnp.dtype('bfloat16')
+  }
+  assert {leaf.dtype for leaf in jax.tree.leaves(state.trainable)} == {
+    jnp.dtype('float32')
+  }
+  kernel = state.frozen['image']['projection']
+  expected = np.asarray(params['image']['projection'], jnp.bfloat16)
+  assert np.array_equal(kernel, expected)
 
 
 def test_tables_and_tokens(small_config):

@@ -34,6 +34,14 @@ def load(path):
   return cli.load_config(f'{CONFIGS}/{path}')
 
 
+def resolved(path):
+  """The config with the size that its weights have, without the weights."""
+  config = load(path)
+  if config.model.size == 'auto':
+    config.model.size = 'ViT-B-32'
+  return config
+
+
 def leaves_of(config, prefix=''):
   for name, value in config.items():
     if isinstance(value, ConfigDict):
@@ -48,7 +56,7 @@ def test_the_files_that_users_are_told_of_are_there():
 
 @pytest.mark.parametrize('path', PATHS)
 def test_each_stage_of_a_config_builds(path, tmp_path):
-  config = load(path)
+  config = resolved(path)
   for stage in stages(config, workdir=tmp_path).values():
     model = build_model(stage)
     build_objective(stage)
@@ -82,10 +90,11 @@ def test_the_released_settings():
 
 
 def test_vit_b_32_trains_the_released_number_of_weights():
-  config = load('rsitmd.py')
+  config = resolved('rsitmd.py')
   optimizer, _ = build_optimizer(config, total_steps=100)
   shapes = state_shapes(config, build_model(config), optimizer)
   assert count(shapes.trainable) == 5_934_397
+  assert count(shapes.trainable) + count(shapes.frozen) == 157_211_710
   moments = [leaf for leaf in jax.tree.leaves(shapes.optimizer_state) if leaf.ndim]
   assert sum(leaf.size for leaf in moments) < 2 * 5_934_397
 
@@ -103,7 +112,7 @@ def test_a_backbone_is_set_in_place():
 
 def test_no_field_is_dead():
   source = ''.join(map(inspect.getsource, (build, check, train)))
-  reads = set(re.findall(r'\b(?:config|scenes)\.((?:\w+\.)*\w+)', source))
+  reads = set(re.findall(r'\b(?:config|scenes|settings)\.((?:\w+\.)*\w+)', source))
   objective = inspect.signature(make_objective).parameters
   assert set(common().objective) == set(objective)
   for path in leaves_of(common()):

@@ -104,7 +104,12 @@ def test_a_mistake_is_one_line_and_exit_code_2(start, tmp_path, words, expected)
   assert not (tmp_path / 'run').exists()
 
 
-def test_an_interrupted_run_goes_on_with_the_same_command(start, small_data, tmp_path):
+@pytest.mark.parametrize(
+  ('number', 'code'), [(signal.SIGINT, 130), (signal.SIGTERM, 0)]
+)
+def test_a_stopped_run_goes_on_with_the_same_command(
+  start, small_data, tmp_path, number, code
+):
   command = [
     '--config=configs/rsitmd.py',
     f'--config.data.root={small_data}',
@@ -117,14 +122,16 @@ def test_an_interrupted_run_goes_on_with_the_same_command(start, small_data, tmp
   program = start(*command)
   workdir = tmp_path / 'run'
   wait_for(lambda: len(rows_of(workdir)) >= 20, program=program)
-  program.send_signal(signal.SIGINT)
-  stdout, stderr = ended(program, code=130)
+  program.send_signal(number)
+  stdout, stderr = ended(program, code=code)
   assert stderr.splitlines()[-1] == 'Interrupted. The same command resumes.'
   assert 'chance' not in stdout
   assert 0 < rows_of(workdir)[-1]['step'] < 180
 
+  # Nothing that was done is done again.
+  last = rows_of(workdir)[-1]['step']
   stdout, stderr = ended(start(*command), code=0)
-  assert 'resuming after step' in stderr
+  assert f'resuming after step {last} of 180' in stderr
   assert 'step 180 of 180' in stderr
   for word in ('val: recall in %', 'test: recall in %', 'chance', 'step 0'):
     assert word in stdout

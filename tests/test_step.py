@@ -17,6 +17,7 @@ from harma_jax.model.adapter import AdapterSettings
 from harma_jax.model.clip import Clip
 from harma_jax.model.sizes import named_size
 from harma_jax.objective.alignment import make_objective
+from harma_jax.objective.head import harmonized_head, plain_head
 from harma_jax.optim import (
   bound_temperature,
   label_leaves,
@@ -46,7 +47,8 @@ class Setting:
 
   @functools.cached_property
   def step(self):
-    return make_train_step(self.model, self.objective, self.optimizer, self.schedule)
+    head = plain_head(self.objective)
+    return make_train_step(self.model, head, self.optimizer, self.schedule)
 
   def state(self):
     return init_state(self.trainable, self.frozen, optimizer=self.optimizer)
@@ -244,12 +246,14 @@ def test_the_step_bounds_the_temperature():
     return temperature, {}
 
   optimizer = optax.sgd(1.0)
-  step = make_train_step(Constant(), objective, optimizer, optax.constant_schedule(1.0))
+  head = plain_head(objective)
+  step = make_train_step(Constant(), head, optimizer, optax.constant_schedule(1.0))
   state = init_state({'temperature': jnp.float32(0.07)}, {}, optimizer=optimizer)
   batch = {
     'images': np.zeros((4, 2, 2, 3), np.uint8),
     'tokens': np.zeros((4, 3), np.int32),
     'image_ids': np.arange(4),
+    'rows': np.arange(4),
   }
   state, metrics = step(state, batch)
   assert metrics['temperature'] == np.float32(0.07)
@@ -266,8 +270,50 @@ def test_vit_b_32_takes_a_step(random_params):
     'images': rng.integers(0, 256, (8, 224, 224, 3)).astype(np.uint8),
     'tokens': tokens.astype(np.int32),
     'image_ids': np.arange(8, dtype=np.int32),
+    'rows': np.arange(8, dtype=np.int32),
   }
   state, metrics = jax.jit(setting.step, donate_argnums=0)(setting.state(), batch)
   assert state.step == 1
   assert np.isfinite(metrics['loss'])
   assert 0 < float(metrics['gradient_norm']) < np.inf
+
+
+@pytest.mark.parametrize('pair', ['uniformity', 'objectives'])
+def test_harmonization_costs_no_second_backward(make_clip, random_params, pair):
+  """Measured on widths where the towers outweigh the B x B head, as they do at B/32."""
+  size = dataclasses.replace(named_size('tiny'), vocabulary=50)
+  model = Clip(size=size)
+  params = random_params(model)
+  optimizer = optax.sgd(0.1)
+  objective = make_objective(
+    contrastive_weight=1.0,
+    triplet_weight=1.0,
+    margin=0.2,
+    gamma=2.0,
+    triplet_reduction='mean',
+    mask_same_image=True,
+  )
+  harmonized = harmonized_head(
+    objective,
+    pair=pair,
+    realign=pair != 'uniformity',
+    curriculum='drop',
+    indicator='conflict',
+    threshold=(-0.3, 0.0),
+    anneal_steps=1,
+    renormalize=True,
+    seed=0,
+  )
+  batch = {
+    'images': jax.ShapeDtypeStruct((16, 64, 64, 3), jnp.uint8),
+    'tokens': jax.ShapeDtypeStruct((16, 24), jnp.int32),
+    'image_ids': jax.ShapeDtypeStruct((16,), jnp.int32),
+    'rows': jax.ShapeDtypeStruct((16,), jnp.int32),
+  }
+  flops = []
+  for head, size in ((plain_head(objective), 0), (harmonized, 16)):
+    state = init_state(params, {}, optimizer=optimizer, curriculum_size=size)
+    step = make_train_step(model, head, optimizer, optax.constant_schedule(0.1))
+    compiled = jax.jit(step).lower(state, batch).compile()
+    flops.append(compiled.cost_analysis()['flops'])
+  assert 1 <= flops[1] / flops[0] < 1.02

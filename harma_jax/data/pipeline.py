@@ -13,7 +13,12 @@ from PIL import Image
 
 from harma_jax.data.annotations import CaptionTable
 from harma_jax.data.images import read_image, resize_for_evaluation
-from harma_jax.data.sampler import batch_rows, item_rng, steps_per_epoch
+from harma_jax.data.sampler import (
+  batch_rows,
+  choose_captions,
+  item_rng,
+  steps_per_epoch,
+)
 from harma_jax.errors import UserError
 
 
@@ -85,6 +90,7 @@ def train_batches(
   first_step: int,
   last_step: int,
   augment: Callable[[Image.Image, np.random.Generator], np.ndarray],
+  captions_per_image: int = 1,
   process_index: int = 0,
   process_count: int = 1,
   threads: int = 2,
@@ -103,6 +109,8 @@ def train_batches(
     first_step: counted from 0.
     last_step: excluded.
     augment: from an RGB image and a source of random choices to u8[side, side, 3].
+    captions_per_image: 1 makes an item of every caption; M above 1 makes one of every
+      image, with M of its captions, of different texts as far as it has them.
     process_index: which contiguous part of every global batch this process gets.
     process_count: how many equal parts there are.
     threads: each prepares whole batches; 0 prepares them in the caller's.
@@ -111,23 +119,27 @@ def train_batches(
   Returns:
     An iterator, to be closed when left early, of dicts with `images`
     u8[b, side, side, 3], `tokens` i32[b, L], `image_ids` i32[b] (rows of the table's
-    images) and `rows` i64[b] (rows of its captions), b = batch_size / process_count.
+    images) and `rows` i64[b] (rows of its captions), b = batch_size / process_count;
+    with M captions an image `tokens` i32[b, M, L] and `rows` i64[b, M].
 
   Raises:
     UserError: a batch size that does not fit the captions or the processes; while
       iterating, an image that cannot be read.
   """
-  steps = steps_per_epoch(store.table.n_captions, batch_size=batch_size)
+  table, several = store.table, captions_per_image > 1
+  n = table.n_images if several else table.n_captions
+  steps = steps_per_epoch(n, batch_size=batch_size)
   part = _part_of_batch(
     batch_size, process_index=process_index, process_count=process_count
   )
+  choose = _caption_chooser(table, tokens, count=captions_per_image)
 
   def make(step):
-    rows = batch_rows(step, n=store.table.n_captions, batch_size=batch_size, seed=seed)[
-      part
-    ]
-    image_ids = store.table.caption_image[rows]
-    rngs = [item_rng(seed=seed, epoch=step // steps, row=int(row)) for row in rows]
+    items = batch_rows(step, n=n, batch_size=batch_size, seed=seed)[part]
+    rngs = [item_rng(seed=seed, epoch=step // steps, row=int(item)) for item in items]
+    pairs = list(zip(items, rngs, strict=True))
+    rows = np.stack([choose(image, rng) for image, rng in pairs]) if several else items
+    image_ids = items.astype(np.int32) if several else table.caption_image[items]
     images = [
       augment(store.image(image_id), rng)
       for image_id, rng in zip(image_ids, rngs, strict=True)
@@ -142,6 +154,21 @@ def train_batches(
   return _prepare_ahead(
     make, range(first_step, last_step), threads=threads, prefetch=prefetch
   )
+
+
+def _caption_chooser(table: CaptionTable, tokens: np.ndarray, *, count: int):
+  """`choose(image, rng)`: rows i64[count] of the captions of an image."""
+  _, texts = np.unique(tokens, axis=0, return_inverse=True)
+  texts = texts.ravel()
+  by_image = np.argsort(table.caption_image, kind='stable')
+  ends = np.cumsum(np.bincount(table.caption_image, minlength=table.n_images))
+  rows = np.split(by_image, ends[:-1])
+
+  def choose(image, rng):
+    own = rows[image]
+    return choose_captions(own, texts[own], count=count, rng=rng)
+
+  return choose
 
 
 def image_batches(

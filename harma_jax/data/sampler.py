@@ -46,6 +46,26 @@ def batch_rows(step: int, *, n: int, batch_size: int, seed: int) -> np.ndarray:
   return order[index * batch_size : (index + 1) * batch_size]
 
 
+def choose_captions(
+  rows: np.ndarray, texts: np.ndarray, *, count: int, rng: np.random.Generator
+) -> np.ndarray:
+  """Captions of one image in random order, those of different texts first.
+
+  Args:
+    rows: i64[n], the image's captions.
+    texts: i64[n], equal where the texts of two captions are equal.
+    count: how many; more than n repeats them.
+    rng: a source of random choices.
+
+  Returns:
+    i64[count], rows.
+  """
+  order = rng.permutation(len(rows))
+  _, first = np.unique(texts[order], return_index=True)
+  again = np.setdiff1d(np.arange(len(order)), first)
+  return np.resize(rows[order][np.concatenate([np.sort(first), again])], count)
+
+
 def item_rng(*, seed: int, epoch: int, row: int) -> np.random.Generator:
   """The random numbers that augment `row` in `epoch`, whoever prepares it.
 

@@ -5,6 +5,8 @@ The tree:
   text/...            the text transformer, adapters in `text/blocks/adapter`
   shared_adapter/...  the adapter that layers of both modalities may use
   temperature         f32[], divides the similarities
+  logit_scale         f32[], what CLIP was trained with, as a logarithm that multiplies;
+                      only kept for those who get the weights
 """
 
 import dataclasses
@@ -115,7 +117,10 @@ class Clip:
   def init(self, key: jax.Array) -> dict:
     """Random parameters f32; fresh adapters leave the features unchanged."""
     image_key, text_key, shared_key = jax.random.split(key, 3)
-    params = {'temperature': jnp.float32(FIRST_TEMPERATURE)}
+    params = {
+      'temperature': jnp.float32(FIRST_TEMPERATURE),
+      'logit_scale': -jnp.log(jnp.float32(FIRST_TEMPERATURE)),
+    }
     if self._shares:
       init = SharedAdapter(self.adapter, self.dtype).init
       a = jnp.zeros((1, 1, self.adapter.bottleneck))

@@ -6,7 +6,7 @@ import jax
 from absl import logging
 
 from harma_jax.errors import UserError
-from harma_jax.objective.contrastive import contrastive
+from harma_jax.objective.contrastive import DIRECTIONS, contrastive
 from harma_jax.objective.triplet import REDUCTIONS, RELEASED_BATCH, adaptive_triplet
 
 Objective = Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
@@ -24,7 +24,9 @@ def make_objective(
   """Builds `objective(image_features, text_features, image_ids, *, temperature)`.
 
   It returns the loss f32[] and its terms `{'contrastive': f32[], 'triplet': f32[]}`,
-  means over the global batch; a term of weight 0 is neither computed nor returned.
+  means over the global batch; a term of weight 0 is neither computed nor returned. Its
+  keywords `only` (names of terms) and `directions` compute a part of it; the parts of
+  disjoint names, or of both directions, add up to the whole.
 
   Raises:
     UserError: an unknown reduction, or no weight above 0.
@@ -42,20 +44,31 @@ def make_objective(
       f'contrastive_weight={contrastive_weight}, triplet_weight={triplet_weight}.'
     )
 
-  def objective(image_features, text_features, image_ids, *, temperature):
+  def objective(
+    image_features,
+    text_features,
+    image_ids,
+    *,
+    temperature,
+    only=tuple(weights),
+    directions=DIRECTIONS,
+  ):
     features = (image_features, text_features, image_ids)
     losses = {
-      'contrastive': lambda: contrastive(*features, temperature=temperature),
+      'contrastive': lambda: contrastive(
+        *features, temperature=temperature, directions=directions
+      ),
       'triplet': lambda: adaptive_triplet(
         *features,
         margin=margin,
         gamma=gamma,
         reduction=triplet_reduction,
         mask_same_image=mask_same_image,
+        directions=directions,
       ),
     }
-    terms = {name: losses[name]().mean() for name in weights}
-    return sum(weight * terms[name] for name, weight in weights.items()), terms
+    terms = {name: losses[name]().mean() for name in weights if name in only}
+    return sum(weights[name] * term for name, term in terms.items()), terms
 
   return objective
 

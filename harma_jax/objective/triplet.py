@@ -1,7 +1,11 @@
 """The adaptive triplet loss: hinges on the similarities, weighted by their own size."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
+
+from harma_jax.objective.contrastive import DIRECTIONS
 
 REDUCTIONS = ('mean', 'sum')
 NEGATIVES = ('all', 'hardest')
@@ -20,6 +24,7 @@ def adaptive_triplet(
   reduction: str = 'mean',
   negatives: str = 'all',
   mask_same_image: bool = True,
+  directions: Sequence[str] = DIRECTIONS,
 ) -> jax.Array:
   """Adaptive triplet loss, one value per pair.
 
@@ -40,6 +45,7 @@ def adaptive_triplet(
       balance at any other.
     negatives: `all`, or only the `hardest` of each anchor.
     mask_same_image: leave out negatives that are captions of the anchor's own image.
+    directions: both halves of the loss, or one: images or captions as anchors.
 
   Returns:
     f32[B]: its mean is the loss.
@@ -50,9 +56,11 @@ def adaptive_triplet(
   if mask_same_image:
     negative &= image_ids[:, None] != image_ids[None, :]
   settings = {'margin': margin, 'gamma': gamma, 'hardest': negatives == 'hardest'}
-  of_image = _anchor_sums(similarity, positive, negative, **settings)
-  of_text = _anchor_sums(similarity.T, positive, negative, **settings)
-  values = 0.5 * (of_image + of_text)
+  halves = {
+    'image_to_text': lambda: _anchor_sums(similarity, positive, negative, **settings),
+    'text_to_image': lambda: _anchor_sums(similarity.T, positive, negative, **settings),
+  }
+  values = 0.5 * sum(halves[name]() for name in directions)
   if reduction == 'sum':
     return values * len(values)
   if negatives == 'hardest':

@@ -1,65 +1,76 @@
-"""Starting weights from files of other programs, strictly matched to our parameters."""
+"""Starting weights from other programs, strictly matched to our parameters."""
 
-import pathlib
-import zipfile
+import re
+from collections.abc import Mapping
 
-import huggingface_hub
+import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors.numpy
 from absl import logging
-from flax import traverse_util
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from harma_jax.errors import UserError
 from harma_jax.model.clip import Clip
-from harma_jax.weights.names import (
-  HARMA_PREFIX,
-  harma_names,
-  openclip_names,
-  paths_of,
-  take,
-)
+from harma_jax.model.sizes import SIZES, Size
+from harma_jax.weights.names import LAYOUTS, Name, names_of, paths_of, take, tree_of
+from harma_jax.weights.sources import Source
 
-HUB_FILE = 'open_clip_model.safetensors'
+QUICK_GELU = '-quickgelu'
 
 
-def load_weights(source: str, params: dict, *, model: Clip) -> dict:
-  """`params` with the weights of a file put in.
+def load_weights(source: Source, fresh: dict, *, model: Clip) -> dict:
+  """`fresh` with the weights of a source put in, read one after the other.
 
   Args:
-    source: a `.safetensors` or `.npz` file with OpenCLIP's or HarMA's names, a folder
-      that holds `open_clip_model.safetensors`, or the id of such a hub repository.
-    params: fresh parameters of `model`; adapters that the file does not have stay so.
-    model: whose size the file must have.
+    source: weights of another program.
+    fresh: parameters of `model`; shapes will do for what the source has. Adapters that
+      it does not have stay as they are.
+    model: whose size the weights must have. A position table of another image size is
+      interpolated, as OpenCLIP does it.
 
   Raises:
-    UserError: no such source, or tensors that do not fit; lists missing and unexpected.
+    UserError: tensors that do not fit; lists missing and unexpected ones.
   """
-  path = find_weights(source)
-  tensors = read_tensors(path)
-  fresh = paths_of(params)
-  names = _names(fresh, tensors, model=model)
-  leaves = take(names, tensors)
-  logging.info('%s: %d tensors, %d parameters', path, len(tensors), len(leaves))
-  source_tree = traverse_util.unflatten_dict(leaves, sep='/')
-  return graft(params, source_tree, source_name=str(path))
+  shapes = paths_of(fresh)
+  names = _names(shapes, source, model=model)
+  leaves = {}
+  for path, leaf in take(names, source.tensors, source_name=str(source.path)):
+    fitted = _fit(path, leaf, shape=shapes[path].shape)
+    placed = jnp.asarray(fitted, shapes[path].dtype)
+    leaves[path] = jax.block_until_ready(placed)  # then the host's copy can go
+  logging.info(
+    '%s: all %d tensors (%s) became %d parameters, %s adapters',
+    *(source.path, len(source.tensors), source.format, len(leaves)),
+    adapters_of(source, model=model),
+  )
+  _warn_of_padding(source, model)
+  return graft(fresh, tree_of(leaves), source_name=str(source.path))
 
 
-def graft(params: dict, source: dict, *, source_name: str) -> dict:
-  """`params` with the leaves of `source` in place of its own, dtypes kept.
+def _warn_of_padding(source: Source, model: Clip) -> None:
+  trained = source.settings.get('adapter_padding', 'none')  # as the original HarMA
+  if has_adapters(source) and trained != model.adapter_padding:
+    logging.warning(
+      '%s: its adapters were trained with model.adapter_padding=%s, here it is %s: '
+      'their text features are others. Set --config.model.adapter_padding=%s to keep '
+      'them.',
+      *(source.path, trained, model.adapter_padding, trained),
+    )
+
+
+def graft(fresh: dict, source: dict, *, source_name: str) -> dict:
+  """`fresh` with the leaves of `source` in place of its own, dtypes kept.
 
   Adapters that `source` has none of stay as they are; so may the temperature.
 
   Raises:
     UserError: leaves are missing, unexpected or of another shape.
   """
-  fresh, given = paths_of(params), paths_of(source)
-  has_adapters = any(_of_adapter(path) for path in given)
+  fresh, given = paths_of(fresh), paths_of(source)
+  has_adapters = any(is_new(path) for path in given)
   optional = {
     path
     for path in fresh
-    if path == 'temperature' or (_of_adapter(path) and not has_adapters)
+    if path == 'temperature' or (is_new(path) and not has_adapters)
   }
   missing = sorted(set(fresh) - set(given) - optional)
   unexpected = sorted(set(given) - set(fresh))
@@ -74,82 +85,202 @@ def graft(params: dict, source: dict, *, source_name: str) -> dict:
       f'missing: {_some(missing)}; unexpected: {_some(unexpected)}; '
       f'of another shape: {_some(shapes)}. Set model.* as the weights were made.'
     )
-  leaves = {
-    path: jnp.asarray(given.get(path, leaf), leaf.dtype) for path, leaf in fresh.items()
-  }
-  return traverse_util.unflatten_dict(leaves, sep='/')
+  return tree_of(
+    {
+      path: jnp.asarray(given.get(path, leaf), leaf.dtype)
+      for path, leaf in fresh.items()
+    }
+  )
 
 
-def find_weights(source: str) -> pathlib.Path:
-  """The file that `source` means; one of the hub is downloaded once and kept.
-
-  Raises:
-    UserError: neither a path nor a repository of the hub that can be reached.
-  """
-  path = pathlib.Path(source).expanduser()
-  if path.is_dir() and (path / HUB_FILE).is_file():
-    return path / HUB_FILE
-  if path.is_file():
-    return path
-  if path.exists() or source.count('/') != 1 or source.startswith(('.', '/', '~')):
-    raise UserError(
-      f'init: expected a weight file, a folder with {HUB_FILE}, a work folder of '
-      f'harma_jax, or the id of a hub repository (owner/name); found {source!r}.'
-    )
-  try:
-    return pathlib.Path(huggingface_hub.hf_hub_download(source, HUB_FILE))
-  except (HfHubHTTPError, HFValidationError, OSError) as error:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    raise UserError(
-      f'init: expected to download {HUB_FILE} of {source!r} from the hub, or to find '
-      f'{source!r} as a path; found neither: {reason.rstrip(".")}. Download it where '
-      'there is a network and set --config.init=FILE.'
-    ) from error
-
-
-def read_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
-  """The tensors of a `.safetensors` or `.npz` file by name.
-
-  Raises:
-    UserError: another kind of file, or a broken one.
-  """
-  readers = {'.safetensors': safetensors.numpy.load_file, '.npz': read_npz}
-  if path.suffix not in readers:
-    raise UserError(
-      f'init: expected a file that ends in {" or ".join(readers)}; found {path}.'
-    )
-  try:
-    return readers[path.suffix](path)
-  except (OSError, safetensors.SafetensorError) as error:
-    raise UserError(f'init: expected readable weights; {path}: {error}.') from error
-
-
-def read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
-  """The arrays of an `.npz` file by name.
-
-  Raises:
-    UserError: no such file, or another kind of file.
-  """
-  try:
-    with path.open('rb') as file, np.lib.npyio.NpzFile(file) as arrays:
-      return dict(arrays)
-  except (OSError, ValueError, zipfile.BadZipFile) as error:
-    raise UserError(f'Expected a readable .npz file; found {path}: {error}.') from error
-
-
-def _names(fresh: dict, tensors: dict, *, model: Clip) -> list:
-  layers = {
-    'image_layers': model.size.image.layers,
-    'text_layers': model.size.text.layers,
-  }
-  if not any(name.startswith(HARMA_PREFIX) for name in tensors):
-    backbone = [p for p in fresh if not _of_adapter(p) and p != 'temperature']
-    return openclip_names(backbone, **layers)
-  return harma_names(fresh, shared_adapter=model.shared_adapter, **layers)
-
-
-def _of_adapter(path: str) -> bool:
+def is_new(path: str) -> bool:
+  """Whether a parameter is HarMA's and no plain CLIP has it: adapters, their gates."""
   return 'adapter' in path or path.endswith('block_gate')
+
+
+def has_adapters(source: Source) -> bool:
+  """Whether a source has HarMA's adapters."""
+  return any('mmadapter' in name for name in source.tensors)
+
+
+def adapters_of(source: Source, *, model: Clip) -> str:
+  """Where the adapters of a model come from: `its own`, `fresh`, or `no`."""
+  if model.adapter is None:
+    return 'no'
+  return 'its own' if has_adapters(source) else 'fresh'
+
+
+def recognise(source: Source) -> tuple[str, int]:
+  """The name of the size that a source has, and its image size in pixels.
+
+  Raises:
+    UserError: no known size is like it, or nothing tells the activation.
+  """
+  shown = shown_by(source)
+  known = [
+    name
+    for name, size in SIZES.items()
+    if _fits(size, shown) and not _differing(size, source.settings)
+  ]
+  known.sort(key=lambda name: SIZES[name].image_size != shown['pixels'])
+  by_activation = {SIZES[name].activation: name for name in reversed(known)}
+  if not known:
+    found = _listed({**shown, **source.settings})
+    raise UserError(
+      f'model.size: expected weights of one of {", ".join(SIZES)}; found {found} in '
+      f'{source.path}. Take weights of one of these, or add theirs in '
+      'harma_jax/model/sizes.py.'
+    )
+  if source.activation is None:
+    raise UserError(_which_activation(source, by_activation))
+  return by_activation[source.activation], shown['pixels']
+
+
+def _which_activation(source: Source, by_activation: dict[str, str]) -> str:
+  users = {
+    'gelu': 'most OpenCLIP models: LAION, DataComp, and what was tuned from them',
+    'quick_gelu': 'OpenAI, and what was tuned from it: GeoRSCLIP, RemoteCLIP',
+  }
+  choices = ' or '.join(
+    f'--config.model.size={by_activation[activation]} for {activation} ({who})'
+    for activation, who in users.items()
+    if activation in by_activation
+  )
+  return (
+    'model.size: expected to know the activation, which tensors do not show; found no '
+    f'config beside {source.path} that tells it. Set {choices}.'
+  )
+
+
+def check_settings(source: Source, size: Size) -> None:
+  """Checks a size against what stands beside the tensors.
+
+  Raises:
+    UserError: it has another activation, or other heads.
+  """
+  found = _differing(size, source.settings)
+  if found:
+    expected = {name: source.settings[name] for name in found}
+    raise UserError(
+      f'model.size: expected {_listed(expected)}, as {source.told_by} tells of '
+      f'{source.path}; found a size with {_listed(found)}. Leave model.size=auto, or '
+      f'take the size with {QUICK_GELU} behind its name for quick_gelu.'
+    )
+
+
+def _differing(size: Size, settings: Mapping) -> dict[str, str | int]:
+  """What a size has otherwise than `Source.settings`."""
+  ours = {
+    'activation': size.activation,
+    'image_heads': size.image.heads,
+    'text_heads': size.text.heads,
+  }
+  return {
+    name: ours[name] for name in ours if settings.get(name, ours[name]) != ours[name]
+  }
+
+
+def _listed(settings: dict[str, str | int]) -> str:
+  return ', '.join(f'{name}={value}' for name, value in settings.items())
+
+
+def _names(shapes: dict, source: Source, *, model: Clip) -> list[Name]:
+  takes_new = has_adapters(source)
+  # The largest first: the second copy that each needs is then made while there is room.
+  paths = sorted(shapes, key=lambda path: -shapes[path].size)
+  paths = [path for path in paths if takes_new or not is_new(path)]
+  if 'temperature' not in LAYOUTS[source.layout].outside:
+    paths.remove('temperature')
+  return names_of(
+    paths,
+    layout=source.layout,
+    image_layers=model.size.image.layers,
+    text_layers=model.size.text.layers,
+    shared_adapter=model.shared_adapter,
+  )
+
+
+def shown_by(source: Source) -> dict[str, int]:
+  """The numbers of a size that tensors show.
+
+  Raises:
+    UserError: a tensor that shows one is missing or has another rank.
+  """
+  width, _, patch, _ = _shape(source, 'image/patch_embedding/kernel', rank=4)
+  positions, _ = _shape(source, 'image/position_embedding', rank=2)
+  context, text_width = _shape(source, 'text/position_embedding', rank=2)
+  projection = _shape(source, 'image/projection', rank=2)
+  layout = LAYOUTS[source.layout]
+  return {
+    'pixels': patch * round((positions - 1) ** 0.5),
+    'patch': patch,
+    'image_width': width,
+    'image_layers': _depth(source, layout.blocks['image']),
+    'text_width': text_width,
+    'text_layers': _depth(source, layout.blocks['text']),
+    'embedding': projection[0 if 'image/projection' in layout.transposed else 1],
+    'context': context,
+  }
+
+
+def _shape(source: Source, path: str, *, rank: int) -> tuple[int, ...]:
+  name = LAYOUTS[source.layout].outside[path]
+  shape = source.tensors[name].shape if name in source.tensors else None
+  if shape is None or len(shape) != rank:
+    raise UserError(
+      f'Expected a vision-transformer CLIP, with {name} of {rank} axes, in '
+      f'{source.path}; found {shape or "no such tensor"}. Take other weights.'
+    )
+  return shape
+
+
+def _depth(source: Source, blocks: str) -> int:
+  found = (re.match(rf'{re.escape(blocks)}\.(\d+)\.', name) for name in source.tensors)
+  return 1 + max((int(match[1]) for match in found if match), default=-1)
+
+
+def _fits(size: Size, shown: dict[str, int]) -> bool:
+  """Whether a size has all numbers but `pixels`: position tables are interpolated."""
+  numbers = {
+    'pixels': shown['pixels'],
+    'patch': size.patch_size,
+    'image_width': size.image.width,
+    'image_layers': size.image.layers,
+    'text_width': size.text.width,
+    'text_layers': size.text.layers,
+    'embedding': size.embedding,
+    'context': size.context_length,
+  }
+  return numbers == shown
+
+
+def _fit(path: str, leaf: np.ndarray, *, shape: tuple[int, ...]) -> np.ndarray:
+  """The leaf, interpolated where it is a square position table of another side."""
+  is_table = path == 'image/position_embedding' and leaf.ndim == 2
+  if not is_table or leaf.shape == shape or leaf.shape[1:] != shape[1:]:
+    return leaf
+  old, new = len(leaf) - 1, shape[0] - 1
+  if round(old**0.5) ** 2 != old:
+    return leaf
+  logging.info('interpolating the positions of %d patches to %d, bicubic', old, new)
+  return interpolate_positions(leaf, positions=shape[0])
+
+
+def interpolate_positions(table: np.ndarray, *, positions: int) -> np.ndarray:
+  """A position table for another number of patches, bicubic as in OpenCLIP.
+
+  Args:
+    table: f32[1 + n * n, width], the class token's row first.
+    positions: 1 + m * m.
+
+  Returns:
+    f32[positions, width].
+  """
+  width = table.shape[1]
+  old, new = (round((count - 1) ** 0.5) for count in (len(table), positions))
+  grid = np.asarray(table[1:], np.float32).reshape(old, old, width)
+  grid = jax.image.resize(grid, (new, new, width), 'bicubic', antialias=True)
+  return np.concatenate([table[:1], np.asarray(grid).reshape(-1, width)])
 
 
 def _some(names: list[str], *, most: int = 4) -> str:

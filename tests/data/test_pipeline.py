@@ -241,3 +241,31 @@ def test_a_damaged_evaluation_image_is_the_users_mistake(table):
   assert len(next(batches)) == 3
   with pytest.raises(UserError, match=r'6\.png'):
     list(batches)
+
+
+def test_items_may_be_images_with_several_captions(table):
+  tokens = _tokens(table)
+  batches = list(_batches(table, last_step=3, captions_per_image=2, batch_size=2))
+  for batch in batches:
+    assert batch['rows'].shape == (2, 2)
+    np.testing.assert_array_equal(batch['tokens'], tokens[batch['rows']])
+    owners = table.caption_image[batch['rows']]
+    np.testing.assert_array_equal(owners, batch['image_ids'][:, None].repeat(2, 1))
+    assert (batch['rows'][:, 0] != batch['rows'][:, 1]).all()
+  # Seven images give three whole batches of two: each at most once an epoch.
+  assert len(set(np.concatenate([batch['image_ids'] for batch in batches]))) == 6
+
+
+def test_images_with_several_captions_resume_and_divide_among_processes(table):
+  options = {'captions_per_image': 2, 'last_step': 5}
+  whole = list(_batches(table, **options))
+  _assert_equal(whole[2:], list(_batches(table, first_step=2, **options)))
+  parts = [
+    list(_batches(table, process_index=index, process_count=2, **options))
+    for index in range(2)
+  ]
+  joined = [
+    {key: np.concatenate([one[key], other[key]]) for key in KEYS}
+    for one, other in zip(*parts, strict=True)
+  ]
+  _assert_equal(whole, joined)

@@ -3,6 +3,7 @@ import pytest
 
 from harma_jax.data.sampler import (
   batch_rows,
+  choose_captions,
   epoch_permutation,
   item_rng,
   steps_per_epoch,
@@ -83,3 +84,31 @@ def test_item_rng_of_neighbouring_rows_is_unrelated():
   draws = np.array([item_rng(seed=0, epoch=0, row=row).random() for row in range(2000)])
   assert abs(draws.mean() - 0.5) < 0.03
   assert abs(np.corrcoef(draws[:-1], draws[1:])[0, 1]) < 0.1
+
+
+def test_different_texts_are_chosen_first():
+  rows, texts = np.array([10, 11, 12, 13, 14]), np.array([0, 0, 0, 1, 2])
+  for seed in range(20):
+    rng = np.random.default_rng(seed)
+    chosen = choose_captions(rows, texts, count=3, rng=rng)
+    assert set(texts[chosen - 10]) == {0, 1, 2}
+    everything = choose_captions(rows, texts, count=5, rng=rng)
+    assert sorted(everything) == rows.tolist()
+    assert set(texts[everything[:3] - 10]) == {0, 1, 2}
+
+
+def test_every_caption_is_chosen_at_some_time():
+  rows, texts = np.array([4, 5, 6]), np.array([0, 0, 1])
+  draws = [
+    choose_captions(rows, texts, count=2, rng=np.random.default_rng(seed))
+    for seed in range(40)
+  ]
+  assert {row for draw in draws for row in draw} == {4, 5, 6}
+  assert {draw[0] for draw in draws} == {4, 5, 6}
+
+
+def test_too_few_captions_are_repeated():
+  chosen = choose_captions(
+    np.array([7]), np.array([0]), count=3, rng=np.random.default_rng(0)
+  )
+  assert chosen.tolist() == [7, 7, 7]

@@ -1,25 +1,28 @@
-import re
+"""Weights of other programs put into ours: strictly, of any precision and side."""
 
-import huggingface_hub
+import logging
+
 import jax
+import ml_dtypes
 import numpy as np
 import pytest
-import safetensors.numpy
 from flax import traverse_util
-from huggingface_hub.errors import LocalEntryNotFoundError
 
 from harma_jax.errors import UserError
+from harma_jax.model.sizes import SIZES
 from harma_jax.weights.load import (
-  HUB_FILE,
-  find_weights,
+  check_settings,
   graft,
+  has_adapters,
+  interpolate_positions,
+  is_new,
   load_weights,
-  read_npz,
-  read_tensors,
+  recognise,
 )
-from harma_jax.weights.names import give, harma_names, openclip_names, paths_of
+from harma_jax.weights.names import paths_of
+from harma_jax.weights.sources import Source, open_source
 
-LAYERS = {'image_layers': 2, 'text_layers': 2}
+LAYOUTS = ('open_clip', 'huggingface')
 
 
 @pytest.fixture(scope='module')
@@ -40,35 +43,21 @@ def given(clip, random_params):
 
 
 @pytest.fixture(scope='module')
-def harma(given):
-  leaves = paths_of(given)
-  names = harma_names(leaves, shared_adapter='text', **LAYERS)
-  return tensors_of(names, leaves) | {'model.logit_scale': np.float32(4.6)}
+def harma(clip, given, tensors_of):
+  return tensors_of(clip, given, 'harma')
 
 
 @pytest.fixture(scope='module')
-def openclip(given):
-  leaves = {path: leaf for path, leaf in paths_of(given).items() if not is_new(path)}
-  names = openclip_names(leaves, **LAYERS)
-  return tensors_of(names, leaves) | {'logit_scale': np.float32(4.6)}
+def plain(clip, given, tensors_of):
+  """The tensors without adapters, by layout."""
+  return {layout: tensors_of(clip, given, layout) for layout in LAYOUTS}
 
 
-def tensors_of(names, leaves):
-  tensors = give(names, leaves, patch=8)
-  return {name: np.array(tensor, order='C') for name, tensor in tensors.items()}
-
-
-def is_new(path):
-  """Whether CLIP has no such parameter."""
-  return 'adapter' in path or 'block_gate' in path or path == 'temperature'
-
-
-def write(path, tensors):
-  if path.suffix == '.npz':
-    np.savez(path, **tensors)
-  else:
-    safetensors.numpy.save_file({k: np.asarray(v) for k, v in tensors.items()}, path)
-  return str(path)
+def source_of(tensors, *, kind='harma', **settings):
+  """A source of tensors that no file holds."""
+  return Source(
+    path='here', format=kind, tensors=tensors, settings=settings, told_by='its config'
+  )
 
 
 def assert_equal_trees(one, other):
@@ -77,160 +66,258 @@ def assert_equal_trees(one, other):
 
 @pytest.mark.parametrize('suffix', ['.npz', '.safetensors'])
 def test_a_harma_file_gives_every_parameter(
-  tmp_path, clip, fresh, given, harma, suffix
+  tmp_path, write, clip, fresh, given, harma, suffix
 ):
-  source = write(tmp_path / f'weights{suffix}', harma)
+  source = open_source(write(tmp_path / f'weights{suffix}', harma))
   assert_equal_trees(load_weights(source, fresh, model=clip), given)
 
 
 @pytest.mark.parametrize('suffix', ['.npz', '.safetensors'])
-def test_an_openclip_file_leaves_adapters_and_temperature(
-  tmp_path, clip, fresh, given, openclip, suffix
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_a_plain_file_leaves_adapters_and_temperature(
+  tmp_path, write, clip, fresh, given, plain, suffix, layout
 ):
-  source = write(tmp_path / f'weights{suffix}', openclip)
+  source = open_source(write(tmp_path / f'weights{suffix}', plain[layout]))
+  assert source.format == layout
   loaded = paths_of(load_weights(source, fresh, model=clip))
+  assert set(loaded) == set(paths_of(fresh))
   for path, leaf in loaded.items():
-    expected = paths_of(fresh if is_new(path) else given)[path]
+    ours = is_new(path) or path == 'temperature'
+    expected = paths_of(fresh if ours else given)[path]
     np.testing.assert_array_equal(leaf, expected, err_msg=path)
 
 
-def test_half_precision_files_become_f32(tmp_path, clip, fresh, given, harma):
-  halves = {name: np.asarray(tensor, np.float16) for name, tensor in harma.items()}
-  loaded = load_weights(write(tmp_path / 'w.safetensors', halves), fresh, model=clip)
-  for leaf, expected in zip(*map(jax.tree.leaves, (loaded, given)), strict=True):
-    assert leaf.dtype == np.float32
-    np.testing.assert_allclose(leaf, expected, rtol=1e-3, atol=1e-4)
+def test_what_a_file_has_may_be_shapes(clip, fresh, given, plain):
+  shapes = {
+    path: leaf
+    if is_new(path) or path == 'temperature'
+    else jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+    for path, leaf in paths_of(fresh).items()
+  }
+  source = source_of(plain['open_clip'], kind='open_clip')
+  tree = traverse_util.unflatten_dict(shapes, sep='/')
+  loaded = load_weights(source, tree, model=clip)
+  assert_equal_trees(loaded['text']['projection'], given['text']['projection'])
+  assert_equal_trees(loaded['shared_adapter'], fresh['shared_adapter'])
 
 
-def test_a_folder_with_a_hub_file_will_do(tmp_path, clip, fresh, given, harma):
-  write(tmp_path / HUB_FILE, harma)
-  assert_equal_trees(load_weights(str(tmp_path), fresh, model=clip), given)
+def test_harma_names_without_adapters_leave_them_fresh(clip, fresh, given, harma):
+  full = {name: tensor for name, tensor in harma.items() if 'mmadapter' not in name}
+  full = {name: t for name, t in full.items() if not name.endswith('.gate1')}
+  source = source_of(full)
+  assert not has_adapters(source)
+  loaded = load_weights(source, fresh, model=clip)
+  assert_equal_trees(loaded['shared_adapter'], fresh['shared_adapter'])
+  assert_equal_trees(loaded['temperature'], given['temperature'])
+  assert_equal_trees(loaded['image']['projection'], given['image']['projection'])
+
+
+@pytest.mark.parametrize('dtype', [np.float16, ml_dtypes.bfloat16])
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_half_precision_files_become_f32(
+  tmp_path, write, clip, fresh, plain, dtype, layout
+):
+  halves = {name: np.asarray(t, dtype) for name, t in plain[layout].items()}
+  exact = {name: np.asarray(half, np.float32) for name, half in halves.items()}
+  path = write(tmp_path / 'w.safetensors', halves)
+  loaded = load_weights(open_source(path), fresh, model=clip)
+  assert {leaf.dtype for leaf in jax.tree.leaves(loaded)} == {np.dtype(np.float32)}
+  assert_equal_trees(
+    loaded, load_weights(source_of(exact, kind=layout), fresh, model=clip)
+  )
+
+
+@pytest.mark.parametrize('here', ['none', 'padding'])
+@pytest.mark.parametrize('told', [{}, {'adapter_padding': 'padding'}])
+def test_adapters_that_saw_other_padding_are_warned_of(
+  make_clip, fresh, harma, caplog, here, told
+):
+  model = make_clip(shared_adapter='text', adapter_padding=here)
+  load_weights(source_of(harma, **told), fresh, model=model)
+  trained = told.get('adapter_padding', 'none')
+  assert (f'adapter_padding={trained} to keep' in caplog.text) == (trained != here)
+
+
+def test_fresh_adapters_are_not_warned_of(make_clip, fresh, plain, caplog):
+  model = make_clip(shared_adapter='text', adapter_padding='padding')
+  load_weights(source_of(plain['open_clip'], kind='open_clip'), fresh, model=model)
+  assert not caplog.records
 
 
 def test_weights_of_a_deeper_model_are_refused(
-  tmp_path, make_clip, random_params, fresh, clip
+  make_clip, random_params, tensors_of, fresh, clip
 ):
   deep = make_clip(text_layers=3)
-  leaves = paths_of(random_params(deep))
-  names = harma_names(leaves, image_layers=2, text_layers=3, shared_adapter='text')
-  source = write(tmp_path / 'deep.npz', give(names, leaves, patch=8))
-  with pytest.raises(UserError, match=r'unexpected: model\.transformer\.resblocks\.2'):
+  source = source_of(tensors_of(deep, random_params(deep), 'harma'))
+  message = r'tensors in here; 0 are missing: none; 31 are unexpected: '
+  message += r'model\.transformer\.resblocks\.2'
+  with pytest.raises(UserError, match=message):
     load_weights(source, fresh, model=clip)
 
 
-def test_weights_of_a_shallower_model_are_refused(tmp_path, make_clip, harma):
+def test_weights_of_a_shallower_model_are_refused(make_clip, harma):
   deep = make_clip(image_layers=3)
   shapes = jax.eval_shape(deep.init, jax.random.key(0))
-  source = write(tmp_path / 'shallow.npz', harma)
   with pytest.raises(UserError, match=r'missing: model\.visual\.trans.*resblocks\.2'):
-    load_weights(source, shapes, model=deep)
+    load_weights(source_of(harma), shapes, model=deep)
 
 
-def test_adapters_are_not_dropped_in_silence(tmp_path, make_clip, random_params, harma):
+def test_adapters_are_not_dropped_in_silence(make_clip, random_params, harma):
   plain = make_clip(adapter=None, shared_adapter='none')
-  source = write(tmp_path / 'weights.npz', harma)
   with pytest.raises(UserError, match=r'unexpected: .*mmadapter.*adapters included'):
-    load_weights(source, random_params(plain), model=plain)
+    load_weights(source_of(harma), random_params(plain), model=plain)
 
 
-def test_weights_of_another_width_are_refused(tmp_path, clip, fresh, openclip):
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_each_missing_or_unexpected_tensor_is_refused(clip, fresh, plain, layout):
+  source = plain[layout]
+  for name in source:
+    fewer = {other: tensor for other, tensor in source.items() if other != name}
+    with pytest.raises(UserError, match=f'1 are missing: {name}; 0 are unexpected'):
+      load_weights(source_of(fewer, kind=layout), fresh, model=clip)
+  more = source | {'logit_bias': np.float32(0)}
+  with pytest.raises(UserError, match=r'none; 1 are unexpected: logit_bias\.'):
+    load_weights(source_of(more, kind=layout), fresh, model=clip)
+
+
+def test_weights_of_another_width_are_refused(clip, fresh, plain):
+  name = 'token_embedding.weight'
+  narrow = plain['open_clip'] | {name: plain['open_clip'][name][:-1]}
+  message = r'in here; .*shape: text/token_embedding \(49, 12\) instead of \(50, 12\)'
+  with pytest.raises(UserError, match=message):
+    load_weights(source_of(narrow, kind='open_clip'), fresh, model=clip)
+
+
+def test_positions_that_form_no_square_are_refused(clip, fresh, plain):
   name = 'visual.positional_embedding'
-  narrow = openclip | {name: openclip[name][:-1]}
-  source = write(tmp_path / 'weights.npz', narrow)
+  oblong = plain['open_clip'] | {name: plain['open_clip'][name][:-1]}
   message = r'shape: image/position_embedding \(4, 16\) instead of \(5, 16\)'
-  with pytest.raises(UserError, match=message) as caught:
-    load_weights(source, fresh, model=clip)
-  assert source in str(caught.value)
+  with pytest.raises(UserError, match=message):
+    load_weights(source_of(oblong, kind='open_clip'), fresh, model=clip)
 
 
-def test_other_kinds_of_files_are_refused(tmp_path):
-  path = tmp_path / 'weights.pt'
-  path.touch()
-  with pytest.raises(UserError, match=r'\.safetensors or \.npz; found .*weights\.pt'):
-    read_tensors(path)
-
-
-@pytest.mark.parametrize('suffix', ['.npz', '.safetensors'])
-@pytest.mark.parametrize('content', [b'', b'not weights', b'PK\x03\x04 cut short'])
-def test_unreadable_files_are_the_users_mistake(tmp_path, suffix, content):
-  path = tmp_path / f'weights{suffix}'
-  path.write_bytes(content)
-  with pytest.raises(UserError, match=f'xpected .*readable .*{re.escape(str(path))}'):
-    read_tensors(path)
-
-
-@pytest.mark.parametrize('suffix', ['.npz', '.safetensors'])
-def test_a_truncated_file_is_the_users_mistake(tmp_path, harma, suffix):
-  path = tmp_path / f'weights{suffix}'
-  write(path, harma)
-  path.write_bytes(path.read_bytes()[:-100])
-  with pytest.raises(UserError, match='readable'):
-    read_tensors(path)
-
-
-def test_a_single_array_is_no_npz(tmp_path):
-  with (tmp_path / 'one.npz').open('wb') as file:
-    np.save(file, np.zeros(3))
-  with pytest.raises(UserError, match='readable'):
-    read_npz(tmp_path / 'one.npz')
-
-
-def test_pickled_objects_are_not_loaded(tmp_path):
-  np.savez(tmp_path / 'objects.npz', weights=np.array([{}]))
-  with pytest.raises(UserError, match='allow_pickle'):
-    read_npz(tmp_path / 'objects.npz')
-
-
-@pytest.mark.parametrize(
-  'source', ['weights.npz', './owner/name', '/owner/name', 'a/b/c.safetensors']
-)
-def test_no_such_file_is_the_users_mistake(monkeypatch, tmp_path, source):
-  monkeypatch.chdir(tmp_path)
-  with pytest.raises(UserError, match=f'hub repository.*found {source!r}'):
-    find_weights(source)
-
-
-def test_a_folder_without_weights_is_the_users_mistake(tmp_path):
-  with pytest.raises(UserError, match=HUB_FILE):
-    find_weights(str(tmp_path))
-
-
-def test_a_repository_of_the_hub_is_downloaded(monkeypatch, tmp_path):
-  def download(repository, file):
-    return str(tmp_path / repository / file)
-
-  monkeypatch.setattr(huggingface_hub, 'hf_hub_download', download)
-  assert find_weights('owner/name') == tmp_path / 'owner/name' / HUB_FILE
-
-
-@pytest.mark.parametrize('error', [LocalEntryNotFoundError, OSError])
-def test_a_hub_out_of_reach_says_what_to_do(monkeypatch, error):
-  def download(repository, file):
-    raise error('offline and not cached\nmore lines')
-
-  monkeypatch.setattr(huggingface_hub, 'hf_hub_download', download)
-  message = (
-    r"'owner/name' .*: offline and not cached\. Download it .*--config\.init=FILE"
+def test_positions_of_another_side_are_interpolated_and_it_is_said(
+  make_clip, plain, caplog, random_params
+):
+  clip = make_clip(adapter=None, shared_adapter='none')
+  large = make_clip(adapter=None, shared_adapter='none', size=sized(clip, 32))
+  source = source_of(plain['open_clip'], kind='open_clip')
+  with caplog.at_level(logging.INFO):
+    loaded = load_weights(source, random_params(large), model=large)
+  assert 'interpolating the positions of 4 patches to 16' in caplog.text
+  table = loaded['image']['position_embedding']
+  np.testing.assert_array_equal(
+    table,
+    interpolate_positions(
+      plain['open_clip']['visual.positional_embedding'], positions=17
+    ),
   )
-  with pytest.raises(UserError, match=message) as caught:
-    find_weights('owner/name')
-  assert '\n' not in str(caught.value)
 
 
-def test_a_hub_error_without_words_is_still_a_message(monkeypatch):
-  def download(repository, file):
-    raise OSError
-
-  monkeypatch.setattr(huggingface_hub, 'hf_hub_download', download)
-  with pytest.raises(UserError, match=r'found neither: OSError\. Download'):
-    find_weights('owner/name')
+def sized(clip, side):
+  return clip.size.__class__(**vars(clip.size) | {'image_size': side})
 
 
-def test_what_cannot_be_the_id_of_a_repository_is_refused():
+def cubic(x, *, a=-0.5):
+  """Keys' kernel, `a` as Pillow and torch take it where they smooth."""
+  x = abs(x)
+  if x < 1:
+    return (a + 2) * x**3 - (a + 3) * x**2 + 1
+  return a * x**3 - 5 * a * x**2 + 8 * a * x - 4 * a if x < 2 else 0.0
+
+
+def resizing(old, new):
+  """f64[new, old]: what each new row takes of each old one, pixel centres at halves."""
+  scale = max(old / new, 1)
+  centres = (np.arange(new) + 0.5) * old / new
+  weights = [
+    [cubic((i + 0.5 - centre) / scale) for i in range(old)] for centre in centres
+  ]
+  return np.array(weights) / np.sum(weights, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize(('old', 'new'), [(2, 5), (7, 9), (7, 7), (9, 4), (24, 16)])
+def test_interpolation_is_bicubic_with_antialiasing(old, new):
+  table = np.random.default_rng(0).normal(size=(1 + old * old, 3)).astype(np.float32)
+  grid = table[1:].reshape(old, old, 3)
+  expected = np.einsum('yi,xj,ijc->yxc', *[resizing(old, new)] * 2, grid)
+  found = interpolate_positions(table, positions=1 + new * new)
+  np.testing.assert_array_equal(found[0], table[0])
+  np.testing.assert_allclose(found[1:], expected.reshape(-1, 3), atol=1e-5)
+
+
+@pytest.fixture
+def sizes(monkeypatch, clip, make_clip):
+  """The table of sizes with toys of both activations."""
+  monkeypatch.setitem(SIZES, 'toy', clip.size)
+  quick = make_clip(activation='quick_gelu').size
+  monkeypatch.setitem(SIZES, 'toy-quickgelu', quick)
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+@pytest.mark.parametrize(
+  ('activation', 'name'), [('gelu', 'toy'), ('quick_gelu', 'toy-quickgelu')]
+)
+def test_the_size_is_recognised(sizes, plain, layout, activation, name):
+  source = source_of(plain[layout], kind=layout, activation=activation)
+  assert recognise(source) == (name, 16)
+
+
+def test_a_size_is_not_recognised_by_its_side(sizes, clip, plain, monkeypatch):
+  monkeypatch.setitem(SIZES, 'toy-24', sized(clip, 24))
+  name = 'visual.positional_embedding'
+  for side, expected in ((16, 'toy'), (24, 'toy-24'), (32, 'toy')):
+    table = np.zeros((1 + (side // 8) ** 2, 16))
+    tensors = plain['open_clip'] | {name: table}
+    source = source_of(tensors, kind='open_clip', activation='gelu')
+    assert recognise(source) == (expected, side)
+
+
+def test_an_activation_that_nothing_tells_must_be_given(sizes, plain, harma):
+  for kind, tensors in {**plain, 'harma': harma}.items():
+    with pytest.raises(UserError) as caught:
+      recognise(source_of(tensors, kind=kind))
+    message = str(caught.value)
+    assert '--config.model.size=toy for gelu (most OpenCLIP models: LAION' in message
+    assert '--config.model.size=toy-quickgelu for quick_gelu (OpenAI' in message
+    assert 'GeoRSCLIP' in message
+
+
+@pytest.mark.parametrize('settings', [{'image_heads': 4}, {'text_heads': 2}])
+def test_sizes_with_other_heads_do_not_fit(sizes, clip, plain, settings):
+  tensors = plain['open_clip']
+  source = source_of(tensors, kind='open_clip', activation='gelu', **settings)
+  ((name, heads),) = settings.items()
+  with pytest.raises(UserError, match=f'weights of one of .*{name}={heads} in here'):
+    recognise(source)
+  with pytest.raises(UserError, match=r'expected \w+_heads=\d, as its config tells'):
+    check_settings(source, clip.size)
+
+
+def test_no_known_size_is_the_users_mistake(plain):
+  source = source_of(plain['open_clip'], kind='open_clip', activation='gelu')
+  with pytest.raises(UserError, match=r'one of ViT-B-32, .*image_width=16, .* in here'):
+    recognise(source)
+
+
+def test_a_clip_without_a_vision_transformer_is_refused(plain):
+  tensors = plain['open_clip'] | {'visual.positional_embedding': np.zeros(3)}
+  source = source_of(tensors, kind='open_clip', activation='gelu')
   with pytest.raises(
-    UserError, match=r"'owner/na me' as a path; found neither: Repo id"
+    UserError, match=r'positional_embedding of 2 axes, in here; found'
   ):
-    find_weights('owner/na me')
+    recognise(source)
+
+
+def test_another_activation_than_the_configs_is_refused(clip, plain):
+  quick = source_of(plain['open_clip'], kind='open_clip', activation='quick_gelu')
+  message = (
+    'expected activation=quick_gelu, as its config .*a size with activation=gelu'
+  )
+  with pytest.raises(UserError, match=message):
+    check_settings(quick, clip.size)
+  check_settings(source_of({}), clip.size)
+  check_settings(source_of({}, activation='gelu', image_heads=2), clip.size)
 
 
 def test_graft_keeps_dtypes_and_replaces_all(fresh, given):

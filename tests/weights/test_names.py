@@ -1,15 +1,22 @@
 import jax
 import numpy as np
 import pytest
-from flax import traverse_util
 
 from harma_jax.errors import UserError
-from harma_jax.weights.names import give, harma_names, openclip_names, paths_of, take
+from harma_jax.weights.names import (
+  LAYOUTS,
+  give,
+  names_of,
+  paths_of,
+  take,
+  tree_of,
+)
 
 
-def names_of(clip, params):
-  return harma_names(
+def names_for(clip, params):
+  return names_of(
     paths_of(params),
+    layout='harma',
     image_layers=clip.size.image.layers,
     text_layers=clip.size.text.layers,
     shared_adapter=clip.shared_adapter,
@@ -21,7 +28,7 @@ def both(make_clip, random_params):
   """A model whose towers share adapters, its names, leaves and their tensors."""
   clip = make_clip(shared_adapter='both')
   leaves = paths_of(random_params(clip))
-  names = names_of(clip, traverse_util.unflatten_dict(leaves, sep='/'))
+  names = names_for(clip, tree_of(leaves))
   return names, leaves, give(names, leaves, patch=8)
 
 
@@ -34,9 +41,9 @@ def test_there_and_back_keeps_every_bit(
     image_layers=depths[0], text_layers=depths[1], shared_adapter=shared_adapter
   )
   params = random_params(clip)
-  names, leaves = names_of(clip, params), paths_of(params)
+  names, leaves = names_for(clip, params), paths_of(params)
   tensors = give(names, leaves, patch=8)
-  back = take(names, tensors)
+  back = dict(take(names, tensors))
   assert set(back) == set(leaves)
   jax.tree.map(np.testing.assert_array_equal, back, dict(leaves))
 
@@ -102,7 +109,7 @@ def test_neighbouring_layers_of_the_deeper_tower_share(
 ):
   clip = make_clip(image_layers=depths[0], text_layers=depths[1], shared_adapter='both')
   params = random_params(clip)
-  tensors = give(names_of(clip, params), paths_of(params), patch=8)
+  tensors = give(names_for(clip, params), paths_of(params), patch=8)
   gates = np.asarray(params['shared_adapter']['shared_gate'])
   for tower, uses in (('visual.', image), ('', text)):
     for layer, use in enumerate(uses):
@@ -113,7 +120,7 @@ def test_neighbouring_layers_of_the_deeper_tower_share(
 def test_text_only_sharing_has_no_names_in_the_image_tower(make_clip, random_params):
   clip = make_clip(shared_adapter='text')
   params = random_params(clip)
-  tensors = give(names_of(clip, params), paths_of(params), patch=8)
+  tensors = give(names_for(clip, params), paths_of(params), patch=8)
   shared = [name for name in tensors if 'BiShareAdapterxx' in name]
   assert shared
   assert not [name for name in shared if 'visual' in name]
@@ -125,14 +132,14 @@ def test_an_altered_copy_of_a_shared_tensor_is_refused(both):
   for name in (f'model.{shared}', f'model.visual.{shared}'):
     altered = tensors | {name: tensors[name] + 1}
     with pytest.raises(UserError, match='to be one shared tensor; found different'):
-      take(names, altered)
+      dict(take(names, altered))
 
 
 def test_a_missing_copy_of_a_shared_tensor_is_no_loss(both):
   names, leaves, tensors = both
   alias = next(alias for name in names for group in name.aliases for alias in group)
   kept = {name: tensor for name, tensor in tensors.items() if name != alias}
-  jax.tree.map(np.testing.assert_array_equal, take(names, kept), dict(leaves))
+  jax.tree.map(np.testing.assert_array_equal, dict(take(names, kept)), dict(leaves))
 
 
 def test_missing_and_unexpected_tensors_are_listed(both):
@@ -161,33 +168,81 @@ def test_a_long_list_is_cut(both):
     take(names, {'temp': tensors['temp']})
 
 
-def test_constants_beside_the_weights_are_ignored(both):
+def test_the_source_is_named_where_tensors_are_missing(both):
+  with pytest.raises(UserError, match=r'\d+ tensors in here\.npz; \d+ are mis'):
+    take(both[0], {}, source_name='here.npz')
+
+
+def test_halves_become_f32_without_loss(both):
+  names, _, tensors = both
+  halves = {name: np.asarray(tensor, np.float16) for name, tensor in tensors.items()}
+  for name, leaf in take(names, halves):
+    assert leaf.dtype == np.float32, name
+  exact = {name: np.asarray(half, np.float32) for name, half in halves.items()}
+  jax.tree.map(
+    np.testing.assert_array_equal, dict(take(names, halves)), dict(take(names, exact))
+  )
+
+
+def test_layers_of_mixed_precision_keep_the_higher(both):
   names, leaves, tensors = both
-  more = {'model.logit_scale': np.float32(4.6), 'attn_mask': np.zeros((7, 7))}
-  assert set(take(names, tensors | more)) == set(leaves)
+  first = 'model.visual.transformer.resblocks.0.mlp.c_fc.weight'
+  mixed = tensors | {first: np.asarray(tensors[first], np.float16)}
+  path = 'image/transformer/blocks/mlp/up/kernel'
+  leaf = dict(take(names, mixed))[path]
+  np.testing.assert_array_equal(leaf[1], leaves[path][1])
+
+
+@pytest.mark.parametrize('layout', sorted(LAYOUTS))
+def test_no_tensor_is_asked_for_twice(make_clip, layout):
+  clip = make_clip(image_layers=3, shared_adapter='both')
+  paths = paths_of(jax.eval_shape(clip.init, jax.random.key(0)))
+  if layout != 'harma':
+    paths = [p for p in paths if 'adapter' not in p and 'block_gate' not in p]
+    paths.remove('temperature')
+  names = names_of(
+    paths, layout=layout, image_layers=3, text_layers=2, shared_adapter='both'
+  )
+  wanted = [tensor for name in names for tensor in name.wanted]
+  wanted += [alias for name in names for _, alias in name.aliased()]
+  assert len(wanted) == len(set(wanted))
 
 
 def test_layers_of_different_shapes_are_refused(both):
   names, _, tensors = both
   name = 'model.transformer.resblocks.1.mlp.c_fc.bias'
   with pytest.raises(
-    UserError, match=r'one shape in all layers; found \(47,\), \(48,\)'
+    UserError, match=r'one shape in all layers; found \(48,\), and \(47,\) in layer 1'
   ):
-    take(names, tensors | {name: tensors[name][:-1]})
+    dict(take(names, tensors | {name: tensors[name][:-1]}))
 
 
 def test_a_path_without_a_name_is_refused():
   with pytest.raises(UserError, match='no entry for the parameter image/new'):
-    harma_names(['image/new'], image_layers=1, text_layers=1, shared_adapter='none')
+    names_of(['image/new'], layout='harma', image_layers=1, text_layers=1)
 
 
-def test_openclip_names_have_no_prefix(make_clip, random_params):
-  clip = make_clip(adapter=None, shared_adapter='none')
-  leaves = paths_of(random_params(clip))
+@pytest.fixture
+def plain(make_clip, random_params):
+  """Leaves of a model without adapters, and `names(layout)` of them."""
+  leaves = paths_of(random_params(make_clip(adapter=None, shared_adapter='none')))
   del leaves['temperature']
-  names = openclip_names(leaves, image_layers=2, text_layers=2)
-  tensors = give(names, leaves, patch=8)
+  return leaves, lambda layout: names_of(
+    leaves, layout=layout, image_layers=2, text_layers=2
+  )
+
+
+@pytest.mark.parametrize('layout', ['open_clip', 'huggingface'])
+def test_plain_clip_keeps_every_bit_there_and_back(plain, layout):
+  leaves, names = plain
+  tensors = give(names(layout), leaves, patch=8)
   assert not [name for name in tensors if name.startswith('model.')]
+  back = dict(take(names(layout), tensors))
+  jax.tree.map(np.testing.assert_array_equal, back, dict(leaves))
+
+
+def test_openclip_names_have_no_prefix(plain):
+  leaves, names = plain
   assert {
     'visual.conv1.weight',
     'visual.class_embedding',
@@ -198,5 +253,19 @@ def test_openclip_names_have_no_prefix(make_clip, random_params):
     'transformer.resblocks.1.mlp.c_proj.weight',
     'positional_embedding',
     'ln_final.bias',
-  } <= set(tensors)
-  jax.tree.map(np.testing.assert_array_equal, take(names, tensors), dict(leaves))
+    'logit_scale',
+  } <= set(give(names('open_clip'), leaves, patch=8))
+
+
+def test_hugging_face_has_three_matrices_where_openclip_has_one(plain):
+  leaves, names = plain
+  theirs = give(names('huggingface'), leaves, patch=8)
+  fused = give(names('open_clip'), leaves, patch=8)
+  for name in ('weight', 'bias'):
+    attention = 'text_model.encoder.layers.1.self_attn'
+    parts = [theirs[f'{attention}.{part}_proj.{name}'] for part in 'qkv']
+    np.testing.assert_array_equal(
+      np.concatenate(parts), fused[f'transformer.resblocks.1.attn.in_proj_{name}']
+    )
+  for ours, hf in (('visual.proj', 'visual_projection'), ('text_projection',) * 2):
+    np.testing.assert_array_equal(fused[ours].T, theirs[f'{hf}.weight'])

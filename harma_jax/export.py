@@ -1,0 +1,193 @@
+"""Writes the selected weights of a run for other programs.
+
+  python -m harma_jax.export --workdir=FOLDER --format=FORMAT --out=PATH [--overwrite]
+
+Formats:
+  harma               a file of the original HarMA: PATH ends in .safetensors or .pth
+  adapter             a folder with the adapters alone, for harma_jax
+  open_clip           a folder of OpenCLIP, for runs without adapters
+  huggingface         a folder of transformers' CLIPModel, for runs without adapters
+  huggingface-remote  a folder of transformers with the code of a model with adapters
+
+A model card lies in the folder, or beside the file.
+"""
+
+import functools
+import json
+import pathlib
+from collections.abc import Callable, Sequence
+
+from absl import flags, logging
+from ml_collections import ConfigDict
+
+from harma_jax import cli
+from harma_jax.build import build_model, build_table, read_workdir
+from harma_jax.data.annotations import fingerprint
+from harma_jax.errors import UserError
+from harma_jax.model.clip import Clip
+from harma_jax.weights.adapter import write_adapter
+from harma_jax.weights.card import FORMATS, model_card
+from harma_jax.weights.export import (
+  CARD_FILE,
+  check_out,
+  departures,
+  replacing,
+  write_harma,
+  write_huggingface,
+  write_open_clip,
+  write_remote,
+)
+from harma_jax.workdir import DATA_FILE, RESULTS_FILE, read_config, read_provenance
+
+WITHOUT_ADAPTERS = ('open_clip', 'huggingface')
+FILE_SUFFIXES = ('.safetensors', '.pth')
+DEFAULTS = pathlib.Path(__file__).parent.parent / 'configs/common.py'
+
+_FORMAT = flags.DEFINE_string('format', None, f'One of {", ".join(FORMATS)}.')
+_OVERWRITE = flags.DEFINE_bool('overwrite', False, 'Replace an earlier export.')
+
+
+def main(argv: Sequence[str]) -> None:
+  """Exports what the command line names."""
+  cli.no_arguments(argv)
+  workdir = cli.workdir()
+  for flag, what in ((_FORMAT, 'FORMAT'), (cli.OUT, 'PATH')):
+    if not flag.value:
+      raise UserError(f'Expected --{flag.name}={what}; found none. --help shows more.')
+  out = pathlib.Path(cli.OUT.value).expanduser()
+  export(workdir, format=_FORMAT.value, out=out, overwrite=_OVERWRITE.value)
+  print(f'{out}: {_size(out) / 1e6:,.1f} MB')
+
+
+def export(
+  workdir: str | pathlib.Path, *, format: str, out: pathlib.Path, overwrite: bool
+) -> None:
+  """Writes the weights of a run's best step, and a card.
+
+  Raises:
+    UserError: the format is not for this run, nothing was saved in `workdir`, or `out`
+      is there already.
+  """
+  config = read_config(workdir)
+  model = build_model(config)
+  check_format(format, config=config, out=out)
+  card = _card_path(out, format=format)
+  for path in {out, card} if format == 'harma' else {out}:
+    check_out(path, overwrite=overwrite)
+  params = read_workdir(workdir)
+  text = _card(pathlib.Path(workdir), config, format=format, name=out.name, model=model)
+  write = _writers(config, provenance=read_provenance(workdir))[format]
+  with replacing(out, overwrite=overwrite) as new:
+    write(new, params, model=model)
+    _card_path(new, format=format).write_text(text)
+
+
+def check_format(format: str, *, config: ConfigDict, out: pathlib.Path) -> None:
+  """Raises UserError where a format is unknown, not for this run, or not for `out`."""
+  if format not in FORMATS:
+    raise UserError(f'--format: expected one of {", ".join(FORMATS)}; found {format}.')
+  adapters = config.model.adapters
+  fitting = [name for name in FORMATS if adapters == (name not in WITHOUT_ADAPTERS)]
+  if format not in fitting:
+    raise UserError(
+      f'--format={format}: expected a run with model.adapters={not adapters}; found '
+      f'one with {adapters}. Set --format to one of {", ".join(fitting)}.'
+    )
+  if format == 'adapter' and config.optimizer.train != 'adapters':
+    raise UserError(
+      '--format=adapter: expected a run that trained adapters alone; found one with '
+      f'optimizer.train={config.optimizer.train}, whose backbone is no longer that of '
+      'its init. Export it with --format=harma or huggingface-remote.'
+    )
+  is_file = out.suffix in FILE_SUFFIXES
+  if is_file != (format == 'harma'):
+    wanted = (
+      f'a file: {" or ".join(FILE_SUFFIXES)}' if format == 'harma' else 'a folder'
+    )
+    raise UserError(f'--out: expected {wanted} for --format={format}; found {out}.')
+
+
+def _writers(config: ConfigDict, *, provenance: dict) -> dict[str, Callable]:
+  """For each format a function of a path and parameters, with `model=`."""
+  length = config.data.context_length
+  return {
+    'harma': functools.partial(write_harma, config=_plain(config)),
+    'adapter': functools.partial(
+      write_adapter,
+      size=config.model.size,
+      frozen_dtype=config.model.frozen_dtype,
+      provenance=provenance,
+    ),
+    'open_clip': write_open_clip,
+    'huggingface': functools.partial(write_huggingface, context_length=length),
+    'huggingface-remote': functools.partial(write_remote, context_length=length),
+  }
+
+
+def _card(
+  workdir: pathlib.Path, config: ConfigDict, *, format: str, name: str, model: Clip
+) -> str:
+  results = workdir / RESULTS_FILE
+  # Installed without the repository there are no defaults: then every field is listed.
+  defaults = cli.load_config(str(DEFAULTS)) if DEFAULTS.is_file() else ConfigDict()
+  return model_card(
+    name=name,
+    format=format,
+    config=_plain(config),
+    defaults=_plain(defaults),
+    results=json.loads(results.read_text()) if results.is_file() else {},
+    provenance=read_provenance(workdir),
+    counts=_counts(workdir, config),
+    notes=tuple(departures(model)) if format == 'harma' else (),
+    size=model.size,
+  )
+
+
+def _counts(workdir: pathlib.Path, config: ConfigDict) -> dict[str, str]:
+  """What each split of a run holds, where its data can still be read."""
+  path = workdir / DATA_FILE
+  prints = json.loads(path.read_text()) if path.is_file() else {}
+  counts = {}
+  for role in ('train', 'val', 'test'):
+    split = config.data[f'{role}_split']
+    if not split:
+      continue
+    if config.data.scenes.style:
+      counts[split] = f'{config.data.scenes[role]:,} drawn scenes'
+      continue
+    counts[split] = _count(config, split, expected=prints.get(role))
+  return counts
+
+
+def _count(config: ConfigDict, split: str, *, expected: str | None) -> str:
+  try:
+    table = build_table(config, split)
+  except UserError as error:
+    logging.warning('The card lacks the counts of split %s: %s', split, error)
+    return 'not counted'
+  if expected not in (None, fingerprint(table)):
+    logging.warning(
+      'The card lacks the counts of split %s: the data of %s is no longer that of the '
+      'run.',
+      *(split, config.data.root),
+    )
+    return 'not counted'
+  return f'{table.n_images:,} images, {table.n_captions:,} captions'
+
+
+def _card_path(out: pathlib.Path, *, format: str) -> pathlib.Path:
+  return out.with_name(f'{out.name}.md') if format == 'harma' else out / CARD_FILE
+
+
+def _plain(config: ConfigDict) -> dict:
+  """Values as JSON has them, as those of a run's folder are."""
+  return json.loads(config.to_json())
+
+
+def _size(out: pathlib.Path) -> int:
+  files = out.iterdir() if out.is_dir() else [out]
+  return sum(file.stat().st_size for file in files)
+
+
+if __name__ == '__main__':
+  cli.run(main)

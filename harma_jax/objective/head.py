@@ -1,0 +1,264 @@
+"""The head of a step: from embeddings to what is pulled back through the towers.
+
+A head is a function `(image_features, captions, temperature, image_ids, step)` with
+`captions` a tuple of M arrays f32[B, D], mostly one. It returns `Headed`. The plain
+head gives the gradient of the objective; the harmonized one realigns and drops.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from absl import logging
+
+from harma_jax.errors import UserError
+from harma_jax.objective.alignment import Objective
+from harma_jax.objective.contrastive import DIRECTIONS, contrastive
+from harma_jax.objective.harmonize import (
+  Loss,
+  harmonize_many,
+  keep_above,
+  keep_all,
+  keep_soft,
+  threshold_at,
+)
+
+PAIRS = ('captions', 'uniformity', 'directions', 'objectives')
+CURRICULA = ('off', 'drop', 'soft')
+INDICATORS = ('conflict', 'random', 'loss', 'caption_similarity')
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+BINS = 21
+
+
+class Headed(NamedTuple):
+  """What a head returns.
+
+  Attributes:
+    cotangents: of image_features, captions and temperature, in their shapes.
+    metrics: scalars and short vectors by name; `loss` and its terms among them.
+    cosine: f32[M, B] of every caption, or None for the plain head.
+    keep: f32[M, B], or None.
+  """
+
+  cotangents: tuple
+  metrics: dict[str, jax.Array]
+  cosine: jax.Array | None = None
+  keep: jax.Array | None = None
+
+
+Head = Callable[..., Headed]
+
+
+def plain_head(objective: Objective) -> Head:
+  """The gradient of the objective, its mean over the captions of an image."""
+
+  def head(image_features, captions, temperature, image_ids, step):
+    (loss, terms), cotangents = jax.value_and_grad(
+      _mean_objective(objective, image_ids), argnums=(0, 1, 2), has_aux=True
+    )(image_features, captions, temperature)
+    return Headed(cotangents, {'loss': loss, **terms})
+
+  return head
+
+
+def harmonized_head(
+  objective: Objective,
+  *,
+  pair: str,
+  realign: bool,
+  curriculum: str,
+  indicator: str,
+  threshold: tuple[float, float],
+  anneal_steps: int,
+  renormalize: bool,
+  seed: int,
+) -> Head:
+  """The gradient of the objective after harmonization.
+
+  Args:
+    objective: of one caption an image.
+    pair: whose gradients are compared: `captions`, an image's losses with each of its
+      captions, on the image; `uniformity`, alignment against single-modality
+      uniformity, which only judges; `directions` and `objectives`, for study.
+    realign: turn conflicting gradients to each other's normal plane.
+    curriculum: `off`, `drop` below the threshold, or `soft`.
+    indicator: `conflict`, or a control that drops as many: `random`, the highest
+      `loss`, the lowest `caption_similarity`.
+    threshold: of the cosine, at the first step and after `anneal_steps`.
+    anneal_steps: of the linear rise between them.
+    renormalize: multiply by the samples over the kept ones.
+    seed: of `random`.
+
+  Raises:
+    UserError: an unknown choice, or choices that exclude each other.
+  """
+  _check(pair=pair, realign=realign, curriculum=curriculum, indicator=indicator)
+  if pair in ('directions', 'objectives'):
+    logging.warning(
+      'harmonization.pair=%s is an inverted indicator: the two losses of a pair agree '
+      'most where it is wrong, so dropping by it drops clean pairs. For study only.',
+      pair,
+    )
+
+  def head(image_features, captions, temperature, image_ids, step):
+    embeddings = (image_features, *captions)
+    plain = plain_head(objective)(
+      *embeddings[:1], captions, temperature, image_ids, step
+    )
+    level = threshold_at(step, threshold=threshold, anneal_steps=anneal_steps)
+    losses = _losses(pair, objective, len(captions), image_ids, temperature)
+    scores = _scores(indicator, embeddings, image_ids, temperature, step, seed=seed)
+    harmonized = harmonize_many(
+      losses,
+      embeddings,
+      shared=(0,) if pair == 'captions' else None,
+      realign=realign,
+      keep_of=_keep_rule(curriculum, level, scores=scores),
+      renormalize=renormalize,
+    )
+    cosine, keep = harmonized.cosine, harmonized.keep
+    cotangents = harmonized.cotangents
+    if pair == 'uniformity':
+      factor = keep[0] * (keep[0].size / keep[0].sum() if renormalize else 1.0)
+      plains = (plain.cotangents[0], *plain.cotangents[1])
+      cotangents = tuple(factor[:, None] * gradient for gradient in plains)
+    if pair != 'captions':
+      cosine, keep = cosine[:1], keep[:1]
+    return Headed(
+      (cotangents[0], cotangents[1:], plain.cotangents[2]),
+      plain.metrics | {'threshold': level} | _statistics(cosine, keep),
+      cosine,
+      keep,
+    )
+
+  return head
+
+
+def _mean_objective(objective: Objective, image_ids: jax.Array) -> Callable:
+  def mean(image_features, captions, temperature):
+    results = [
+      objective(image_features, caption, image_ids, temperature=temperature)
+      for caption in captions
+    ]
+    return jax.tree.map(lambda *values: sum(values) / len(values), *results)
+
+  return mean
+
+
+def _losses(
+  pair: str, objective: Objective, n: int, image_ids: jax.Array, temperature: jax.Array
+) -> list[Loss]:
+  """The losses that are compared, each of `(image_features, *captions)`."""
+
+  def part(caption=0, share=1.0, **settings):
+    return lambda image_features, *captions: (
+      share
+      * objective(
+        image_features,
+        captions[caption],
+        image_ids,
+        temperature=temperature,
+        **settings,
+      )[0]
+    )
+
+  if pair == 'captions':
+    return [part(caption=k, share=1 / n) for k in range(n)]
+  if pair == 'directions':
+    return [part(directions=(direction,)) for direction in DIRECTIONS]
+  if pair == 'objectives':
+    return [part(only=(name,)) for name in ('contrastive', 'triplet')]
+  return [
+    lambda image_features, caption: (
+      -jnp.mean(jnp.sum(image_features * caption, axis=1) / temperature)
+    ),
+    lambda *features: jnp.mean(
+      sum(_log_sum(each, image_ids, temperature) for each in features)
+    ),
+  ]
+
+
+def _log_sum(features: jax.Array, image_ids: jax.Array, temperature: jax.Array):
+  """f32[B]: `logsumexp_j f_i . f_j / temperature` over the rows of other images."""
+  logits = features @ features.T / temperature
+  others = image_ids[:, None] != image_ids[None, :]
+  # All of one image: no others, and no gradient.
+  logits = jnp.where(others, logits, jnp.finfo(logits.dtype).min)
+  return jax.nn.logsumexp(logits, axis=1)
+
+
+def _scores(indicator, embeddings, image_ids, temperature, step, *, seed):
+  """f32[M, B] of a control, high where a sample is to be kept; None for `conflict`."""
+  image_features, *captions = jax.tree.map(jax.lax.stop_gradient, embeddings)
+  if indicator == 'random':
+    key = jax.random.fold_in(jax.random.key(seed), step)
+    return jax.random.uniform(key, (len(captions), len(image_features)))
+  if indicator == 'loss':
+    return -jnp.stack(
+      [
+        contrastive(image_features, caption, image_ids, temperature=temperature)
+        for caption in captions
+      ]
+    )
+  if indicator == 'caption_similarity':
+    stacked = jnp.stack(captions)
+    return jnp.sum(stacked * (stacked.sum(axis=0, keepdims=True) - stacked), axis=-1)
+  return None
+
+
+def _keep_rule(curriculum: str, level: jax.Array, *, scores: jax.Array | None):
+  rules = {'off': keep_all, 'drop': keep_above(level), 'soft': keep_soft(level)}
+  rule = rules[curriculum]
+  if scores is None:
+    return rule
+
+  def keep_as_many(cosine):
+    """The rule's number of samples, or of pairs of losses, with the highest scores."""
+    rows = scores if len(scores) == len(cosine) else scores[:1]
+    flat = rows.ravel()
+    dropped = jnp.sum(rule(cosine)[: len(rows)] == 0)
+    rank = jnp.argsort(jnp.argsort(flat)).reshape(rows.shape)
+    kept = (rank >= dropped).astype(cosine.dtype)
+    return jnp.broadcast_to(kept, cosine.shape)
+
+  return keep_as_many
+
+
+def _statistics(cosine: jax.Array, keep: jax.Array) -> dict[str, jax.Array]:
+  counts, _ = jnp.histogram(cosine, bins=BINS, range=(-1.0, 1.0))
+  return {
+    'conflict_share': jnp.mean(cosine < 0),
+    'kept_share': jnp.mean(keep),
+    'cosine_quantiles': jnp.quantile(cosine, jnp.array(QUANTILES)),
+    'cosine_histogram': counts,
+  }
+
+
+def _check(*, pair: str, realign: bool, curriculum: str, indicator: str) -> None:
+  choices = {
+    'pair': (pair, PAIRS),
+    'curriculum': (curriculum, CURRICULA),
+    'indicator': (indicator, INDICATORS),
+  }
+  for field, (value, allowed) in choices.items():
+    if value not in allowed:
+      raise UserError(
+        f'harmonization.{field}: expected one of {", ".join(allowed)}; found {value!r}.'
+      )
+  if realign and pair == 'uniformity':
+    raise UserError(
+      'harmonization.realign: expected False with pair=uniformity, whose two losses '
+      'judge samples but do not make up the objective; found True. '
+      'Set --config.harmonization.realign=False.'
+    )
+  if indicator != 'conflict' and curriculum != 'drop':
+    raise UserError(
+      f'harmonization.indicator: expected curriculum=drop with {indicator}, which '
+      f'drops as many samples as conflict would; found curriculum={curriculum}.'
+    )
+  if indicator == 'caption_similarity' and pair != 'captions':
+    raise UserError(
+      'harmonization.indicator: expected pair=captions with caption_similarity; '
+      f'found pair={pair}.'
+    )

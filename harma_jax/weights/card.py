@@ -1,0 +1,265 @@
+"""The model card of exported weights: data, results, training, how to load them."""
+
+import json
+import pathlib
+import shlex
+from collections.abc import Mapping
+
+from flax import traverse_util
+
+from harma_jax.evaluation.recall import Recall
+from harma_jax.model.sizes import Size
+
+FORMATS = ('harma', 'adapter', 'open_clip', 'huggingface', 'huggingface-remote')
+
+_LIBRARIES = {
+  'harma': 'harma_jax',
+  'adapter': 'harma_jax',
+  'open_clip': 'open_clip',
+  'huggingface': 'transformers',
+  'huggingface-remote': 'transformers',
+}
+_COLUMNS = ('i2t_r1', 'i2t_r5', 'i2t_r10', 't2i_r1', 't2i_r5', 't2i_r10', 'mean_recall')
+
+_HARMA_PTH = """\
+```python
+import torch
+
+checkpoint = torch.load('{name}', weights_only=True)
+model.load_state_dict(checkpoint['model'], strict=True)  # the original HarMA's model
+```"""
+
+_HARMA_SAFETENSORS = """\
+```python
+from safetensors.torch import load_file
+
+model.load_state_dict(load_file('{name}'), strict=True)  # the original HarMA's model
+```"""
+
+_HARMA_AGAIN = """\
+Or as a start for harma_jax:
+
+```
+python -m harma_jax.main --config=configs/common.py --config.init={name} \\
+  {fields}
+```"""
+
+_ADAPTER = """\
+On top of the backbone that they were trained on, whose hash stands in
+`adapter_config.json` and is checked:
+
+```
+python -m harma_jax.main --config=configs/common.py --config.init=BACKBONE \\
+  --config.adapter={name} \\
+  {fields}
+```"""
+
+_OPEN_CLIP = """\
+```python
+import open_clip
+
+folder = 'local-dir:{name}'
+model, _, preprocess = open_clip.create_model_and_transforms(folder)
+tokenizer = open_clip.get_tokenizer(folder)
+```
+
+`preprocess` then resizes the whole image, as in the evaluation above. With the name of
+a built-in model and `pretrained='{name}/open_clip_model.safetensors'`, also give
+`image_resize_mode='squash'`, or images are cropped."""
+
+_HUGGING_FACE = """\
+```python
+from transformers import CLIPModel, CLIPProcessor
+
+model = CLIPModel.from_pretrained('{name}')
+processor = CLIPProcessor.from_pretrained('{name}')
+```"""
+
+_REMOTE = """\
+```python
+from transformers import AutoModel, AutoProcessor
+
+model = AutoModel.from_pretrained('{name}', trust_remote_code=True)
+processor = AutoProcessor.from_pretrained('{name}', trust_remote_code=True)
+inputs = processor(
+  text=captions, images=images, padding='max_length', truncation=True,
+  return_tensors='pt',
+)
+image_features = model.get_image_features(inputs['pixel_values'])
+text_features = model.get_text_features(inputs['input_ids'])
+```
+
+The code that this runs is `modeling_harma.py` of this folder. Captions are filled up
+with token 0, which the tokenizer spells `!`: leave that sign out of captions."""
+
+_LOADING = {
+  'adapter': _ADAPTER,
+  'open_clip': _OPEN_CLIP,
+  'huggingface': _HUGGING_FACE,
+  'huggingface-remote': _REMOTE,
+}
+
+_INPUT = """\
+Images: the whole image resized to {side} x {side} px (bicubic, no crop), normalised
+with OpenAI's mean and standard deviation. Captions: lower case, `-` and `/` as spaces,
+without `, . ' ! ? " ( ) * # : ; ~`, at most 30 words, {length} tokens."""
+
+_LICENSE = """\
+Not set. Whoever publishes these weights sets it (`license:` above), as the licences of
+the starting weights and of the data set allow."""
+
+
+def model_card(
+  *,
+  name: str,
+  format: str,
+  config: Mapping,
+  defaults: Mapping,
+  results: Mapping,
+  provenance: Mapping,
+  counts: Mapping[str, str],
+  notes: tuple[str, ...] = (),
+  size: Size,
+) -> str:
+  """The text of a card, in Markdown with YAML before it.
+
+  Args:
+    name: of the exported file or folder.
+    format: one of `FORMATS`.
+    config: of the run, plain nested values.
+    defaults: what its fields are unless set; those that differ are listed.
+    results: of the run, as in `results.json`; empty where it has not finished.
+    provenance: of the starting weights.
+    counts: what each split holds, in words.
+    notes: sentences that a user of the format must know.
+    size: of the model.
+  """
+  length = config['data']['context_length'] or size.context_length
+  how = _INPUT.format(side=size.image_size, length=length)
+  loading = '\n\n'.join([_loading(format, name=name, config=config), *notes])
+  sections = {
+    'Data': _data(config, counts),
+    'Results': _results(results, test_split=config['data']['test_split']),
+    'Training': _training(config, defaults),
+    'Starting weights': _json_block(_public(provenance)),
+    'How to load': loading,
+    'Input': how,
+    'License': _LICENSE,
+  }
+  body = '\n\n'.join(f'## {title}\n\n{text}' for title, text in sections.items())
+  return f'{_front_matter(format)}\n# {name}\n\n{_opening(config)}\n\n{body}\n'
+
+
+def differing(config: Mapping, defaults: Mapping) -> dict[str, object]:
+  """The fields of a config, by dotted name, that are not as in `defaults`."""
+  config, defaults = (
+    traverse_util.flatten_dict(dict(fields), sep='.') for fields in (config, defaults)
+  )
+  missing = object()
+  return {
+    name: value
+    for name, value in config.items()
+    if value != defaults.get(name, missing)
+  }
+
+
+def flag(name: str, value: object) -> str:
+  """A field of the config as a word of a command line."""
+  text = repr(tuple(value)) if isinstance(value, list | tuple) else str(value)
+  return shlex.quote(f'--config.{name}={text}')
+
+
+def _front_matter(format: str) -> str:
+  return f"""\
+---
+library_name: {_LIBRARIES[format]}
+pipeline_tag: zero-shot-image-classification
+tags: [remote-sensing, image-text-retrieval, clip]
+# license: left to whoever publishes these weights
+---
+"""
+
+
+def _opening(config: Mapping) -> str:
+  size, train = config['model']['size'], config['optimizer']['train']
+  kind = 'with HarMA adapters' if config['model']['adapters'] else 'without adapters'
+  return (
+    f'CLIP {size} {kind}, trained for retrieval between aerial or satellite images and '
+    f'captions (`optimizer.train={train}`) with harma_jax, and exported by it.'
+  )
+
+
+def _data(config: Mapping, counts: Mapping[str, str]) -> str:
+  name = pathlib.Path(config['data']['root']).name
+  rows = [f'| {split} | {count} |' for split, count in counts.items()]
+  return '\n'.join([f'Data set `{name}`.', '', '| split | holds |', '|---|---|', *rows])
+
+
+def _results(results: Mapping, *, test_split: str) -> str:
+  if not results:
+    return 'The run has not finished: no final results.'
+  intro = (
+    f'Step {results["best_step"]} of {results["steps"]}, selected on '
+    f'`{results["selected_on"]}`; seed {results["seed"]}. Recall at k in per cent, '
+    'from image to text (i2t) and from text to image (t2i), and their mean (mR).'
+  )
+  if results['selected_on'] == test_split:
+    intro += ' CHOSEN ON THE TEST SPLIT: its recall there is biased upwards.'
+  tables = [_table(split, rows) for split, rows in results['splits'].items()]
+  return '\n\n'.join([intro, *tables])
+
+
+def _table(split: str, rows: Mapping[str, Recall]) -> str:
+  header = [column.replace('_r', ' R@') for column in _COLUMNS[:-1]]
+  lines = [[split, *header, 'mR'], ['---'] + ['---:'] * len(_COLUMNS)]
+  lines += [
+    [row, *(f'{recall[column]:.2f}' for column in _COLUMNS)]
+    for row, recall in rows.items()
+  ]
+  return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+
+
+def _training(config: Mapping, defaults: Mapping) -> str:
+  known = traverse_util.flatten_dict(dict(defaults), sep='.')
+  changes = _public(differing(config, defaults))
+  flags = [flag(name, value) for name, value in changes.items() if name in known]
+  others = {name: value for name, value in changes.items() if name not in known}
+  command = ' \\\n  '.join(
+    ['python -m harma_jax.main --config=configs/common.py', *flags]
+  )
+  text = (
+    'All fields that differ from the defaults (of folders and files only the name):\n\n'
+    f'```\n{command}\n```'
+  )
+  if others:
+    text += '\n\nFields that only the config file of the run has:\n\n'
+    text += _json_block(others)
+  return text
+
+
+def _loading(format: str, *, name: str, config: Mapping) -> str:
+  model = config['model']
+  of_model = ('size', 'image_size', 'shared_adapter', 'adapter_padding')
+  of_adapter = ('bottleneck', 'shared_bottleneck', 'adapter_heads')
+  words = [flag(f'model.{key}', model[key]) for key in of_model + of_adapter]
+  fields = ' \\\n  '.join(words)
+  if format != 'harma':
+    return _LOADING[format].format(name=name, fields=fields)
+  is_pickle = name.endswith('.pth')
+  original = _HARMA_PTH if is_pickle else _HARMA_SAFETENSORS
+  return '\n\n'.join([original, _HARMA_AGAIN]).format(name=name, fields=fields)
+
+
+def _json_block(content: object) -> str:
+  return f'```json\n{json.dumps(content, indent=2)}\n```'
+
+
+def _public(value: object) -> object:
+  """Plain values in which paths of the user's machine are shortened to their name."""
+  if isinstance(value, Mapping):
+    return {key: _public(inner) for key, inner in value.items()}
+  if isinstance(value, list | tuple):
+    return [_public(inner) for inner in value]
+  if isinstance(value, str) and value.startswith(('/', '~', '.')):
+    return pathlib.Path(value).name
+  return value

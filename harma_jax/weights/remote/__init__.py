@@ -1,0 +1,1 @@
+"""Code that travels with exported weights; runs without harma_jax."""

@@ -1,0 +1,166 @@
+"""Tensors in files, recognised by content: safetensors, npz, PyTorch's three forms."""
+
+import pathlib
+import pickle
+import re
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+
+import ml_dtypes  # noqa: F401, numpy's bfloat16, which safetensors asks for by name
+import numpy as np
+import safetensors
+
+from harma_jax.errors import UserError
+from harma_jax.weights.torchscript import open_torchscript
+
+
+class Lazy(Mapping):
+  """Tensors by name, read one at a time."""
+
+  def __init__(self, names: Mapping[str, str], read: Callable[[str], np.ndarray]):
+    self._names, self._read = names, read
+
+  def __getitem__(self, name: str) -> np.ndarray:
+    return self._read(self._names[name])
+
+  def __iter__(self) -> Iterator[str]:
+    return iter(self._names)
+
+  def __len__(self) -> int:
+    return len(self._names)
+
+  def renamed(self, pattern: str, replacement: str = '') -> 'Lazy':
+    """With new names; where two become one, there are fewer."""
+    names = {re.sub(pattern, replacement, new): old for new, old in self._names.items()}
+    return Lazy(names, self._read)
+
+  def without(self, pattern: re.Pattern) -> 'Lazy':
+    kept = {new: old for new, old in self._names.items() if not pattern.fullmatch(new)}
+    return Lazy(kept, self._read)
+
+
+def open_tensors(path: pathlib.Path) -> tuple[Lazy, bool]:
+  """The tensors of a file, and whether it is a TorchScript archive (OpenAI's form)."""
+  with path.open('rb') as file:
+    head = file.read(9)
+  if head[:2] == b'PK':
+    return _open_zip(path)
+  if head[8:] == b'{':
+    return _safetensors(path), False
+  if head[:1] == b'\x80':
+    return _pickled(path, mapped=False), False
+  raise UserError(
+    f'init: expected readable weights in {path}: safetensors, an npz or a PyTorch '
+    f'file; found {head!r} at its start.'
+  )
+
+
+def _open_zip(path: pathlib.Path) -> tuple[Lazy, bool]:
+  try:
+    with zipfile.ZipFile(path) as archive:
+      members = archive.namelist()
+  except zipfile.BadZipFile as error:
+    raise UserError(_damage(path, error)) from error
+  if all(name.endswith('.npy') for name in members):
+    arrays = read_npz(path)
+    return Lazy({name: name for name in arrays}, arrays.__getitem__), False
+  if any(name.endswith('/constants.pkl') for name in members):
+    names, read = open_torchscript(path)
+    return Lazy({name: name for name in names}, read), True
+  return _pickled(path, mapped=True), False
+
+
+def read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
+  """The arrays of an `.npz` file by name.
+
+  Raises:
+    UserError: no such file, or another kind of file.
+  """
+  try:
+    with path.open('rb') as file, np.lib.npyio.NpzFile(file) as arrays:
+      return dict(arrays)
+  except (OSError, ValueError, zipfile.BadZipFile) as error:
+    raise UserError(f'Expected a readable .npz file; found {path}: {error}.') from error
+
+
+def _safetensors(path: pathlib.Path) -> Lazy:
+  def read(name):
+    # Opened anew each time: what has been read stays in memory until a file is closed.
+    with safetensors.safe_open(path, framework='numpy') as file:
+      return file.get_tensor(name)
+
+  try:
+    with safetensors.safe_open(path, framework='numpy') as file:
+      names = file.keys()  # not a mapping
+  except (OSError, safetensors.SafetensorError) as error:
+    raise UserError(_damage(path, error)) from error
+  return Lazy({name: name for name in names}, read)
+
+
+def _pickled(path: pathlib.Path, *, mapped: bool) -> Lazy:
+  """Tensors of a file of `torch.save`, `mapped` where it is a zip archive."""
+  torch = _torch(path)
+  try:
+    loaded = torch.load(path, map_location='cpu', weights_only=True, mmap=mapped)
+  except pickle.UnpicklingError as error:
+    raise UserError(_refusal(path, str(error))) from error
+  # What damaged files raise is one of many, with words of several lines.
+  except Exception as error:
+    raise UserError(_damage(path, error)) from error
+  return _torch_tensors(_state_dict(loaded, path=path))
+
+
+def _damage(path: pathlib.Path, error: Exception) -> str:
+  reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+  return (
+    f'init: expected readable weights; {path} is damaged: {reason.rstrip(".")}. Fetch '
+    'the file again.'
+  )
+
+
+def _refusal(path: pathlib.Path, reason: str) -> str:
+  found = re.search(r'GLOBAL (\S+)', reason)
+  what = found[1] if found else 'what no file of torch.save holds'
+  return (
+    f'init: expected a PyTorch file of tensors and plain values alone; {path} holds '
+    f'{what}, which could run code when read: it is refused, and nothing was run. '
+    'Where you trust the file, read it where it was made and save its tensors alone: '
+    "state = torch.load(FILE, weights_only=False); torch.save(state.get('model', "
+    'state), NEW_FILE).'
+  )
+
+
+def _torch(path: pathlib.Path):
+  try:
+    import torch
+  except ImportError as error:
+    raise UserError(
+      f'init: expected torch to read {path}, a PyTorch file; it is not installed. '
+      "pip install 'harma_jax[torch]', or save the weights as safetensors."
+    ) from error
+  return torch
+
+
+def _torch_tensors(state: Mapping) -> Lazy:
+  def read(name):
+    tensor = state[name].detach()
+    # Numpy has no bfloat16; f32 holds it exactly.
+    return (tensor if tensor.dtype.itemsize == 4 else tensor.float()).numpy()
+
+  return Lazy({name: name for name in state}, read)
+
+
+def _state_dict(loaded: object, *, path: pathlib.Path) -> dict:
+  """The tensors by name, out of the dict that a training program saved around them."""
+  for key in ('state_dict', 'model'):
+    if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
+      loaded = loaded[key]
+  is_state = isinstance(loaded, Mapping) and all(
+    hasattr(tensor, 'dtype') for tensor in loaded.values()
+  )
+  if not is_state:
+    raise UserError(
+      'init: expected a state dict, or a dict with one as `state_dict` or `model`, in '
+      f'{path}; found {type(loaded).__name__}.'
+    )
+  return dict(loaded)

@@ -1,0 +1,681 @@
+"""Weights out: the same weights come back in, and other libraries compute the same."""
+
+import gzip
+import importlib
+import importlib.util
+import json
+import logging
+import shutil
+import sys
+
+import huggingface_hub
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import safetensors.numpy
+from huggingface_hub.errors import LocalEntryNotFoundError
+from PIL import Image
+
+from harma_jax.data.images import CLIP_STD, normalize, resize_for_evaluation
+from harma_jax.data.tokenizer import tokenize
+from harma_jax.errors import UserError
+from harma_jax.model.adapter import AdapterSettings
+from harma_jax.model.clip import Clip
+from harma_jax.model.sizes import SIZES
+from harma_jax.weights import processor
+from harma_jax.weights.adapter import (
+  CONFIG_FILE,
+  WEIGHTS_FILE,
+  backbone_hash,
+  load_adapter,
+  write_adapter,
+)
+from harma_jax.weights.export import (
+  departures,
+  replacing,
+  tensors_of,
+  write_harma,
+  write_huggingface,
+  write_open_clip,
+  write_remote,
+)
+from harma_jax.weights.load import is_new, load_weights
+from harma_jax.weights.names import names_of, paths_of, take, tree_of
+from harma_jax.weights.processor import write_processor
+from harma_jax.weights.sources import open_source
+
+TOLERANCE = 1e-5
+GREY_LEVEL = 1.01 / 255 / min(CLIP_STD)
+WITH_ADAPTERS = {
+  'text': {'shared_adapter': 'text', 'adapter_padding': 'padding'},
+  'both, deeper image': {'shared_adapter': 'both', 'image_layers': 3},
+  'none, quick': {'shared_adapter': 'none', 'activation': 'quick_gelu'},
+}
+FOLDERS = {'open_clip': write_open_clip, 'huggingface': write_huggingface}
+SLOW = pytest.param('ViT-B-32-quickgelu', marks=pytest.mark.slow)
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+  def absent(*_, **__):
+    raise LocalEntryNotFoundError('nothing here')
+
+  monkeypatch.setattr(huggingface_hub, 'hf_hub_download', absent)
+
+
+@pytest.fixture(scope='module')
+def torch():
+  torch = pytest.importorskip('torch')
+  threads = torch.get_num_threads()
+  torch.set_num_threads(1)  # more only wait for each other at this size
+  yield torch
+  torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope='module')
+def torchvision_operators(torch):
+  """Lets torchvision be imported where its operators are those of another build."""
+  if importlib.util.find_spec('torchvision') is None:
+    return None
+  try:
+    import torchvision  # noqa: F401
+  except RuntimeError:
+    library = torch.library.Library('torchvision', 'DEF')
+    names = ('nms', 'qnms', 'roi_align', 'roi_pool', 'ps_roi_align', 'ps_roi_pool')
+    backward = [f'_{name}_backward' for name in (*names, 'deform_conv2d')]
+    for name in (*names, 'deform_conv2d', *backward):
+      library.define(f'{name}(Tensor x) -> Tensor')
+    return library
+  return None
+
+
+@pytest.fixture(scope='module')
+def transformers(torchvision_operators):
+  return pytest.importorskip('transformers')
+
+
+@pytest.fixture(scope='module')
+def processors(request):
+  """The library for what needs no torch."""
+  if importlib.util.find_spec('torch') is not None:
+    request.getfixturevalue('torchvision_operators')
+  return importlib.import_module('transformers')
+
+
+@pytest.fixture(scope='module')
+def open_clip(torchvision_operators):
+  return pytest.importorskip('open_clip')
+
+
+@pytest.fixture
+def plain(make_clip, toy_batch):
+  """`plain(name)`: a model without adapters, and what to feed it."""
+
+  def make(name):
+    if name.startswith('toy'):
+      clip = make_clip(adapter=None, activation=name.removeprefix('toy, '))
+      return clip, toy_batch['images'], toy_batch['tokens']
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (2, 224, 224, 3)).astype(np.uint8)
+    tokens = np.zeros((2, 77), np.int32)
+    tokens[:, :5] = rng.integers(1, 49000, (2, 5))
+    tokens[:, 5] = 49407
+    return Clip(size=SIZES[name]), images, tokens
+
+  return make
+
+
+def features(clip, params, images, tokens):
+  return features_of_all(clip, [params], images, tokens)[0]
+
+
+def features_of_all(clip, trees, images, tokens):
+  """Features of images and captions by each of the parameters, compiled once."""
+  images, tokens = normalize(jnp.asarray(images)), jnp.asarray(tokens)
+  both = jax.jit(
+    lambda params: (clip.encode_image(params, images), clip.encode_text(params, tokens))
+  )
+  return [
+    tuple(map(np.asarray, both(jax.tree.map(jnp.asarray, tree)))) for tree in trees
+  ]
+
+
+def channels_first(images):
+  return np.array(normalize(jnp.asarray(images)).transpose(0, 3, 1, 2))
+
+
+def assert_equal_features(clip, one, other, images, tokens):
+  one, other = features_of_all(clip, [one, other], images, tokens)
+  for first, second in zip(one, other, strict=True):
+    np.testing.assert_array_equal(first, second)
+
+
+def unit(array):
+  return array / np.linalg.norm(array, axis=-1, keepdims=True)
+
+
+def read(path):
+  return safetensors.numpy.load_file(path)
+
+
+# The original HarMA's file.
+
+
+@pytest.mark.parametrize('name', WITH_ADAPTERS)
+def test_a_harma_file_comes_back_bit_for_bit(
+  tmp_path, make_clip, random_params, toy_batch, name
+):
+  clip = make_clip(**WITH_ADAPTERS[name])
+  params, fresh = random_params(clip, seed=1), random_params(clip, seed=2)
+  path = tmp_path / 'weights.safetensors'
+  write_harma(path, params, model=clip, config={})
+  loaded = load_weights(open_source(str(path)), fresh, model=clip)
+  jax.tree.map(np.testing.assert_array_equal, loaded, params)
+  inputs = toy_batch['images'], toy_batch['tokens']
+  assert_equal_features(clip, loaded, params, *inputs)
+
+
+def test_shared_adapters_of_both_towers_go_by_both_names(make_clip, random_params):
+  clip = make_clip(shared_adapter='both', image_layers=3)
+  tensors = tensors_of(random_params(clip), model=clip, layout='harma')
+  ends = 'mmadapter.BiShareAdapterxx.l1.weight'
+  image = [tensors[f'model.visual.transformer.resblocks.{i}.{ends}'] for i in range(3)]
+  text = [tensors[f'model.transformer.resblocks.{i}.{ends}'] for i in range(2)]
+  for layer, same in ((0, 0), (1, 0), (2, 1)):
+    np.testing.assert_array_equal(image[layer], text[same])
+  assert not np.array_equal(text[0], text[1])
+
+
+@pytest.mark.parametrize('file', ['harma_released.npz', 'harma_shared_quickgelu.npz'])
+def test_weights_of_the_original_go_in_and_come_out(tmp_path, reference_dir, file):
+  with np.load(reference_dir / file) as arrays:
+    meta = json.loads(str(arrays['meta']))
+    given = {
+      name.removeprefix('weights/'): arrays[name]
+      for name in arrays
+      if name.startswith('weights/')
+    }
+  clip = model_of(meta)
+  shapes = paths_of(jax.eval_shape(clip.init, jax.random.key(0)))
+  names = names_of(
+    shapes,
+    layout='harma',
+    image_layers=clip.size.image.layers,
+    text_layers=clip.size.text.layers,
+    shared_adapter=clip.shared_adapter,
+  )
+  params = tree_of(dict(take(names, given)))
+  path = tmp_path / 'weights.safetensors'
+  write_harma(path, params, model=clip, config={})
+  written = read(path)
+  assert {name: array.shape for name, array in written.items()} == {
+    name: array.shape for name, array in given.items()
+  }
+  for name, array in given.items():
+    np.testing.assert_array_equal(written[name], array, err_msg=name)
+    assert written[name].dtype == np.float32
+
+
+def model_of(meta):
+  image, text, adapter = meta['vision_cfg'], meta['text_cfg'], meta['adapter']
+  towers = {
+    'image': (image['width'], image['layers'], image['width'] // image['head_width']),
+    'text': (text['width'], text['layers'], text['heads']),
+  }
+  towers = {
+    name: type(SIZES['tiny'].image)(width=width, layers=layers, heads=heads)
+    for name, (width, layers, heads) in towers.items()
+  }
+  size = type(SIZES['tiny'])(
+    **towers,
+    image_size=image['image_size'],
+    patch_size=image['patch_size'],
+    embedding=meta['embed_dim'],
+    activation='quick_gelu' if meta['quick_gelu'] else 'gelu',
+    context_length=text['context_length'],
+    vocabulary=text['vocab_size'],
+  )
+  settings = AdapterSettings(
+    bottleneck=adapter['bottleneck'],
+    shared_bottleneck=adapter['shared_bottleneck'],
+    heads=adapter['heads'],
+  )
+  return Clip(size=size, adapter=settings, shared_adapter=meta['sharing'])
+
+
+def test_frozen_bf16_weights_are_written_as_f32(tmp_path, make_clip, random_params):
+  clip = make_clip()
+  params = random_params(clip)
+  params['text']['projection'] = params['text']['projection'].astype(jnp.bfloat16)
+  path = tmp_path / 'weights.safetensors'
+  write_harma(path, params, model=clip, config={})
+  written = read(path)['model.text_projection']
+  assert written.dtype == np.float32
+  np.testing.assert_array_equal(written, params['text']['projection'].astype('f4'))
+
+
+def test_what_the_original_would_compute_otherwise_is_said(make_clip):
+  assert departures(make_clip(shared_adapter='text', adapter_padding='none')) == []
+  masked = departures(make_clip(adapter_padding='padding'))
+  assert ['adapter_padding=padding' in sentence for sentence in masked] == [True]
+  assert 'shared_adapter=none' in departures(make_clip(shared_adapter='none'))[0]
+
+
+def test_a_pth_wants_torch(tmp_path, make_clip, random_params, monkeypatch):
+  monkeypatch.setitem(sys.modules, 'torch', None)
+  clip = make_clip()
+  with pytest.raises(UserError, match=r'torch.*not installed.*\.safetensors'):
+    write_harma(tmp_path / 'w.pth', random_params(clip), model=clip, config={})
+
+
+def test_a_pth_is_loaded_without_running_code(
+  tmp_path, make_clip, random_params, torch
+):
+  clip = make_clip(shared_adapter='both')
+  params = random_params(clip)
+  path = tmp_path / 'checkpoint_best.pth'
+  config = {'model': {'size': 'toy'}, 'crop': [0.5, 1.0]}
+  write_harma(path, params, model=clip, config=config)
+  checkpoint = torch.load(path, weights_only=True)
+  assert checkpoint['config'] == config
+  expected = tensors_of(params, model=clip, layout='harma')
+  assert set(checkpoint['model']) == set(expected)
+  assert checkpoint['model']['temp'].shape == ()
+  for name, tensor in checkpoint['model'].items():
+    np.testing.assert_array_equal(tensor.numpy(), expected[name])
+  loaded = load_weights(open_source(str(path)), random_params(clip, seed=2), model=clip)
+  jax.tree.map(np.testing.assert_array_equal, loaded, params)
+
+
+# OpenCLIP's and transformers' folders.
+
+
+@pytest.mark.parametrize('activation', ['gelu', 'quick_gelu'])
+@pytest.mark.parametrize('format', FOLDERS)
+def test_a_folder_comes_back_bit_for_bit(
+  tmp_path, plain, random_params, format, activation
+):
+  clip, images, tokens = plain(f'toy, {activation}')
+  params, fresh = random_params(clip, seed=1), random_params(clip, seed=2)
+  FOLDERS[format](tmp_path / 'out', params, model=clip)
+  source = open_source(str(tmp_path / 'out'))
+  assert (source.format, source.activation) == (format, activation)
+  loaded = load_weights(source, fresh, model=clip)
+  assert_equal_features(clip, loaded, params, images, tokens)
+  scale = -np.log(np.float32(params['temperature']))
+  assert loaded['logit_scale'] == scale == np.float32(2.6592600)
+
+
+@pytest.mark.parametrize('name', ['toy, gelu', 'toy, quick_gelu', SLOW])
+def test_transformers_reads_the_folder_and_computes_the_same(
+  tmp_path, plain, random_params, torch, transformers, name
+):
+  clip, images, tokens = plain(name)
+  params = random_params(clip)
+  write_huggingface(tmp_path / 'out', params, model=clip)
+  model, report = transformers.CLIPModel.from_pretrained(
+    tmp_path / 'out', output_loading_info=True
+  )
+  assert not any(report.values()), report
+  image, text = features(clip, params, images, tokens)
+  with torch.no_grad():
+    output = model(
+      pixel_values=torch.from_numpy(channels_first(images)),
+      input_ids=torch.from_numpy(tokens).long(),
+    )
+  np.testing.assert_allclose(output.image_embeds.numpy(), image, atol=TOLERANCE)
+  np.testing.assert_allclose(output.text_embeds.numpy(), text, atol=TOLERANCE)
+  logits = image @ text.T / 0.07
+  np.testing.assert_allclose(output.logits_per_image.numpy(), logits, atol=1e-3)
+
+
+@pytest.mark.parametrize('name', ['toy, gelu', 'toy, quick_gelu', SLOW])
+def test_open_clip_reads_the_folder_and_computes_the_same(
+  tmp_path, plain, random_params, torch, open_clip, name
+):
+  clip, images, tokens = plain(name)
+  params = random_params(clip)
+  write_open_clip(tmp_path / 'out', params, model=clip)
+  model, _, preprocess = open_clip.create_model_and_transforms(
+    f'local-dir:{tmp_path}/out'
+  )
+  model.eval()
+  image, text = features(clip, params, images, tokens)
+  with torch.no_grad():
+    theirs = model.encode_image(torch.from_numpy(channels_first(images)))
+    np.testing.assert_allclose(unit(theirs.numpy()), image, atol=TOLERANCE)
+    theirs = model.encode_text(torch.from_numpy(tokens).long())
+    np.testing.assert_allclose(unit(theirs.numpy()), text, atol=TOLERANCE)
+  assert model.logit_scale.exp().item() == pytest.approx(1 / 0.07, rel=1e-5)
+  picture = np.random.default_rng(0).integers(0, 256, (300, 400, 3)).astype(np.uint8)
+  picture = Image.fromarray(picture)
+  pixels = resize_for_evaluation(picture, side=clip.size.image_size)
+  np.testing.assert_allclose(
+    preprocess(picture)[None].numpy(), channels_first(pixels[None]), atol=1e-5
+  )
+
+
+def test_open_clip_takes_the_file_for_a_model_of_its_own(
+  tmp_path, plain, random_params, torch, open_clip
+):
+  clip, _, _ = plain('toy, gelu')
+  write_open_clip(tmp_path / 'out', random_params(clip), model=clip)
+  config = json.loads((tmp_path / 'out/open_clip_config.json').read_text())
+  (tmp_path / 'toy-of-tests.json').write_text(json.dumps(config['model_cfg']))
+  open_clip.add_model_config(tmp_path / 'toy-of-tests.json')
+  file = tmp_path / 'out/open_clip_model.safetensors'
+  model, _, _ = open_clip.create_model_and_transforms(
+    'toy-of-tests', pretrained=str(file)
+  )
+  state = model.state_dict()
+  written = read(file)
+  assert set(state) - {'attn_mask'} == set(written)
+  for name, array in written.items():
+    np.testing.assert_array_equal(state[name].numpy(), array)
+
+
+# transformers' folder with code.
+
+
+def test_a_remote_folder_comes_back_bit_for_bit(
+  tmp_path, make_clip, random_params, toy_batch
+):
+  clip = make_clip(shared_adapter='both', adapter_padding='padding')
+  params, fresh = random_params(clip, seed=1), random_params(clip, seed=2)
+  write_remote(tmp_path / 'out', params, model=clip)
+  loaded = load_weights(open_source(str(tmp_path / 'out')), fresh, model=clip)
+  jax.tree.map(np.testing.assert_array_equal, loaded, params)
+  inputs = toy_batch['images'], toy_batch['tokens']
+  assert_equal_features(clip, loaded, params, *inputs)
+
+
+@pytest.mark.parametrize(('given', 'length'), [(0, 7), (5, 5)])
+def test_captions_are_as_long_as_in_training(
+  tmp_path, make_clip, random_params, vocabulary, given, length
+):
+  clip = make_clip(adapter_padding='none')
+  params = random_params(clip)
+  write_remote(tmp_path / 'out', params, model=clip, context_length=given)
+  config = json.loads((tmp_path / 'out/tokenizer_config.json').read_text())
+  assert (config['model_max_length'], config['pad_token']) == (length, '!')
+  config = json.loads((tmp_path / 'out/config.json').read_text())
+  assert config['context_length'] == 7
+
+
+def test_a_remote_folder_describes_its_model(tmp_path, make_clip, random_params):
+  clip = make_clip(shared_adapter='both', adapter_padding='padding')
+  write_remote(tmp_path / 'out', random_params(clip), model=clip)
+  config = json.loads((tmp_path / 'out/config.json').read_text())
+  assert config['model_type'] == 'harma'
+  assert (config['shared_adapter'], config['adapter_padding']) == ('both', 'padding')
+  assert (config['image_size'], config['adapter_heads']) == (16, 2)
+  assert 'class HarmaModel' in (tmp_path / 'out/modeling_harma.py').read_text()
+  names = set(read(tmp_path / 'out/model.safetensors'))
+  assert {'temp', 'clip.logit_scale', 'clip.visual.class_embedding'} <= names
+
+
+@pytest.mark.parametrize('name', WITH_ADAPTERS)
+def test_a_remote_folder_computes_the_same(
+  tmp_path, make_clip, random_params, toy_batch, torch, transformers, name
+):
+  clip = make_clip(**WITH_ADAPTERS[name])
+  params = random_params(clip)
+  write_remote(tmp_path / 'out', params, model=clip)
+  model, report = transformers.AutoModel.from_pretrained(
+    tmp_path / 'out', trust_remote_code=True, output_loading_info=True
+  )
+  assert not any(report.values()), report
+  image, text = features(clip, params, toy_batch['images'], toy_batch['tokens'])
+  with torch.no_grad():
+    theirs = model.get_image_features(
+      torch.from_numpy(channels_first(toy_batch['images']))
+    )
+    np.testing.assert_allclose(theirs.numpy(), image, atol=TOLERANCE)
+    theirs = model.get_text_features(torch.from_numpy(toy_batch['tokens']).long())
+    np.testing.assert_allclose(theirs.numpy(), text, atol=TOLERANCE)
+
+
+# Images and captions for transformers.
+
+MERGES = ['c a', 'ca t</w>', 'd o', 'do g</w>']
+
+
+@pytest.fixture
+def vocabulary(tmp_path, monkeypatch):
+  """A few words where the package open_clip keeps CLIP's."""
+  folder = tmp_path / 'open_clip'
+  folder.mkdir()
+  with gzip.open(folder / 'bpe_simple_vocab_16e6.txt.gz', 'wt') as file:
+    file.write('\n'.join(['"#version: 0.2', *MERGES]))
+  (folder / '__init__.py').write_text('')
+  monkeypatch.delitem(sys.modules, 'open_clip', raising=False)
+  monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.parametrize(('pad_zero', 'padding'), [(True, 0), (False, 517)])
+def test_the_processor_prepares_as_the_evaluation_does(
+  tmp_path, vocabulary, processors, pad_zero, padding
+):
+  out = tmp_path / 'out'
+  out.mkdir()
+  assert write_processor(out, side=16, context_length=7, pad_zero=pad_zero)
+  prepare = processors.CLIPProcessor.from_pretrained(out)
+  picture = np.random.default_rng(0).integers(0, 256, (30, 40, 3)).astype(np.uint8)
+  picture = Image.fromarray(picture)
+  inputs = prepare(
+    text=['Cat dog', 'a'], images=picture, padding='max_length', return_tensors='np'
+  )
+  expected = channels_first(resize_for_evaluation(picture, side=16)[None])
+  # Pillow's backend of the library is exact; torchvision's rounds a few pixels apart.
+  np.testing.assert_allclose(inputs['pixel_values'], expected, atol=GREY_LEVEL)
+  assert np.abs(inputs['pixel_values'] - expected).mean() < GREY_LEVEL / 50
+  # 2 * 256 single characters, the four merges, start, end.
+  a = sorted(processor.pre_tokenizers.ByteLevel.alphabet()).index('a')
+  rows = [[516, 513, 515, 517, *[padding] * 3], [516, 256 + a, 517, *[padding] * 4]]
+  np.testing.assert_array_equal(inputs['input_ids'], rows)
+
+
+def test_the_vocabulary_may_come_from_the_hub(tmp_path, vocabulary, monkeypatch):
+  settings = {'side': 16, 'context_length': 7, 'pad_zero': True}
+  for name in ('package', 'hub'):
+    (tmp_path / name).mkdir()
+  assert write_processor(tmp_path / 'package', **settings)
+  words = json.loads((tmp_path / 'package/vocab.json').read_text())
+  merges = [merge.split(' ') for merge in MERGES]
+  file = tmp_path / 'tokenizer.json'
+  file.write_text(json.dumps({'model': {'vocab': words, 'merges': merges}}))
+  monkeypatch.setitem(sys.modules, 'open_clip', None)
+  monkeypatch.setattr(huggingface_hub, 'hf_hub_download', lambda *_, **__: str(file))
+  assert write_processor(tmp_path / 'hub', **settings)
+  for name in ('vocab.json', 'merges.txt', 'tokenizer_config.json'):
+    written = [(tmp_path / source / name).read_text() for source in ('package', 'hub')]
+    assert written[0] == written[1]
+
+
+def test_without_a_vocabulary_all_else_is_written(
+  tmp_path, plain, random_params, monkeypatch, caplog
+):
+  monkeypatch.setitem(sys.modules, 'open_clip', None)
+  clip, _, _ = plain('toy, gelu')
+  with caplog.at_level(logging.WARNING):
+    write_huggingface(tmp_path / 'out', random_params(clip), model=clip)
+  assert 'hf download openai/clip-vit-base-patch32 tokenizer.json' in caplog.text
+  names = {path.name for path in (tmp_path / 'out').iterdir()}
+  assert names == {'config.json', 'model.safetensors', 'preprocessor_config.json'}
+
+
+def test_the_real_vocabulary_gives_the_tokens_of_training(tmp_path, processors):
+  if importlib.util.find_spec('open_clip') is None:
+    pytest.skip('the package open_clip, whose vocabulary is wanted, is not installed')
+  assert write_processor(tmp_path, side=224, context_length=77, pad_zero=True)
+  captions = ['a big runway with 3 planes', 'déjà vu   near the river', "it's green"]
+  theirs = processors.CLIPTokenizer.from_pretrained(tmp_path)(
+    captions, padding='max_length', return_tensors='np'
+  )
+  np.testing.assert_array_equal(theirs['input_ids'], tokenize(captions))
+
+
+# Adapters alone.
+
+
+@pytest.fixture
+def adapters(make_clip, random_params, tmp_path):
+  """A model, its parameters, and the folder of its adapters."""
+  clip = make_clip(shared_adapter='both', adapter_padding='padding')
+  params = random_params(clip, seed=1)
+  params['temperature'] = jnp.float32(0.03)
+  folder = tmp_path / 'adapters'
+  origin = {'init': 'somewhere/backbone'}
+  write_adapter(
+    folder, params, model=clip, size='toy', frozen_dtype='float32', provenance=origin
+  )
+  return clip, params, folder
+
+
+def other_adapters(params, others):
+  """The backbone of `params` with what `others` has besides."""
+  others = paths_of(others)
+  leaves = {
+    path: others[path] if is_new(path) or path == 'temperature' else leaf
+    for path, leaf in paths_of(params).items()
+  }
+  return tree_of(leaves)
+
+
+def test_adapters_come_back_bit_for_bit(adapters, random_params, toy_batch):
+  clip, params, folder = adapters
+  fresh = other_adapters(params, random_params(clip, seed=2))
+  assert not np.array_equal(fresh['temperature'], params['temperature'])
+  loaded, record = load_adapter(folder, fresh, model=clip)
+  jax.tree.map(np.testing.assert_array_equal, loaded, params)
+  inputs = toy_batch['images'], toy_batch['tokens']
+  assert_equal_features(clip, loaded, params, *inputs)
+  assert record['backbone']['provenance'] == {'init': 'somewhere/backbone'}
+
+
+def test_the_folder_holds_adapters_alone_under_our_names(adapters):
+  _, params, folder = adapters
+  written = read(folder / WEIGHTS_FILE)
+  expected = {path for path in paths_of(params) if is_new(path)} | {'temperature'}
+  assert {name.replace('.', '/') for name in written} == expected
+  config = json.loads((folder / CONFIG_FILE).read_text())
+  assert config['backbone']['sha256'] == backbone_hash(params, dtype='float32')
+  assert (config['size'], config['shared_adapter']) == ('toy', 'both')
+  assert (folder / WEIGHTS_FILE).stat().st_mode & 0o777 == 0o644
+
+
+def test_another_backbone_is_refused(adapters):
+  clip, params, folder = adapters
+  other = jax.tree.map(lambda leaf: leaf, params)
+  scale = other['image']['ln_pre']['scale']
+  other['image']['ln_pre']['scale'] = scale.at[0].add(1e-6)
+  right, wrong = (backbone_hash(tree, dtype='float32') for tree in (params, other))
+  with pytest.raises(UserError, match=rf'{right}.*{wrong}.*somewhere/backbone'):
+    load_adapter(folder, other, model=clip)
+
+
+def test_a_backbone_kept_in_bf16_is_recognised_in_both_types(
+  make_clip, random_params, tmp_path
+):
+  clip = make_clip()
+  given = random_params(clip)
+  kept = {
+    path: leaf if is_new(path) else leaf.astype(jnp.bfloat16)
+    for path, leaf in paths_of(given).items()
+  }
+  settings = {'size': 'toy', 'frozen_dtype': 'bfloat16', 'provenance': {}}
+  write_adapter(tmp_path / 'out', tree_of(kept), model=clip, **settings)
+  for params in (given, tree_of(kept)):
+    loaded, _ = load_adapter(tmp_path / 'out', params, model=clip)
+    gate = loaded['text']['transformer']['blocks']['block_gate']
+    np.testing.assert_array_equal(
+      gate, given['text']['transformer']['blocks']['block_gate']
+    )
+
+
+def test_the_hash_ignores_what_is_not_of_the_backbone(make_clip, random_params):
+  clip = make_clip()
+  params = random_params(clip, seed=1)
+  others = other_adapters(params, random_params(clip, seed=2))
+  others['logit_scale'] = jnp.float32(1.0)
+  expected = backbone_hash(params, dtype='float32')
+  assert backbone_hash(others, dtype='float32') == expected
+  assert backbone_hash(random_params(clip, seed=2), dtype='float32') != expected
+
+
+def test_other_settings_are_refused_by_name(adapters, make_clip, random_params):
+  _, _, folder = adapters
+  other = make_clip(shared_adapter='both', adapter_padding='none')
+  with pytest.raises(UserError, match="adapter_padding is 'padding' there, 'none'"):
+    load_adapter(folder, random_params(other), model=other)
+  bare = make_clip(adapter=None)
+  with pytest.raises(UserError, match=r'--config\.model\.adapters=True'):
+    load_adapter(folder, random_params(bare), model=bare)
+
+
+def test_folders_that_hold_no_adapters_are_refused(adapters, tmp_path):
+  clip, params, folder = adapters
+  with pytest.raises(UserError, match=r'export --format=adapter.*--config\.adapter='):
+    load_adapter(tmp_path / 'none', params, model=clip)
+  config = json.loads((folder / CONFIG_FILE).read_text())
+  (folder / CONFIG_FILE).write_text(json.dumps(config | {'version': 9}))
+  with pytest.raises(UserError, match='expected version 1 of the format; found 9'):
+    load_adapter(folder, params, model=clip)
+  (folder / CONFIG_FILE).write_text(json.dumps(config))
+  (folder / WEIGHTS_FILE).write_bytes(b'cut off')
+  with pytest.raises(UserError, match='readable weights'):
+    load_adapter(folder, params, model=clip)
+
+
+def test_adapters_of_vit_b_32_take_24_megabytes(tmp_path):
+  settings = AdapterSettings(bottleneck=128, shared_bottleneck=64, heads=8)
+  clip = Clip(size=SIZES['ViT-B-32'], adapter=settings)
+  shapes = jax.eval_shape(clip.init, jax.random.key(0))
+  params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
+  more = {'size': 'ViT-B-32', 'frozen_dtype': 'float32', 'provenance': {}}
+  write_adapter(tmp_path / 'out', params, model=clip, **more)
+  size = (tmp_path / 'out' / WEIGHTS_FILE).stat().st_size
+  assert 0 <= size - 4 * 5_934_397 < 10_000
+
+
+# Where it is written.
+
+
+def test_who_stops_in_the_middle_leaves_nothing(tmp_path):
+  with pytest.raises(KeyboardInterrupt), replacing(tmp_path / 'out', overwrite=False):
+    raise KeyboardInterrupt
+  assert not list(tmp_path.iterdir())
+  written(tmp_path / 'out', 'first')
+  with pytest.raises(KeyboardInterrupt), replacing(tmp_path / 'out', overwrite=True):
+    raise KeyboardInterrupt
+  assert (tmp_path / 'out/README.md').read_text() == 'first, by harma_jax'
+  assert [path.name for path in tmp_path.iterdir()] == ['out']
+
+
+def written(out, text, *, overwrite=False):
+  with replacing(out, overwrite=overwrite) as new:
+    new.mkdir()
+    (new / 'README.md').write_text(f'{text}, by harma_jax')
+
+
+def test_only_an_earlier_export_is_overwritten(tmp_path):
+  out = tmp_path / 'deep/out'
+  written(out, 'first')
+  with pytest.raises(UserError, match=r'is there already.*--overwrite'):
+    written(out, 'second')
+  written(out, 'second', overwrite=True)
+  assert (out / 'README.md').read_text() == 'second, by harma_jax'
+  (out / 'photos').mkdir()
+  with pytest.raises(UserError, match='another folder and would be lost'):
+    written(out, 'third', overwrite=True)
+  shutil.rmtree(out)
+  out.mkdir()
+  written(out, 'into an empty folder')
+  assert [path.name for path in out.parent.iterdir()] == ['out']
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+  (tmp_path / 'file').write_text('')
+  with pytest.raises(UserError, match=r'place that can be written.*another --out'):
+    written(tmp_path / 'file/out', 'nothing')
