@@ -5,97 +5,93 @@ Override one on the command line: --config.train.epochs=5.
 
 from ml_collections import ConfigDict
 
+MODEL = {
+  'size': 'auto',  # as init tells, or ViT-B-32, ViT-B-32-quickgelu, ...
+  'image_size': 0,  # pixels; 0 is the size's own
+  'adapters': True,
+  'shared_adapter': 'text',  # text | both | none
+  'adapter_padding': 'padding',  # padding: masked | none: seen, as released
+  'bottleneck': 128,
+  'shared_bottleneck': 64,
+  'adapter_heads': 8,
+  'layers': 'scan',  # scan | unroll
+  'remat': 'none',  # none | block
+  'dtype': 'auto',  # auto | float32 | bfloat16, of the towers' arithmetic
+  'frozen_dtype': 'float32',  # float32 | bfloat16, of the weights that do not train
+}
+OBJECTIVE = {
+  'contrastive_weight': 1.0,
+  'triplet_weight': 1.0,
+  'margin': 0.2,
+  'gamma': 2.0,
+  'triplet_reduction': 'mean',  # mean | sum, as released
+  'mask_same_image': True,  # False as released
+}
+# Realigning and dropping samples whose two losses conflict (arXiv 2211.02077).
+HARMONIZATION = {
+  'pair': 'none',  # none | captions | uniformity | directions | objectives
+  'realign': True,
+  'curriculum': 'drop',  # off | drop | soft
+  'indicator': 'conflict',  # conflict, or a control: random | loss | ...
+  'threshold': (-0.3, 0.0),  # of the cosine, at the start and after annealing
+  'anneal': 0.5,  # share of training over which it rises
+  'renormalize': True,
+}
+OPTIMIZER = {
+  'train': 'adapters',  # adapters | full | projection
+  'learning_rate': 4e-4,
+  'schedule': 'linear',  # linear | cosine | constant
+  'warmup': 0.1,  # share of all steps
+  'b1': 0.9,
+  'b2': 0.98,
+  'eps': 1e-8,
+  'weight_decay': 0.04,
+  'clip_norm': 0.0,  # 0: no clipping
+}
+DATA = {
+  'root': '',
+  'annotations': 'auto',  # or a file of root, {split} in its name is filled in
+  'images': 'images',  # folder of root that the annotations' paths start from
+  'train_split': 'train',
+  'val_split': 'val',  # '' for none: then the last step is selected
+  'test_split': 'test',  # '' for none
+  'captions_per_image': 1,  # above 1 an item is an image with so many captions
+  'context_length': 0,  # tokens of a caption; 0 is the size's own
+  'cache': True,  # keep decoded training images in memory
+  'cache_side': 0,  # kept with this shorter side in pixels; 0: as they are
+  'threads': 2,
+  # Draws the data set instead of reading one, where a style is given.
+  'scenes': {'style': '', 'train': 0, 'val': 0, 'test': 0, 'seed': 0},
+}
+AUGMENT = {
+  'crop_scale': (0.5, 1.0),  # share of the image's area
+  'flip': True,
+  'quarter_turns': False,
+  'rand_augment': (2, 7),  # operations an image, level of 10
+}
+
 
 def get_config() -> ConfigDict:
-  """HarMA adapters on CLIP ViT-B/32, as METHOD-faithful as is sound."""
-  config = ConfigDict()
-  config.seed = 0
-  # Starting weights: a file, a hub id, the work folder of another run; '' is random.
-  config.init = ''
-  # Adapters to start from, a folder of harma_jax.export --format=adapter; '': fresh.
-  config.adapter = ''
-  config.model = ConfigDict(
+  """HarMA adapters on a frozen CLIP, the switches at their sound variants."""
+  return ConfigDict(
     {
-      'size': 'auto',  # as init tells, or ViT-B-32, ViT-B-32-quickgelu, ...
-      'image_size': 0,  # pixels; 0 is the size's own
-      'adapters': True,
-      'shared_adapter': 'text',  # text | both | none
-      'adapter_padding': 'padding',  # padding: masked | none: seen, as released
-      'bottleneck': 128,
-      'shared_bottleneck': 64,
-      'adapter_heads': 8,
-      'layers': 'scan',  # scan | unroll
-      'remat': 'none',  # none | block
-      'dtype': 'auto',  # auto | float32 | bfloat16, of the towers' arithmetic
-      'frozen_dtype': 'float32',  # float32 | bfloat16, of the weights that do not train
+      'seed': 0,
+      # Starting weights: a file, a hub id, a run's work folder; '' for random ones.
+      'init': '',
+      # Adapters to start from, a folder of export --format=adapter; '' for fresh.
+      'adapter': '',
+      'model': MODEL,
+      'objective': OBJECTIVE,
+      'harmonization': HARMONIZATION,
+      'optimizer': OPTIMIZER,
+      'train': {'epochs': 10.0, 'batch_size': 428},
+      'data': DATA,
+      'augment': AUGMENT,
+      # select_on: val, or test for comparison with numbers that were.
+      'evaluation': {'every_epochs': 1.0, 'batch_size': 256, 'select_on': 'val'},
+      'mesh': {'fsdp': 1},  # devices that share one copy of the weights
+      # every_steps: checkpoints between evaluations; keep: how many of the latest.
+      'checkpoint': {'every_steps': 0, 'keep': 1},
+      'log_every': 10,
     }
   )
-  config.objective = ConfigDict(
-    {
-      'contrastive_weight': 1.0,
-      'triplet_weight': 1.0,
-      'margin': 0.2,
-      'gamma': 2.0,
-      'triplet_reduction': 'mean',  # mean | sum, as released
-      'mask_same_image': True,  # False as released
-    }
-  )
-  # Realigning and dropping samples whose two losses conflict (arXiv 2211.02077).
-  config.harmonization = ConfigDict(
-    {
-      'pair': 'none',  # none | captions | uniformity | directions | objectives
-      'realign': True,
-      'curriculum': 'drop',  # off | drop | soft
-      'indicator': 'conflict',  # conflict, or a control: random | loss | ...
-      'threshold': (-0.3, 0.0),  # of the cosine, at the start and after annealing
-      'anneal': 0.5,  # share of training over which it rises
-      'renormalize': True,
-    }
-  )
-  config.optimizer = ConfigDict(
-    {
-      'train': 'adapters',  # adapters | full | projection
-      'learning_rate': 4e-4,
-      'schedule': 'linear',  # linear | cosine | constant
-      'warmup': 0.1,  # share of all steps
-      'b1': 0.9,
-      'b2': 0.98,
-      'eps': 1e-8,
-      'weight_decay': 0.04,
-      'clip_norm': 0.0,  # 0: no clipping
-    }
-  )
-  config.train = ConfigDict({'epochs': 10.0, 'batch_size': 428})
-  config.data = ConfigDict(
-    {
-      'root': '',
-      'annotations': 'auto',  # or a file of root, {split} in its name is filled in
-      'images': 'images',  # folder of root that the annotations' paths start from
-      'train_split': 'train',
-      'val_split': 'val',  # '' for none: then the last step is selected
-      'test_split': 'test',  # '' for none
-      'captions_per_image': 1,  # above 1 an item is an image with so many captions
-      'context_length': 0,  # tokens of a caption; 0 is the size's own
-      'cache': True,  # keep decoded training images in memory
-      'cache_side': 0,  # kept with this shorter side in pixels; 0: as they are
-      'threads': 2,
-      # Draws the data set instead of reading one, where a style is given.
-      'scenes': {'style': '', 'train': 0, 'val': 0, 'test': 0, 'seed': 0},
-    }
-  )
-  config.augment = ConfigDict(
-    {
-      'crop_scale': (0.5, 1.0),  # share of the image's area
-      'flip': True,
-      'quarter_turns': False,
-      'rand_augment': (2, 7),  # operations an image, level of 10
-    }
-  )
-  config.evaluation = ConfigDict(
-    {'every_epochs': 1.0, 'batch_size': 256, 'select_on': 'val'}  # val | test
-  )
-  config.mesh = ConfigDict({'fsdp': 1})  # devices that share one copy of the weights
-  # every_steps: checkpoints between evaluations; keep: how many of the latest.
-  config.checkpoint = ConfigDict({'every_steps': 0, 'keep': 1})
-  config.log_every = 10
-  return config
