@@ -15,7 +15,7 @@ def get_config() -> ConfigDict:
   config = common()
   config.model.update({'size': 'tiny-16', **NARROW_ADAPTERS})
   config.optimizer.learning_rate = 2e-3
-  config.train.update({'epochs': 8.0, 'batch_size': 128})
+  config.train.update({'epochs': 6.0, 'batch_size': 128})
   config.data.root = '~/.cache/harma_jax/scenes'
   config.data.scenes.update(
     {'style': 'winter', 'train': 600, 'val': 200, 'test': 200, 'seed': 1}
@@ -26,6 +26,6 @@ def get_config() -> ConfigDict:
   )
   config.pretrain = scratch(epochs=2.0)
   config.pretrain.data = {
-    'scenes': {'style': 'summer', 'train': 2500, 'val': 200, 'test': 200, 'seed': 0}
+    'scenes': {'style': 'summer', 'train': 2200, 'val': 200, 'test': 200, 'seed': 0}
   }
   return config

@@ -62,7 +62,7 @@ def print_conflicts(rows: Sequence[dict]) -> None:
   for name in ('mean cosine', 'seen', 'dropped', 'image', 'caption'):
     table.add_column(name)
   for row in rows:
-    numbers = f'{row["mean_cosine"]:.3f}', str(row['seen']), str(row['dropped'])
+    numbers = f'{row["mean_cosine"]:.3f}', str(row['seen']), f'{row["dropped"]:g}'
     table.add_row(*numbers, pathlib.Path(row['image']).name, row['caption'])
   Console().print(table)
 
@@ -91,7 +91,7 @@ def _figure(row: dict) -> str:
   return (
     f'<figure><img src="data:image/jpeg;base64,{_thumbnail(row["image"])}" '
     f'alt="{name}"><figcaption>{caption}<br><small>{name}, cosine '
-    f'{row["mean_cosine"]:.3f}, dropped {row["dropped"]} of {row["seen"]}</small>'
+    f'{row["mean_cosine"]:.3f}, dropped {row["dropped"]:g} of {row["seen"]}</small>'
     '</figcaption></figure>'
   )
 
