@@ -33,9 +33,15 @@ HARMONIZATION = {
   'realign': True,
   'curriculum': 'drop',  # off | drop | soft
   'indicator': 'conflict',  # conflict, or a control: random | loss | ...
-  'threshold': (-0.3, 0.0),  # of the cosine, at the start and after annealing
-  'anneal': 0.5,  # share of training over which it rises
+  'threshold': (-0.3, 0.0),  # at the start and after annealing
+  'threshold_unit': 'cosine',  # cosine | share, of a batch that is dropped
+  'start': 0.0,  # share of training before which cosines are only counted
+  'anneal': 0.5,  # share of training over which the threshold rises
   'renormalize': True,
+  # Where the angle is measured: embedding, or adapter: exact, over all trainable
+  # weights, `chunk` samples at a time; slow, for studies.
+  'space': 'embedding',
+  'chunk': 8,
 }
 OPTIMIZER = {
   'train': 'adapters',  # adapters | full | projection
@@ -55,6 +61,8 @@ DATA = {
   'train_split': 'train',
   'val_split': 'val',  # '' for none: then the last step is selected
   'test_split': 'test',  # '' for none
+  # For study: the share of training captions that change places between images.
+  'swap_captions': 0.0,
   'captions_per_image': 1,  # above 1 an item is an image with so many captions
   'context_length': 0,  # tokens of a caption; 0 is the size's own
   'cache': True,  # keep decoded training images in memory

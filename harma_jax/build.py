@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import pathlib
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from ml_collections import ConfigDict
 from harma_jax.checkpoint import Checkpoints, step_to_read
 from harma_jax.data.annotations import CaptionTable, load_captions
 from harma_jax.data.augment import augment
+from harma_jax.data.noise import swap_captions
 from harma_jax.data.pipeline import ImageStore, image_batches
 from harma_jax.data.scenes import write_scenes
 from harma_jax.data.tokenizer import tokenize_table
@@ -32,7 +34,7 @@ from harma_jax.optim import (
   patterns_of,
   split_params,
 )
-from harma_jax.step import TrainState, init_state
+from harma_jax.step import TrainState, init_state, make_train_step
 from harma_jax.weights.adapter import load_adapter
 from harma_jax.weights.load import (
   check_settings,
@@ -46,6 +48,7 @@ from harma_jax.weights.provenance import provenance
 from harma_jax.weights.sources import open_source
 from harma_jax.workdir import has_saved, is_workdir, read_config, read_provenance
 
+SPACES = ('embedding', 'adapter')
 DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 
 
@@ -120,6 +123,7 @@ def build_optimizer(config: ConfigDict, *, total_steps: int):
 def build_head(config: ConfigDict, objective: Objective, *, total_steps: int) -> Head:
   """The head of the step: plain, or harmonized as `config.harmonization` says."""
   settings = config.harmonization
+  _check_choice('harmonization.space', settings.space, SPACES)
   if settings.pair == 'none':
     return plain_head(objective)
   return harmonized_head(
@@ -129,9 +133,27 @@ def build_head(config: ConfigDict, objective: Objective, *, total_steps: int) ->
     curriculum=settings.curriculum,
     indicator=settings.indicator,
     threshold=tuple(settings.threshold),
+    unit=settings.threshold_unit,
+    start_step=round(settings.start * total_steps),
     anneal_steps=round(settings.anneal * total_steps),
     renormalize=settings.renormalize,
     seed=config.seed,
+  )
+
+
+def build_step(
+  config: ConfigDict, model: Clip, optimizer, schedule, *, total_steps: int
+) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
+  """The step of a run over `total_steps` steps."""
+  settings = config.harmonization
+  in_weights = settings.pair != 'none' and settings.space == 'adapter'
+  head = build_head(config, build_objective(config), total_steps=total_steps)
+  return make_train_step(
+    model,
+    head,
+    optimizer,
+    schedule,
+    weight_space_chunk=settings.chunk if in_weights else 0,
   )
 
 
@@ -292,9 +314,18 @@ def build_table(config: ConfigDict, split: str) -> CaptionTable:
     side = build_model(config).size.image_size
     root = root / f'{scenes.style}-{side}-{scenes.seed}'
     write_scenes(root, counts=counts, side=side, style=scenes.style, seed=scenes.seed)
-  return load_captions(
+  table = load_captions(
     root, split=split, annotations=config.data.annotations, images=config.data.images
   )
+  if split != config.data.train_split or not config.data.swap_captions:
+    return table
+  table, wrong = swap_captions(table, share=config.data.swap_captions, seed=config.seed)
+  logging.warning(
+    'data.swap_captions=%g: %s of %s training captions now belong to another image. '
+    'For study only.',
+    *(config.data.swap_captions, f'{wrong.sum():,}', f'{table.n_captions:,}'),
+  )
+  return table
 
 
 def build_tokens(config: ConfigDict, table: CaptionTable, model: Clip) -> np.ndarray:

@@ -27,6 +27,7 @@ AT_LEAST = {
   'optimizer.learning_rate': 0,
   'optimizer.weight_decay': 0,
   'optimizer.clip_norm': 0,
+  'harmonization.chunk': 1,
   'data.captions_per_image': 1,
   'data.cache_side': 0,
   'data.threads': 0,
@@ -107,8 +108,9 @@ def _check_harmonization(config: ConfigDict) -> None:
       'both losses with a weight above 0 for harmonization.pair=objectives',
       found=weights,
     )
-  anneal = config.harmonization.anneal
-  expect(0 <= anneal <= 1, 'harmonization.anneal', 'a share of training', found=anneal)
+  for field in ('harmonization.start', 'harmonization.anneal', 'data.swap_captions'):
+    share = operator.attrgetter(field)(config)
+    expect(0 <= share <= 1, field, 'a share, 0 to 1', found=share)
 
 
 def _is_pair(values: tuple) -> bool:

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from harma_jax.data.images import normalize
 from harma_jax.mesh import batch_sharding, replicated, tree_shardings
 from harma_jax.model.clip import Clip
+from harma_jax.objective.harmonize import Embeddings, Products, products_of
 from harma_jax.objective.head import Head, Headed
 from harma_jax.optim import bound_temperature, merge_params
 
@@ -64,10 +65,14 @@ def make_train_step(
   head: Head,
   optimizer: optax.GradientTransformation,
   schedule: optax.Schedule,
+  *,
+  weight_space_chunk: int = 0,
 ) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
   """Builds the pure step `(state, batch) -> (state, metrics)`.
 
-  The towers run forward once and backward once, whatever the head does between.
+  The towers run forward once and backward once, whatever the head does between; unless
+  `weight_space_chunk` lets the head measure angles over the trainable weights, so many
+  samples at a time (see `weight_products`).
 
   The batch is global: `images` u8[B, side, side, 3], `tokens` i32[B, L] or, with
   several captions an image, i32[B, M, L], `image_ids` i32[B], and `rows` i32[B] or
@@ -77,24 +82,34 @@ def make_train_step(
   """
 
   def step(state, batch):
+    tokens = batch['tokens']
+    tokens = tokens if tokens.ndim == 3 else tokens[:, None]
+    inputs = batch['images'], tokens
+
     def features(trainable):
       params = merge_params(trainable, state.frozen)
-      tokens = batch['tokens']
-      tokens = tokens if tokens.ndim == 3 else tokens[:, None]
-      texts = model.encode_text(params, tokens.reshape(-1, tokens.shape[-1]))
-      texts = texts.reshape(*tokens.shape[:2], -1)
-      captions = tuple(texts[:, caption] for caption in range(tokens.shape[1]))
-      images = model.encode_image(params, normalize(batch['images']))
-      return images, captions, params['temperature']
+      images, *captions = encode_samples(model, params, *inputs)
+      return images, tuple(captions), params['temperature']
 
+    products = None
+    if weight_space_chunk:
+      products = weight_products(
+        lambda trainable, *inputs: encode_samples(
+          model, merge_params(trainable, state.frozen), *inputs
+        ),
+        state.trainable,
+        inputs,
+        chunk=weight_space_chunk,
+      )
     embeddings, pull_back = jax.vjp(features, state.trainable)
-    headed = head(*embeddings, batch['image_ids'], state.step)
+    headed = head(*embeddings, batch['image_ids'], state.step, products)
     (gradients,) = pull_back(headed.cotangents)
     updates, optimizer_state = optimizer.update(
       gradients, state.optimizer_state, state.trainable
     )
     metrics = {
       **headed.metrics,
+      **own_text_metrics(headed.cosine, tokens),
       'gradient_norm': optax.tree.norm(gradients),
       'temperature': embeddings[2],
       'learning_rate': jnp.asarray(schedule(state.step), jnp.float32),
@@ -108,6 +123,80 @@ def make_train_step(
     return state, metrics
 
   return step
+
+
+def encode_samples(
+  model: Clip, params: dict, images: jax.Array, tokens: jax.Array
+) -> tuple[jax.Array, ...]:
+  """The embeddings of B images u8 and of each of their M captions i32[B, M, L].
+
+  M + 1 arrays f32[B, D], unit rows.
+  """
+  texts = model.encode_text(params, tokens.reshape(-1, tokens.shape[-1]))
+  texts = texts.reshape(*tokens.shape[:2], -1)
+  captions = (texts[:, caption] for caption in range(tokens.shape[1]))
+  return model.encode_image(params, normalize(images)), *captions
+
+
+def weight_products(
+  encode: Callable, trainable: dict, inputs: tuple, *, chunk: int
+) -> Callable[[list[Embeddings]], Products]:
+  """Builds what measures gradients of samples over the trainable weights, exactly.
+
+  The gradient of sample i is `J_i^T c_i`: its embeddings' cotangents pulled back to the
+  weights. The sum over the samples is the gradient of the loss. Every sample is encoded
+  again and its K cotangents are pulled back one by one: about 1 + 2 K further passes
+  through the towers, and `4 * (K + 1) * chunk` bytes a trainable weight besides the
+  activations of `chunk` samples.
+
+  Args:
+    encode: `(trainable, *inputs) -> embeddings`, row i of row i of the inputs alone.
+    trainable: the weights.
+    inputs: arrays of B rows.
+    chunk: samples that are pulled back together.
+
+  Returns:
+    A function from K gradients, each a tuple of f32[B, D] an embedding, to f32[K, B].
+  """
+
+  def products(gradients):
+    cotangents = jax.tree.map(lambda *rows: jnp.stack(rows, axis=1), *gradients)
+    found = jax.lax.map(of_sample, (inputs, cotangents), batch_size=chunk)
+    return jax.tree.map(jnp.transpose, found)
+
+  def of_sample(sample):
+    inputs, cotangents = jax.tree.map(lambda leaf: leaf[None], sample)
+    _, pull_back = jax.vjp(lambda weights: encode(weights, *inputs), trainable)
+    pulled = jax.vmap(lambda rows: pull_back(rows)[0], in_axes=1)(cotangents)
+    leaves = jax.tree.leaves(pulled)
+    return products_of(
+      jnp.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1)
+    )
+
+  return products
+
+
+def own_text_metrics(
+  cosine: jax.Array | None, tokens: jax.Array
+) -> dict[str, jax.Array]:
+  """Of captions whose text no other caption of their image has in the batch.
+
+  Equal captions agree by construction and hide in `conflict_share` what the others do.
+
+  Args:
+    cosine: f32[M, B] of the captions, or None.
+    tokens: i32[B, M, L].
+
+  Returns:
+    `own_text_share` f32[] of all captions, and of these the `own_text_conflict_share`
+    f32[] (0 where there are none); nothing for one caption an image or no cosine.
+  """
+  if cosine is None or tokens.shape[1] == 1:
+    return {}
+  same = jnp.all(tokens[:, :, None] == tokens[:, None], axis=-1)
+  alone = (same.sum(axis=2) == 1).T
+  conflicts = jnp.sum(alone & (cosine < 0)) / jnp.maximum(alone.sum(), 1)
+  return {'own_text_share': jnp.mean(alone), 'own_text_conflict_share': conflicts}
 
 
 def _account(curriculum: dict, headed: Headed, rows: jax.Array) -> dict:

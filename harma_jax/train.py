@@ -20,12 +20,11 @@ from ml_collections import ConfigDict
 from harma_jax.build import (
   build_augment,
   build_evaluation_split,
-  build_head,
   build_model,
-  build_objective,
   build_optimizer,
   build_params,
   build_state,
+  build_step,
   build_store,
   build_table,
   build_tokens,
@@ -45,7 +44,7 @@ from harma_jax.mesh import make_mesh, place_batch, tree_shardings
 from harma_jax.metrics import RunLog, print_table
 from harma_jax.model.clip import Clip
 from harma_jax.optim import count
-from harma_jax.step import TrainState, compile_step, make_train_step, place_state
+from harma_jax.step import TrainState, compile_step, place_state
 from harma_jax.stop import Stopped, StopRequest
 from harma_jax.workdir import (
   CONFLICTS_FILE,
@@ -236,9 +235,8 @@ def _make_plan(config: ConfigDict, *, table: CaptionTable) -> Plan:
 def _start(run: Run, *, init: str) -> tuple[TrainState, Callable]:
   """The state to go on from, and the compiled step."""
   total = run.plan.total
-  head = build_head(run.config, build_objective(run.config), total_steps=total)
   optimizer, schedule = build_optimizer(run.config, total_steps=total)
-  step_fn = make_train_step(run.model, head, optimizer, schedule)
+  step_fn = build_step(run.config, run.model, optimizer, schedule, total_steps=total)
   latest = run.checkpoints.latest_step()
   if latest is None:
     params, record = build_params(run.config, run.model, init=init)

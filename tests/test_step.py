@@ -300,6 +300,8 @@ def test_harmonization_costs_no_second_backward(make_clip, random_params, pair):
     curriculum='drop',
     indicator='conflict',
     threshold=(-0.3, 0.0),
+    unit='cosine',
+    start_step=0,
     anneal_steps=1,
     renormalize=True,
     seed=0,

@@ -7,7 +7,7 @@ import numpy as np
 from harma_jax.errors import UserError
 
 # Keep the streams of random numbers apart that one seed feeds.
-_ORDER, _ITEM = 0, 1
+_ORDER, _ITEM, _NOISE = 0, 1, 2
 
 
 def epoch_permutation(n: int, *, seed: int, epoch: int) -> np.ndarray:
@@ -73,6 +73,15 @@ def item_rng(*, seed: int, epoch: int, row: int) -> np.random.Generator:
     UserError: a negative seed.
   """
   return _generator(seed, _ITEM, epoch, row)
+
+
+def noise_rng(seed: int) -> np.random.Generator:
+  """The random numbers that spoil captions on purpose.
+
+  Raises:
+    UserError: a negative seed.
+  """
+  return _generator(seed, _NOISE)
 
 
 # Prefetching threads work on both sides of an epoch's border at the same time.

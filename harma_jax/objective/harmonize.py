@@ -12,8 +12,24 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from harma_jax.objective.curriculum import Keep, keep_above, keep_all
+
 Embeddings = tuple[jax.Array, ...]
 Loss = Callable[..., jax.Array]
+
+
+class Products(NamedTuple):
+  """Inner products of each of M gradients and the sum of the others, f32[M, ...].
+
+  Attributes:
+    inner: of the gradient and the rest.
+    norm: of the gradient and itself.
+    rest_norm: of the rest and itself.
+  """
+
+  inner: jax.Array
+  norm: jax.Array
+  rest_norm: jax.Array
 
 
 class Harmonized(NamedTuple):
@@ -103,9 +119,10 @@ def harmonize_many(
   embeddings: Embeddings,
   *,
   shared: Sequence[int] | None = None,
-  realign: bool = True,
-  keep_of: Callable[[jax.Array], jax.Array],
+  realign: bool | jax.Array = True,
+  keep_of: Keep,
   renormalize: bool = True,
+  products: Callable[[list[Embeddings]], Products] | None = None,
 ) -> HarmonizedMany:
   """As `harmonize`, for M losses: each is judged against the sum of the others.
 
@@ -119,24 +136,16 @@ def harmonize_many(
     realign: False only drops.
     keep_of: from cosines f32[M, B] to weights f32[M, B] in [0, 1].
     renormalize: multiply by the number of weights over their sum.
+    products: measures the M gradients in another space than that of the embeddings;
+      from a tuple of f32[B, D_k] each, 0 where they are not shared, to f32[M, B].
   """
   gradients = [_tangents(loss, embeddings) for loss in losses]
-  positions = range(len(embeddings)) if shared is None else shared
-  own = jnp.stack(
-    [
-      jnp.concatenate([gradient[k] for k in positions], axis=1)
-      for gradient in gradients
-    ]
-  )
-  rest = own.sum(axis=0, keepdims=True) - own if len(losses) != 2 else own[::-1]
-  inner, norm, rest_norm = (
-    _rows(a, b) for a, b in ((own, rest), (own, own), (rest, rest))
+  inner, norm, rest_norm = (products or embedding_products)(
+    [_only(gradient, positions=shared) for gradient in gradients]
   )
   cosine = _divide(inner, jnp.sqrt(norm) * jnp.sqrt(rest_norm))
-  weight = jnp.ones_like(cosine)
-  if realign:
-    pulls = jnp.maximum(-_divide(inner, rest_norm), 0)
-    weight = weight + pulls.sum(axis=0, keepdims=True) - pulls
+  pulls = jnp.where(realign, jnp.maximum(-_divide(inner, rest_norm), 0), 0)
+  weight = 1 + pulls.sum(axis=0, keepdims=True) - pulls
   keep = keep_of(cosine)
   keep = jnp.where(keep.sum() > 0, keep, jnp.ones_like(keep))
   scale = keep.size / keep.sum() if renormalize else 1.0
@@ -150,30 +159,25 @@ def harmonize_many(
   return HarmonizedMany(cotangents, cosine, keep, weight)
 
 
-def keep_all(cosine: jax.Array) -> jax.Array:
-  """Weights that drop nothing."""
-  return jnp.ones_like(cosine)
+def embedding_products(gradients: list[Embeddings]) -> Products:
+  """f32[M, B], over the concatenation of a gradient's embeddings f32[B, D_k]."""
+  return products_of(
+    jnp.stack([jnp.concatenate(gradient, axis=1) for gradient in gradients])
+  )
 
 
-def keep_above(threshold: jax.Array | float) -> Callable[[jax.Array], jax.Array]:
-  """Weights 1 where the cosine is above `threshold`, and 0 elsewhere."""
-  return lambda cosine: (cosine > threshold).astype(cosine.dtype)
+def products_of(own: jax.Array) -> Products:
+  """f32[M, ...] of M gradients f32[M, ..., D]."""
+  rest = own.sum(axis=0, keepdims=True) - own if len(own) != 2 else own[::-1]
+  return Products(_rows(own, rest), _rows(own, own), _rows(rest, rest))
 
 
-def keep_soft(
-  threshold: jax.Array | float, *, width: float = 0.1
-) -> Callable[[jax.Array], jax.Array]:
-  """Weights from 0 to 1 around `threshold`: `sigmoid((cosine - threshold) / width)`."""
-  return lambda cosine: jax.nn.sigmoid((cosine - threshold) / width)
-
-
-def threshold_at(
-  step: jax.Array, *, threshold: tuple[float, float], anneal_steps: int
-) -> jax.Array:
-  """f32[]: from the first to the second value, linear in `step`, then constant."""
-  first, last = threshold
-  done = jnp.clip(step / max(anneal_steps, 1), 0.0, 1.0)
-  return first + (last - first) * done
+def _only(gradient: Embeddings, *, positions: Sequence[int] | None) -> Embeddings:
+  """`gradient`, 0 at all other positions."""
+  return tuple(
+    each if positions is None or k in positions else jnp.zeros_like(each)
+    for k, each in enumerate(gradient)
+  )
 
 
 def _tangents(loss: Loss, embeddings: Embeddings) -> Embeddings:

@@ -1,10 +1,12 @@
 """The head of a step: from embeddings to what is pulled back through the towers.
 
-A head is a function `(image_features, captions, temperature, image_ids, step)` with
-`captions` a tuple of M arrays f32[B, D], mostly one. It returns `Headed`. The plain
-head gives the gradient of the objective; the harmonized one realigns and drops.
+A head is a function `(image_features, captions, temperature, image_ids, step,
+products)` with `captions` a tuple of M arrays f32[B, D], mostly one, and `products`
+what measures angles elsewhere than on the embeddings, or None. It returns `Headed`. The
+plain head gives the gradient of the objective; the harmonized one realigns and drops.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,19 +16,22 @@ from absl import logging
 
 from harma_jax.errors import UserError
 from harma_jax.objective.alignment import Objective
-from harma_jax.objective.contrastive import DIRECTIONS, contrastive
-from harma_jax.objective.harmonize import (
-  Loss,
-  harmonize_many,
+from harma_jax.objective.contrastive import DIRECTIONS
+from harma_jax.objective.curriculum import (
+  UNITS,
+  Keep,
+  as_cosine,
   keep_above,
   keep_all,
+  keep_as_many,
   keep_soft,
-  threshold_at,
+  linear_at,
 )
+from harma_jax.objective.harmonize import Loss, harmonize_many
+from harma_jax.objective.indicators import INDICATORS, scores_of
 
 PAIRS = ('captions', 'uniformity', 'directions', 'objectives')
 CURRICULA = ('off', 'drop', 'soft')
-INDICATORS = ('conflict', 'random', 'loss', 'caption_similarity')
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 BINS = 21
 
@@ -53,7 +58,7 @@ Head = Callable[..., Headed]
 def plain_head(objective: Objective) -> Head:
   """The gradient of the objective, its mean over the captions of an image."""
 
-  def head(image_features, captions, temperature, image_ids, step):
+  def head(image_features, captions, temperature, image_ids, step, products=None):
     (loss, terms), cotangents = jax.value_and_grad(
       _mean_objective(objective, image_ids), argnums=(0, 1, 2), has_aux=True
     )(image_features, captions, temperature)
@@ -70,6 +75,8 @@ def harmonized_head(
   curriculum: str,
   indicator: str,
   threshold: tuple[float, float],
+  unit: str,
+  start_step: int,
   anneal_steps: int,
   renormalize: bool,
   seed: int,
@@ -85,15 +92,19 @@ def harmonized_head(
     curriculum: `off`, `drop` below the threshold, or `soft`.
     indicator: `conflict`, or a control that drops as many: `random`, the highest
       `loss`, the lowest `caption_similarity`.
-    threshold: of the cosine, at the first step and after `anneal_steps`.
-    anneal_steps: of the linear rise between them.
+    threshold: at `start_step` and `anneal_steps` later.
+    unit: of the threshold: a `cosine`, or the `share` of a batch that is dropped.
+    start_step: before it the gradient is the plain one; cosines are only counted.
+    anneal_steps: of the linear rise between the two thresholds.
     renormalize: multiply by the samples over the kept ones.
     seed: of `random`.
 
   Raises:
     UserError: an unknown choice, or choices that exclude each other.
   """
-  _check(pair=pair, realign=realign, curriculum=curriculum, indicator=indicator)
+  _check(
+    pair=pair, realign=realign, curriculum=curriculum, indicator=indicator, unit=unit
+  )
   if pair in ('directions', 'objectives'):
     logging.warning(
       'harmonization.pair=%s is an inverted indicator: the two losses of a pair agree '
@@ -101,38 +112,60 @@ def harmonized_head(
       pair,
     )
 
-  def head(image_features, captions, temperature, image_ids, step):
+  def head(image_features, captions, temperature, image_ids, step, products=None):
     embeddings = (image_features, *captions)
     plain = plain_head(objective)(
-      *embeddings[:1], captions, temperature, image_ids, step
+      image_features, captions, temperature, image_ids, step
     )
-    level = threshold_at(step, threshold=threshold, anneal_steps=anneal_steps)
-    losses = _losses(pair, objective, len(captions), image_ids, temperature)
-    scores = _scores(indicator, embeddings, image_ids, temperature, step, seed=seed)
+    active = step >= start_step
+    level = functools.partial(
+      as_cosine,
+      linear_at(step, values=threshold, start_step=start_step, steps=anneal_steps),
+      unit=unit,
+    )
+    scores = scores_of(
+      indicator,
+      image_features,
+      captions,
+      image_ids,
+      temperature=temperature,
+      key=jax.random.fold_in(jax.random.key(seed), step),
+    )
+
+    def keep_of(cosine):
+      keep = _rule(curriculum, level(cosine), scores=scores)(cosine)
+      return jnp.where(active, keep, jnp.ones_like(keep))
+
     harmonized = harmonize_many(
-      losses,
+      _losses(pair, objective, len(captions), image_ids, temperature),
       embeddings,
       shared=(0,) if pair == 'captions' else None,
-      realign=realign,
-      keep_of=_keep_rule(curriculum, level, scores=scores),
+      realign=active if realign else False,
+      keep_of=keep_of,
       renormalize=renormalize,
+      products=products,
     )
     cosine, keep = harmonized.cosine, harmonized.keep
     cotangents = harmonized.cotangents
     if pair == 'uniformity':
-      factor = keep[0] * (keep[0].size / keep[0].sum() if renormalize else 1.0)
-      plains = (plain.cotangents[0], *plain.cotangents[1])
-      cotangents = tuple(factor[:, None] * gradient for gradient in plains)
+      cotangents = _weighted(plain.cotangents, keep[0], renormalize=renormalize)
     if pair != 'captions':
       cosine, keep = cosine[:1], keep[:1]
     return Headed(
       (cotangents[0], cotangents[1:], plain.cotangents[2]),
-      plain.metrics | {'threshold': level} | _statistics(cosine, keep),
+      plain.metrics | {'threshold': level(cosine)} | _statistics(cosine, keep),
       cosine,
       keep,
     )
 
   return head
+
+
+def _weighted(cotangents: tuple, keep: jax.Array, *, renormalize: bool) -> tuple:
+  """The plain gradient of the images and captions, each sample's times its weight."""
+  images, captions, _ = cotangents
+  factor = keep * (keep.size / keep.sum() if renormalize else 1.0)
+  return tuple(factor[:, None] * gradient for gradient in (images, *captions))
 
 
 def _mean_objective(objective: Objective, image_ids: jax.Array) -> Callable:
@@ -188,41 +221,10 @@ def _log_sum(features: jax.Array, image_ids: jax.Array, temperature: jax.Array):
   return jax.nn.logsumexp(logits, axis=1)
 
 
-def _scores(indicator, embeddings, image_ids, temperature, step, *, seed):
-  """f32[M, B] of a control, high where a sample is to be kept; None for `conflict`."""
-  image_features, *captions = jax.tree.map(jax.lax.stop_gradient, embeddings)
-  if indicator == 'random':
-    key = jax.random.fold_in(jax.random.key(seed), step)
-    return jax.random.uniform(key, (len(captions), len(image_features)))
-  if indicator == 'loss':
-    return -jnp.stack(
-      [
-        contrastive(image_features, caption, image_ids, temperature=temperature)
-        for caption in captions
-      ]
-    )
-  if indicator == 'caption_similarity':
-    stacked = jnp.stack(captions)
-    return jnp.sum(stacked * (stacked.sum(axis=0, keepdims=True) - stacked), axis=-1)
-  return None
-
-
-def _keep_rule(curriculum: str, level: jax.Array, *, scores: jax.Array | None):
+def _rule(curriculum: str, level: jax.Array, *, scores: jax.Array | None) -> Keep:
   rules = {'off': keep_all, 'drop': keep_above(level), 'soft': keep_soft(level)}
   rule = rules[curriculum]
-  if scores is None:
-    return rule
-
-  def keep_as_many(cosine):
-    """The rule's number of samples, or of pairs of losses, with the highest scores."""
-    rows = scores if len(scores) == len(cosine) else scores[:1]
-    flat = rows.ravel()
-    dropped = jnp.sum(rule(cosine)[: len(rows)] == 0)
-    rank = jnp.argsort(jnp.argsort(flat)).reshape(rows.shape)
-    kept = (rank >= dropped).astype(cosine.dtype)
-    return jnp.broadcast_to(kept, cosine.shape)
-
-  return keep_as_many
+  return rule if scores is None else keep_as_many(rule, scores)
 
 
 def _statistics(cosine: jax.Array, keep: jax.Array) -> dict[str, jax.Array]:
@@ -235,11 +237,14 @@ def _statistics(cosine: jax.Array, keep: jax.Array) -> dict[str, jax.Array]:
   }
 
 
-def _check(*, pair: str, realign: bool, curriculum: str, indicator: str) -> None:
+def _check(
+  *, pair: str, realign: bool, curriculum: str, indicator: str, unit: str
+) -> None:
   choices = {
     'pair': (pair, PAIRS),
     'curriculum': (curriculum, CURRICULA),
     'indicator': (indicator, INDICATORS),
+    'threshold_unit': (unit, UNITS),
   }
   for field, (value, allowed) in choices.items():
     if value not in allowed:

@@ -5,13 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from harma_jax.objective.curriculum import keep_above
 from harma_jax.objective.harmonize import (
   harmonize,
   harmonize_many,
-  keep_above,
-  keep_all,
-  keep_soft,
-  threshold_at,
 )
 
 
@@ -179,20 +176,3 @@ def test_many_losses_are_each_judged_against_the_others():
       realigned[k, i] = own - min(d, 0) / (rest @ rest) * rest
   weighted = np.asarray(many.weight)[..., None] * tangents
   np.testing.assert_allclose(weighted.sum(axis=0), realigned.sum(axis=0), atol=1e-5)
-
-
-def test_keeping_rules():
-  cosine = jnp.array([[-0.5, -0.3, 0.0, 0.4]])
-  assert keep_all(cosine).tolist() == [[1, 1, 1, 1]]
-  assert keep_above(-0.3)(cosine).tolist() == [[0, 0, 1, 1]]
-  soft = keep_soft(-0.3)(cosine)[0]
-  assert soft[1] == 0.5
-  assert (jnp.diff(soft) > 0).all()
-
-
-def test_the_threshold_rises_and_stays():
-  rise = [
-    float(threshold_at(jnp.int32(step), threshold=(-0.3, 0.0), anneal_steps=10))
-    for step in (0, 5, 10, 30)
-  ]
-  np.testing.assert_allclose(rise, [-0.3, -0.15, 0, 0], atol=1e-7)

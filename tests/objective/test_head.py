@@ -18,6 +18,8 @@ OFF = {
   'curriculum': 'off',
   'indicator': 'conflict',
   'threshold': (-0.3, 0.0),
+  'unit': 'cosine',
+  'start_step': 0,
   'anneal_steps': 10,
   'renormalize': True,
   'seed': 0,

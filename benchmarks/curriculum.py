@@ -1,0 +1,454 @@
+"""What the curriculum finds and what it wins, with captions swapped on purpose.
+
+  python benchmarks/curriculum.py --data=rsicd --root=RSICD [--group=0 --groups=1]
+  python benchmarks/curriculum.py --data=scenes --root=FOLDER
+
+A tiny CLIP is trained from random weights on images with all their captions, a share of
+which change places. The first epochs are plain and shared by all settings; the rest is
+trained once with each. Results go to benchmarks/curriculum_<data>.jsonl, one line each;
+what is there already is not run again. `benchmarks/curriculum_tables.py` prints them.
+Several processes may work with `--groups` of them, each at its own `--group`.
+"""
+
+import argparse
+import dataclasses
+import functools
+import json
+import pathlib
+import time
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+from ml_collections import ConfigDict
+from scipy.stats import mannwhitneyu
+
+from configs.backbones import scratch
+from configs.common import get_config as common
+from harma_jax.build import (
+  build_augment,
+  build_evaluation_split,
+  build_model,
+  build_optimizer,
+  build_state,
+  build_step,
+  build_store,
+  build_table,
+)
+from harma_jax.data.annotations import CaptionTable
+from harma_jax.data.noise import swap_captions
+from harma_jax.data.pipeline import ImageStore, image_batches, train_batches
+from harma_jax.data.tokenizer import tokenize_table
+from harma_jax.evaluation.evaluator import (
+  EvaluationSplit,
+  make_encoders,
+  make_evaluator,
+)
+from harma_jax.mesh import make_mesh
+from harma_jax.model.clip import Clip
+from harma_jax.objective.alignment import make_objective
+from harma_jax.objective.head import harmonized_head
+from harma_jax.objective.indicators import scores_of
+from harma_jax.step import TrainState
+
+FOLDER = pathlib.Path(__file__).parent
+CAPTIONS = 5
+JUDGED_IMAGES = 2560  # of the training set, for the areas under the curve
+DATA = {
+  'rsicd': {'epochs': 3, 'plain_epochs': 1, 'batch_size': 128},
+  'scenes': {'epochs': 9, 'plain_epochs': 3, 'batch_size': 64},
+}
+DROP = {'curriculum': 'drop', 'realign': False}
+SETTINGS = {
+  'plain': {'curriculum': 'off', 'realign': False},
+  'drop': DROP,
+  'drop by loss': DROP | {'indicator': 'loss'},
+  'drop at random': DROP | {'indicator': 'random'},
+  'realign': {'curriculum': 'off', 'realign': True},
+  'drop and realign': {'curriculum': 'drop', 'realign': True},
+  'drop by caption similarity': DROP | {'indicator': 'caption_similarity'},
+  'drop and realign, -0.3 to 0': {
+    'curriculum': 'drop',
+    'realign': True,
+    'threshold': (-0.3, 0.0),
+    'threshold_unit': 'cosine',
+  },
+}
+# The settings that every group trains before any group trains the others.
+FIRST = tuple(SETTINGS)[:6]
+GROUPS = [(noise, seed) for seed in range(3) for noise in (0.2, 0.0, 0.4)]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Study:
+  """What all runs on one data set share."""
+
+  config: ConfigDict
+  model: Clip
+  store: ImageStore
+  val: EvaluationSplit
+  evaluate: object
+  encoders: tuple
+  per_epoch: int
+  out: pathlib.Path
+
+  @property
+  def total_steps(self) -> int:
+    return round(self.config.train.epochs * self.per_epoch)
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument('--data', choices=DATA, required=True)
+  parser.add_argument('--root', required=True)
+  parser.add_argument('--out', type=pathlib.Path)
+  parser.add_argument('--group', type=int, default=0)
+  parser.add_argument('--groups', type=int, default=1)
+  options = parser.parse_args()
+  logging.set_verbosity(logging.ERROR)
+  out = options.out or FOLDER / f'curriculum_{options.data}.jsonl'
+  study = prepare(study_config(options.data, root=options.root), out=out)
+  plain_steps = DATA[options.data]['plain_epochs'] * study.per_epoch
+  for settings in (FIRST, tuple(SETTINGS)):
+    for noise, seed in GROUPS[options.group :: options.groups]:
+      place = {'noise': noise, 'seed': seed}
+      run_group(study, settings, place=place, plain_steps=plain_steps)
+
+
+def study_config(data: str, *, root: str) -> ConfigDict:
+  """A tiny CLIP in `full` mode with the contrastive loss, for two cores."""
+  config = common()
+  config.update(scratch(epochs=float(DATA[data]['epochs'])))
+  config.model.update({'size': 'tiny-16', 'layers': 'unroll'})
+  config.train.batch_size = DATA[data]['batch_size']
+  config.data.update(
+    {'root': root, 'cache_side': 96, 'context_length': 20, 'threads': 1}
+  )
+  config.data.captions_per_image = CAPTIONS
+  config.augment.update({'quarter_turns': True, 'rand_augment': (0, 0)})
+  plain = DATA[data]['plain_epochs'] / DATA[data]['epochs']
+  config.harmonization.update(
+    {'pair': 'captions', 'start': plain, 'anneal': (1 - plain) / 4}
+  )
+  config.harmonization.update({'threshold': (0.0, 0.2), 'threshold_unit': 'share'})
+  if data == 'scenes':
+    config.data.context_length = 24
+    config.data.scenes.update({'style': 'summer', 'train': 1500, 'val': 300})
+    # The captions name sides, which flips and turns would make false.
+    config.augment.update({'crop_scale': (0.9, 1.0), 'flip': False})
+    config.augment.quarter_turns = False
+  return config
+
+
+def prepare(config: ConfigDict, *, out: pathlib.Path) -> Study:
+  model, mesh = build_model(config), make_mesh()
+  table = build_table(config, 'train')
+  store = build_store(config, table)
+  store.fill(threads=2)
+  return Study(
+    config=config,
+    model=model,
+    store=store,
+    val=build_evaluation_split(config, build_table(config, 'val'), model),
+    evaluate=make_evaluator(model, mesh=mesh, batch_size=256),
+    encoders=make_encoders(model, mesh=mesh, batch_size=256),
+    per_epoch=table.n_images // config.train.batch_size,
+    out=out,
+  )
+
+
+def run_group(
+  study: Study, settings: tuple[str, ...], *, place: dict, plain_steps: int
+) -> None:
+  """The shared plain epochs of one noise and seed, then every setting."""
+  done = {
+    row['setting']
+    for row in read_rows(study.out)
+    if place.items() <= row.items() and row['kind'] == 'end'
+  }
+  if done >= set(settings):
+    return
+  noise, seed = place['noise'], place['seed']
+  table, wrong = swap_captions(study.store.table, share=noise, seed=seed)
+  tokens = tokenize_table(table, context_length=study.config.data.context_length)
+  group = functools.partial(run, study, tokens=tokens, wrong=wrong, place=place)
+  shared = group(
+    'plain', start_state(study, seed=seed), last_step=plain_steps, log=not done
+  )
+  for setting in settings:
+    if setting not in done:
+      start = time.monotonic()
+      state = group(setting, shared, last_step=study.total_steps, log=True)
+      account = {name: np.asarray(sums) for name, sums in state.curriculum.items()}
+      end = {
+        'kind': 'end',
+        'setting': setting,
+        'seconds': round(time.monotonic() - start, 1),
+        **drop_rates(account, wrong),
+      }
+      write_row(study.out, place | end)
+
+
+def start_state(study: Study, *, seed: int) -> TrainState:
+  params = jax.jit(study.model.init)(jax.random.key(seed))
+  optimizer, _ = build_optimizer(study.config, total_steps=study.total_steps)
+  n_captions = study.store.table.n_captions
+  return build_state(study.config, params, optimizer, n_captions=n_captions)
+
+
+def run(
+  study: Study,
+  setting: str,
+  state: TrainState,
+  *,
+  tokens: np.ndarray,
+  wrong: np.ndarray,
+  place: dict,
+  last_step: int,
+  log: bool,
+) -> TrainState:
+  """Trains `state` on to `last_step`; measures at every epoch's end."""
+  step_fn = compiled_step(study, setting, seed=place['seed'])
+  for step, batch in enumerate(
+    batches(study, tokens, seed=place['seed'], first=int(state.step), last=last_step),
+    start=int(state.step) + 1,
+  ):
+    state, _ = step_fn(state, batch)
+    if step % study.per_epoch == 0 and log:
+      place = place | {'epoch': step // study.per_epoch}
+      recall = study.evaluate(state.params, study.val)
+      row = {'kind': 'recall', 'setting': setting, **recall}
+      write_row(study.out, place | row)
+      if setting == 'plain' and place['noise']:
+        for row in areas(study, state.params, tokens=tokens, wrong=wrong):
+          write_row(study.out, place | row)
+  return state
+
+
+_COMPILED = {}
+
+
+def compiled_step(study: Study, setting: str, *, seed: int):
+  """The step of a setting; `random` has the run's seed, the others one for all."""
+  key = (setting, seed if setting == 'drop at random' else 0)
+  if key not in _COMPILED:
+    config = study.config.copy_and_resolve_references()
+    config.harmonization.update(SETTINGS[setting])
+    config.seed = key[1]
+    total = study.total_steps
+    optimizer, schedule = build_optimizer(config, total_steps=total)
+    step = build_step(config, study.model, optimizer, schedule, total_steps=total)
+    _COMPILED[key] = jax.jit(step)
+  return _COMPILED[key]
+
+
+def batches(
+  study: Study, tokens: np.ndarray, *, seed: int, first: int, last: int
+) -> Iterator[dict]:
+  for batch in train_batches(
+    study.store,
+    tokens,
+    seed=seed,
+    batch_size=study.config.train.batch_size,
+    first_step=first,
+    last_step=last,
+    augment=build_augment(study.config, side=study.model.size.image_size),
+    captions_per_image=CAPTIONS,
+    threads=1,
+  ):
+    yield batch | {'rows': batch['rows'].astype(np.int32)}
+
+
+def drop_rates(account: dict, wrong: np.ndarray) -> dict:
+  """How often swapped and other captions were dropped, of the times they were seen."""
+  return {
+    f'dropped_{name}': float(account['dropped'][rows].sum() / seen)
+    for name, rows in (('wrong', wrong), ('right', ~wrong))
+    if (seen := account['seen'][rows].sum())
+  }
+
+
+def areas(
+  study: Study, params: dict, *, tokens: np.ndarray, wrong: np.ndarray
+) -> list[dict]:
+  """ROC AUC of every indicator at finding swapped captions, on training images."""
+  rng = np.random.default_rng(0)
+  n_images = study.store.table.n_images
+  images = np.sort(rng.permutation(n_images)[: min(JUDGED_IMAGES, n_images)])
+  rows = captions_of(study.store.table, images, rng)
+  texts, which = np.unique(tokens, axis=0, return_inverse=True)
+  encode_image, encode_text = study.encoders
+  used, back = np.unique(which.ravel()[rows], return_inverse=True)
+  text_features = encode_text(params, texts[used])[back.reshape(rows.shape)]
+  image_features = encode_image(params, judged_pixels(study)[images])
+  found = judge(
+    image_features,
+    text_features,
+    temperature=jnp.float32(params['temperature']),
+    batch_size=study.config.train.batch_size,
+  )
+  alone = is_alone(which.ravel()[rows])
+  return [row for n in found for row in areas_of(n, found[n], wrong[rows], alone)]
+
+
+def captions_of(table: CaptionTable, images: np.ndarray, rng) -> np.ndarray:
+  """i64[n, 5]: the rows of the images' captions, each image's in random order."""
+  order = np.argsort(table.caption_image, kind='stable')
+  first = np.searchsorted(table.caption_image[order], images)
+  return np.stack([order[start + rng.permutation(CAPTIONS)] for start in first])
+
+
+@functools.lru_cache(maxsize=1)
+def judged_pixels_of(store: ImageStore, side: int) -> np.ndarray:
+  return np.concatenate(list(image_batches(store, side=side, batch_size=256)))
+
+
+def judged_pixels(study: Study) -> np.ndarray:
+  return judged_pixels_of(study.store, study.model.size.image_size)
+
+
+def is_alone(texts: np.ndarray) -> dict[int, np.ndarray]:
+  """For 5 and for the first 2 captions i64[n, 5]: bool[M, n], no other has the text."""
+  return {
+    n: np.array([[np.sum(own[:n] == own[k]) == 1 for own in texts] for k in range(n)])
+    for n in (CAPTIONS, 2)
+  }
+
+
+def judge(
+  image_features: np.ndarray,
+  text_features: np.ndarray,
+  *,
+  temperature: jax.Array,
+  batch_size: int,
+) -> dict[int, dict[str, np.ndarray]]:
+  """Indicators f32[M, n], low where a caption seems wrong, for M of 5, 2 and 1."""
+  found = {}
+  for n in (CAPTIONS, 2, 1):
+    parts = []
+    for start in range(0, len(image_features) - batch_size + 1, batch_size):
+      part = slice(start, start + batch_size)
+      captions = tuple(text_features[part, k] for k in range(n))
+      parts.append(indicators(n)(image_features[part], captions, temperature))
+    found[n] = {
+      name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]
+    }
+  return found
+
+
+@functools.cache
+def indicators(n: int):
+  """A jitted function of a batch's features; a pair of two captions is one sample."""
+  parts = {
+    name: make_objective(
+      contrastive_weight=float(name == 'contrastive'),
+      triplet_weight=float(name == 'triplet'),
+      margin=0.2,
+      gamma=2.0,
+      triplet_reduction='mean',
+      mask_same_image=True,
+    )
+    for name in ('contrastive', 'triplet')
+  }
+  both = make_objective(
+    contrastive_weight=1.0,
+    triplet_weight=1.0,
+    margin=0.2,
+    gamma=2.0,
+    triplet_reduction='mean',
+    mask_same_image=True,
+  )
+  heads = {
+    f'captions, {name}': judging_head(part, 'captions') for name, part in parts.items()
+  }
+  if n == 1:
+    heads = {
+      'uniformity': judging_head(parts['contrastive'], 'uniformity'),
+      'directions': judging_head(parts['contrastive'], 'directions'),
+      'objectives': judging_head(both, 'objectives'),
+    }
+
+  def of(image_features, captions, temperature):
+    ids, step = jnp.arange(len(image_features)), jnp.int32(0)
+    found = {
+      f'cosine: {name}': head(image_features, captions, temperature, ids, step).cosine
+      for name, head in heads.items()
+    }
+    options = {'temperature': temperature, 'key': jax.random.key(0)}
+    features = (image_features, captions, ids)
+    found['loss'] = scores_of('loss', *features, **options)
+    found['similarity to the image'] = jnp.stack(
+      [jnp.sum(image_features * caption, axis=1) for caption in captions]
+    )
+    if n > 1:
+      similar = scores_of('caption_similarity', *features, **options)
+      found['similarity of the captions'] = similar
+    return {k: v.min(0, keepdims=True) if n == 2 else v for k, v in found.items()}
+
+  return jax.jit(of)
+
+
+def judging_head(objective, pair: str):
+  return harmonized_head(
+    objective,
+    pair=pair,
+    realign=False,
+    curriculum='off',
+    indicator='conflict',
+    threshold=(0.0, 0.0),
+    unit='cosine',
+    start_step=0,
+    anneal_steps=0,
+    renormalize=True,
+    seed=0,
+  )
+
+
+def areas_of(
+  n: int, found: dict[str, np.ndarray], wrong: np.ndarray, alone: dict
+) -> Iterator[dict]:
+  """A row for each indicator, over all captions and over those of their own text."""
+  labels = wrong[:, :n].T
+  subsets = {'all': np.ones_like(labels)}
+  if n > 1:
+    subsets['different texts'] = alone[n]
+  if n == 2:
+    labels = labels.any(axis=0, keepdims=True)
+    subsets = {name: subset[:1] for name, subset in subsets.items()}
+  for name, values in found.items():
+    quantiles = np.quantile(values, (0.05, 0.5, 0.95))
+    for subset, chosen in subsets.items():
+      chosen = chosen[:, : values.shape[1]]
+      label = labels[:, : values.shape[1]][chosen]
+      yield {
+        'kind': 'area',
+        'captions': n,
+        'indicator': name,
+        'subset': subset,
+        'auc': area(values[chosen], label),
+        'n': int(label.size),
+        'wrong': int(label.sum()),
+        'quantiles': [round(float(value), 4) for value in quantiles],
+        'below_0': round(float((values < 0).mean()), 4),
+      }
+
+
+def area(values: np.ndarray, wrong: np.ndarray) -> float:
+  """The probability that a wrong sample has the lower value; ties count half."""
+  found = mannwhitneyu(values[~wrong], values[wrong])
+  return float(found.statistic / (wrong.sum() * (~wrong).sum()))
+
+
+def read_rows(path: pathlib.Path) -> list[dict]:
+  return [json.loads(line) for line in path.open()] if path.exists() else []
+
+
+def write_row(path: pathlib.Path, row: dict) -> None:
+  with path.open('a') as file:
+    file.write(json.dumps(row) + '\n')
+
+
+if __name__ == '__main__':
+  main()
