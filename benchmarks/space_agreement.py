@@ -1,0 +1,136 @@
+"""How well the angle on the embeddings predicts the angle over the trained weights.
+
+  python benchmarks/space_agreement.py --workdir=RUN [--root=DATA] \
+    > benchmarks/space_agreement.json
+
+RUN is the folder of a finished run, whose best weights, data and trainable weights are
+taken. Training images as they are evaluated, not augmented.
+"""
+
+import argparse
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.stats import spearmanr
+
+from harma_jax.build import build_model, build_table, build_tokens, read_workdir
+from harma_jax.data.images import resize_for_evaluation
+from harma_jax.data.pipeline import ImageStore, train_batches
+from harma_jax.objective.alignment import make_objective
+from harma_jax.objective.head import PAIRS, harmonized_head
+from harma_jax.optim import count, label_leaves, merge_params, patterns_of, split_params
+from harma_jax.step import encode_samples, weight_products
+from harma_jax.workdir import read_config
+
+SHARE = 0.2  # of the captions, that both would drop
+BATCHES, BATCH = 8, 64
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument('--workdir', required=True)
+  parser.add_argument('--root', help='where the data set lies now')
+  options = parser.parse_args()
+  config = read_config(options.workdir)
+  with config.unlocked():
+    config.data.root = options.root or config.data.root
+  model, params = build_model(config), read_workdir(options.workdir)
+  labels = label_leaves(
+    params, patterns_of(config.optimizer.train, shared='shared_adapter' in params)
+  )
+  trainable, frozen = split_params(jax.tree.map(jnp.asarray, params), labels)
+  rows = [
+    {'pair': pair, **agreement(*cosines(config, model, trainable, frozen, pair=pair))}
+    for pair in PAIRS
+  ]
+  found = {
+    'size': config.model.size,
+    'trained': config.optimizer.train,
+    'trainable': count(trainable),
+    'samples': BATCHES * BATCH,
+    'share': SHARE,
+    'pairs': rows,
+  }
+  print(json.dumps(found, indent=2))
+
+
+def cosines(config, model, trainable: dict, frozen: dict, *, pair: str) -> tuple:
+  """f32[n] each: cosines on the embeddings and over the trainable weights."""
+  table = build_table(config, config.data.train_split)
+  n_captions = 2 if pair == 'captions' else 1
+
+  @jax.jit
+  def both(trainable, images, tokens):
+    def encode(weights, *inputs):
+      return encode_samples(model, merge_params(weights, frozen), *inputs)
+
+    features, *captions = encode(trainable, images, tokens)
+    temperature = merge_params(trainable, frozen)['temperature']
+    place = jnp.arange(len(images)), jnp.int32(0)
+    measure = weight_products(encode, trainable, (images, tokens), chunk=8)
+    return [
+      judge(pair)(features, tuple(captions), temperature, *place, products).cosine[0]
+      for products in (None, measure)
+    ]
+
+  parts = []
+  for batch in train_batches(
+    ImageStore(table, cache=False),
+    build_tokens(config, table, model),
+    seed=0,
+    batch_size=BATCH,
+    first_step=0,
+    last_step=BATCHES,
+    augment=lambda image, _: resize_for_evaluation(image, side=model.size.image_size),
+    captions_per_image=n_captions,
+  ):
+    tokens = batch['tokens'].reshape(BATCH, n_captions, -1)
+    parts.append(jax.device_get(both(trainable, batch['images'], tokens)))
+  return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+
+
+def judge(pair: str):
+  objective = make_objective(
+    contrastive_weight=1.0,
+    triplet_weight=1.0,
+    margin=0.2,
+    gamma=2.0,
+    triplet_reduction='mean',
+    mask_same_image=True,
+  )
+  return harmonized_head(
+    objective,
+    pair=pair,
+    realign=False,
+    curriculum='off',
+    indicator='conflict',
+    threshold=(0.0, 0.0),
+    unit='cosine',
+    start_step=0,
+    anneal_steps=0,
+    renormalize=True,
+    seed=0,
+  )
+
+
+def agreement(embedding: np.ndarray, weights: np.ndarray) -> dict:
+  """Of two indicators f32[n]: rank correlation, and decisions that are the same."""
+  lowest = [values <= np.quantile(values, SHARE) for values in (embedding, weights)]
+  return {
+    'spearman': round(float(spearmanr(embedding, weights).statistic), 4),
+    'same_sign': round(float(np.mean((embedding < 0) == (weights < 0))), 4),
+    'same_decision_at_share': round(float(np.mean(lowest[0] == lowest[1])), 4),
+    'dropped_by_both': round(float(np.mean(lowest[1][lowest[0]])), 4),
+    'quantiles_embedding': _quantiles(embedding),
+    'quantiles_weights': _quantiles(weights),
+  }
+
+
+def _quantiles(values: np.ndarray) -> list[float]:
+  return [round(float(value), 3) for value in np.quantile(values, (0.05, 0.5, 0.95))]
+
+
+if __name__ == '__main__':
+  main()

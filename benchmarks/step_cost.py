@@ -1,0 +1,154 @@
+"""What harmonization adds to a step: FLOPs from the compiler, and time side by side.
+
+  python benchmarks/step_cost.py flops [--size=ViT-B-32 --batch=256]
+  python benchmarks/step_cost.py time [--size=tiny --batch=128 --rounds=15]
+
+Prints JSON: every option as a ratio to the plain step with as many captions an image.
+"""
+
+import argparse
+import json
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+
+from configs.common import get_config
+from harma_jax.build import build_model, build_optimizer, build_step, state_shapes
+
+# Options beside the plain step, by the captions an image that they need.
+DROP = {'curriculum': 'drop'}
+OPTIONS = {
+  1: {
+    'uniformity, drop': DROP | {'pair': 'uniformity', 'realign': False},
+    'directions, drop and realign': DROP | {'pair': 'directions', 'realign': True},
+    'objectives, drop and realign': DROP | {'pair': 'objectives', 'realign': True},
+  },
+  2: {
+    'captions, realign': {'pair': 'captions', 'realign': True, 'curriculum': 'off'},
+    'captions, drop': DROP | {'pair': 'captions', 'realign': False},
+    'captions, drop and realign': DROP | {'pair': 'captions', 'realign': True},
+  },
+}
+EXACT = {'captions, drop and realign, over the weights': {'space': 'adapter'}}
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument('what', choices=('flops', 'time'))
+  parser.add_argument('--size', default='')
+  parser.add_argument('--batch', type=int, default=0)
+  parser.add_argument('--rounds', type=int, default=15)
+  options = parser.parse_args()
+  logging.set_verbosity(logging.ERROR)
+  usual = {'flops': ('ViT-B-32', 256), 'time': ('tiny', 128)}[options.what]
+  size, batch = options.size or usual[0], options.batch or usual[1]
+  place = {'size': size, 'batch': batch, 'device': jax.devices()[0].device_kind}
+  found = flops(size, batch) if options.what == 'flops' else times(size, batch, options)
+  print(json.dumps(place | {'what': options.what, 'options': found}, indent=2))
+
+
+def flops(size: str, batch: int) -> list[dict]:
+  """FLOPs of the compiled step; layers unrolled, for a loop's body counts once."""
+  rows = []
+  for captions, options in OPTIONS.items():
+    plain = None
+    for name, settings in ({'plain': {}} | options).items():
+      config = config_of(size, batch, captions, settings, layers='unroll')
+      step, state = step_of(config)
+      lowered = jax.jit(step).lower(state, batch_of(config, shapes=True))
+      count = lowered.compile().cost_analysis()['flops']
+      plain = plain or count
+      row = {'captions': captions, 'option': name, 'flops': count}
+      rows.append(row | {'ratio': round(count / plain, 5)})
+  return rows
+
+
+def times(size: str, batch: int, options) -> list[dict]:
+  """Medians of the ratio to the plain step, one step of each in turn."""
+  rows = []
+  for captions, settings in OPTIONS.items():
+    named = {'plain': {}} | settings
+    if captions == 2:
+      named |= {
+        name: settings['captions, drop and realign'] | exact
+        for name, exact in EXACT.items()
+      }
+    seconds = measured(size, batch, captions, named, rounds=options.rounds)
+    for name, taken in seconds.items():
+      ratios = np.array(taken) / np.array(seconds['plain'])
+      rows.append(
+        {
+          'captions': captions,
+          'option': name,
+          'median_seconds': round(float(np.median(taken)), 4),
+          'ratio': round(float(np.median(ratios)), 3),
+          'ratio_quartiles': np.quantile(ratios, (0.25, 0.75)).round(3).tolist(),
+        }
+      )
+  return rows
+
+
+def measured(
+  size: str, batch: int, captions: int, named: dict, *, rounds: int
+) -> dict[str, list[float]]:
+  """Seconds of `rounds` steps of each option, taken in turn."""
+  runs = {}
+  for name, settings in named.items():
+    config = config_of(size, batch, captions, settings, layers='scan')
+    step, shapes = step_of(config)
+    state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    runs[name] = jax.jit(step), state, batch_of(config, shapes=False)
+  seconds = {name: [] for name in named}
+  for turn in range(rounds + 1):
+    for name, (step, state, rows) in runs.items():
+      start = time.perf_counter()
+      jax.block_until_ready(step(state, rows))
+      if turn:  # the first compiles
+        seconds[name].append(time.perf_counter() - start)
+  return seconds
+
+
+def config_of(size: str, batch: int, captions: int, settings: dict, *, layers: str):
+  config = get_config()
+  config.model.update({'size': size, 'layers': layers})
+  if size.startswith('tiny'):
+    config.model.update({'bottleneck': 64, 'shared_bottleneck': 32})
+  config.train.batch_size = batch
+  config.data.captions_per_image = captions
+  config.harmonization.update(settings)
+  return config
+
+
+def step_of(config) -> tuple:
+  """The step, and the shapes of its state."""
+  model = build_model(config)
+  optimizer, schedule = build_optimizer(config, total_steps=100)
+  step = build_step(config, model, optimizer, schedule, total_steps=100)
+  n_captions = config.train.batch_size * config.data.captions_per_image
+  return step, state_shapes(config, model, optimizer, n_captions=n_captions)
+
+
+def batch_of(config, *, shapes: bool) -> dict:
+  """A batch, or its shapes."""
+  size = build_model(config).size
+  n, captions = config.train.batch_size, config.data.captions_per_image
+  several = (captions,) if captions > 1 else ()
+  shape = {
+    'images': ((n, size.image_size, size.image_size, 3), jnp.uint8),
+    'tokens': ((n, *several, size.context_length), jnp.int32),
+    'image_ids': ((n,), jnp.int32),
+    'rows': ((n, *several), jnp.int32),
+  }
+  batch = {name: jax.ShapeDtypeStruct(*each) for name, each in shape.items()}
+  if shapes:
+    return batch
+  batch = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), batch)
+  rows = jnp.arange(n * captions, dtype=jnp.int32).reshape(batch['rows'].shape)
+  return batch | {'image_ids': jnp.arange(n, dtype=jnp.int32), 'rows': rows}
+
+
+if __name__ == '__main__':
+  main()

@@ -1,0 +1,1 @@
+"""Training augmentation on the device: pure functions of pixels and random keys."""

@@ -1,0 +1,3 @@
+"""The scale on which RandAugment measures strength."""
+
+MAX_LEVEL = 10
