@@ -74,6 +74,7 @@ class _Entry(NamedTuple):
 
 
 class _Row(NamedTuple):
+  place: str
   image: str
   captions: list[str]
 
@@ -95,8 +96,9 @@ def load_captions(
     images: folder of the images, absolute or relative to `root`.
 
   Raises:
-    UserError: a folder, file, split, field or image that is missing, or a row that
-      cannot be used; the message names it.
+    UserError: a folder, file, split, field or image that is missing, a row that cannot
+      be used, or an image that lies outside of the image folder, be it by its path or
+      by a symbolic link; the message names it.
   """
   root = _folder(root, field='data.root', what='the folder of the data set')
   path = _find_annotations(root, split=split, annotations=annotations)
@@ -106,12 +108,11 @@ def load_captions(
   elif '{split}' not in annotations:
     _check_file_split(path, split=split)
   image_root = root / pathlib.Path(images).expanduser()
-  table = _make_table(
-    [_read_row(entry) for entry in entries],
-    image_root=_folder(image_root, field='data.images', what='the image folder'),
-    split=split,
-  )
+  image_root = _folder(image_root, field='data.images', what='the image folder')
+  rows = [_read_row(entry) for entry in entries]
+  table = _make_table(rows, image_root=image_root, split=split)
   _check_images(table)
+  _check_links(rows, image_root=image_root)
   return table
 
 
@@ -253,6 +254,11 @@ def _parse_json(text: str, *, path: pathlib.Path, first_line: int = 1) -> object
       f'JSON; {error.msg}. Correct or complete the file (a JSON object a line is read '
       'from a file that ends in .jsonl).'
     ) from error
+  except (RecursionError, ValueError) as error:  # ValueError: thousands of digits
+    raise UserError(
+      f'{path}, from line {first_line}: expected rows of an image and a caption; found '
+      f'JSON that cannot be read: {error}. Correct the file.'
+    ) from error
 
 
 def _read_csv(text: str, *, path: pathlib.Path) -> Iterable[tuple[str, dict]]:
@@ -336,7 +342,7 @@ def _read_row(entry: _Entry) -> _Row:
     raise _unusable(place, fields)
   for caption in captions:
     _check_caption(caption, place=place)
-  return _Row(_relative_path(image, place=place), captions)
+  return _Row(place, _relative_path(image, place=place), captions)
 
 
 def _plain(fields: dict) -> tuple[object, object]:
@@ -392,15 +398,15 @@ def _make_table(
   rows: Sequence[_Row], *, image_root: pathlib.Path, split: str
 ) -> CaptionTable:
   number = {}
-  for image, _ in rows:
+  for _, image, _ in rows:
     number.setdefault(image, len(number))
-  owners = [number[image] for image, captions in rows for _ in captions]
+  owners = [number[image] for _, image, captions in rows for _ in captions]
   caption_image = np.array(owners, np.int32)
   caption_image.setflags(write=False)
   return CaptionTable(
     image_root=image_root,
     image_files=tuple(number),
-    captions=tuple(caption for _, captions in rows for caption in captions),
+    captions=tuple(caption for row in rows for caption in row.captions),
     caption_image=caption_image,
     split=split,
   )
@@ -431,3 +437,35 @@ def _files_in(folder: pathlib.Path) -> set[str]:
       return {entry.name for entry in entries if entry.is_file()}
   except (OSError, ValueError):  # ValueError: a name that no file can have
     return set()
+
+
+def _check_links(rows: Sequence[_Row], *, image_root: pathlib.Path) -> None:
+  """Symbolic links, of files or folders, must not lead out of the image folder."""
+  inside = image_root.resolve()
+  outside = {}
+  for place, image, _ in rows:
+    folder, _, file = image.rpartition('/')
+    if folder not in outside:
+      outside[folder] = _files_outside(image_root / folder, inside=inside)
+    if file in outside[folder]:
+      raise UserError(
+        f'{place}: expected an image file below the image folder; found {image!r}, a '
+        f'link to {outside[folder][file]}. Copy the file there, or set the folder that '
+        'holds the files themselves with --config.data.images=FOLDER.'
+      )
+
+
+def _files_outside(
+  folder: pathlib.Path, *, inside: pathlib.Path
+) -> dict[str, pathlib.Path]:
+  """Where the files of a folder really are that are not below `inside`."""
+  folder_outside = not folder.resolve().is_relative_to(inside)
+  with os.scandir(folder) as entries:
+    # Only links are resolved: on a network disk a call per image takes minutes.
+    names = [entry.name for entry in entries if folder_outside or entry.is_symlink()]
+  targets = {name: (folder / name).resolve() for name in names}
+  return {
+    name: target
+    for name, target in targets.items()
+    if not target.is_relative_to(inside)
+  }

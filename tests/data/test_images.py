@@ -1,15 +1,19 @@
+import io
 import json
 
 import jax
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from harma_jax.data.images import (
   CLIP_MEAN,
   CLIP_STD,
+  decode_image,
   normalize,
   read_image,
+  read_size,
   resize_for_evaluation,
 )
 from harma_jax.errors import UserError
@@ -76,12 +80,72 @@ def test_16_bit_grey_is_scaled_and_not_clipped(tmp_path, suffix):
   np.testing.assert_array_equal(image, np.stack([expected] * 3, axis=-1))
 
 
-def test_orientation_tag_is_not_applied(tmp_path):
+# How a viewer turns the stored pixels, by orientation (EXIF 2.32, tag 0x0112).
+UPRIGHT = {
+  1: lambda pixels: pixels,
+  2: lambda pixels: pixels[:, ::-1],
+  3: lambda pixels: pixels[::-1, ::-1],
+  4: lambda pixels: pixels[::-1],
+  5: lambda pixels: pixels.transpose(1, 0, 2),
+  6: lambda pixels: pixels.transpose(1, 0, 2)[:, ::-1],
+  7: lambda pixels: pixels[::-1, ::-1].transpose(1, 0, 2),
+  8: lambda pixels: pixels.transpose(1, 0, 2)[::-1],
+}
+
+
+@pytest.mark.parametrize('suffix', ['jpg', 'png', 'tif', 'webp'])
+@pytest.mark.parametrize('orientation', UPRIGHT)
+def test_orientation_is_applied_once(tmp_path, suffix, orientation):
   pixels = _pixels(11, 17, 3)
+  stored = read_image(_saved(tmp_path / f'plain.{suffix}', pixels))
+  exif = Image.Exif()
+  exif[0x0112] = orientation
+  path = _saved(tmp_path / f'turned.{suffix}', pixels, exif=exif)
+  image = read_image(path)
+  np.testing.assert_array_equal(image, UPRIGHT[orientation](np.asarray(stored)))
+  assert read_size(path) == image.size
+
+
+def test_orientation_of_16_bit_grey_is_applied(tmp_path):
+  pixels = _pixels(11, 17, dtype=np.uint16)
   exif = Image.Exif()
   exif[0x0112] = 6
-  image = read_image(_saved(tmp_path / 'a.png', pixels, exif=exif))
-  np.testing.assert_array_equal(image, pixels)
+  plain = read_image(_saved(tmp_path / 'plain.png', pixels))
+  turned = read_image(_saved(tmp_path / 'turned.png', pixels, exif=exif))
+  np.testing.assert_array_equal(turned, UPRIGHT[6](np.asarray(plain)))
+
+
+@pytest.mark.parametrize('suffix', ['png', 'jpg', 'tif', 'bmp', 'webp', 'jp2'])
+def test_pixels_are_limited(tmp_path, suffix):
+  path = _saved(tmp_path / f'a.{suffix}', _pixels(11, 17, 3))
+  assert read_image(path, max_pixels=11 * 17).size == (17, 11)
+  with pytest.raises(UserError, match=r'17 x 11 pixels, more than .* 186; .*tiles'):
+    read_image(path, max_pixels=11 * 17 - 1)
+  assert read_size(path, max_pixels=11 * 17) == (17, 11)
+  with pytest.raises(UserError, match=r'17 x 11 pixels, more than .* 186; .*tiles'):
+    read_size(path, max_pixels=11 * 17 - 1)
+
+
+def test_nothing_is_decoded_beyond_the_limit(tmp_path, monkeypatch):
+  path = _saved(tmp_path / 'a.tif', _pixels(11, 17, 3))
+  monkeypatch.setattr(TiffImageFile, 'load', lambda _: pytest.fail('decoded'))
+  with pytest.raises(UserError, match='tiles'):
+    read_image(path, max_pixels=1)
+
+
+def test_open_files_are_decoded_and_stay_open(tmp_path):
+  path = _saved(tmp_path / 'a.png', _pixels(11, 17, 3))
+  file = io.BytesIO(path.read_bytes())
+  np.testing.assert_array_equal(decode_image(file, name='b.png'), read_image(path))
+  assert not file.closed
+
+
+def test_messages_about_open_files_use_the_given_name():
+  with pytest.raises(
+    UserError, match=r'^part 3: expected .* Replace the file'
+  ) as caught:
+    decode_image(io.BytesIO(b'no image'), name='part 3')
+  assert isinstance(caught.value.__cause__, UnidentifiedImageError)
 
 
 @pytest.mark.parametrize('suffix', ['png', 'jpg', 'tif'])
