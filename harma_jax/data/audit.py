@@ -1,0 +1,326 @@
+"""What is wrong with a folder of captioned images: findings in, a report out.
+
+An error is what training refuses, or an image that two splits list, which spoils every
+score. A warning is what training accepts and scores may suffer from: the published data
+sets have all kinds of it.
+"""
+
+import collections
+import concurrent.futures
+import functools
+import hashlib
+import io
+import itertools
+import os
+import pathlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from harma_jax.data import annotations as reading
+from harma_jax.data.builders.captions import Track, untracked
+from harma_jax.data.builders.source import find_splits
+from harma_jax.data.images import decode_image
+from harma_jax.data.tokenizer import clean_caption
+from harma_jax.errors import UserError
+
+ERROR, WARNING = 'error', 'warning'
+MISSING = 'no such file'
+
+
+class Row(NamedTuple):
+  """One row of the annotations, which may lack what it should have."""
+
+  split: str
+  place: str  # `rsicd_train.json, row 3`
+  image: str
+  captions: tuple[str, ...]
+
+
+class ImageFacts(NamedTuple):
+  """What is known of an image file; `problem` is '' where it can be decoded."""
+
+  problem: str
+  sha256: str = ''
+  difference_hash: int = 0
+
+
+class Finding(NamedTuple):
+  """One kind of finding, with a line for each time it was found, the worst first."""
+
+  severity: str
+  what: str
+  examples: tuple[str, ...]
+
+
+class Summary(NamedTuple):
+  """How much a split holds."""
+
+  split: str
+  file: str
+  images: int
+  captions: int
+
+
+class Report(NamedTuple):
+  """What an audit found; of the kinds of findings those that occur, errors first."""
+
+  splits: tuple[Summary, ...]
+  findings: tuple[Finding, ...]
+
+  def count(self, severity: str) -> int:
+    """How many findings of a severity there are, all kinds together."""
+    kinds = (kind for kind in self.findings if kind.severity == severity)
+    return sum(len(kind.examples) for kind in kinds)
+
+
+def audit(
+  root: str | os.PathLike,
+  *,
+  annotations: str = 'auto',
+  images: str = 'images',
+  threads: int = 1,
+  track: Track = untracked,
+) -> Report:
+  """Reads all annotations of a source and decodes all its images.
+
+  Args:
+    root: folder of the data set; see `load_captions` for it, `annotations`, `images`.
+    threads: how many images are decoded at once.
+    track: shows the progress, see `untracked`.
+
+  Raises:
+    UserError: a folder or the annotations are missing, or no JSON or CSV.
+  """
+  root = pathlib.Path(root).expanduser()
+  files = find_splits(root, annotations=annotations)
+  rows, unusable = read_rows(files)
+  folder = root / pathlib.Path(images).expanduser()
+  folder = reading._folder(folder, field='data.images', what='the image folder')
+  names = tuple(dict.fromkeys(row.image for row in rows))
+  facts = inspect_images(names, folder=folder, threads=threads, track=track)
+  findings = [
+    Finding(ERROR, 'rows that cannot be used', tuple(unusable)),
+    *caption_findings(rows),
+    *image_findings(rows, facts),
+  ]
+  found = [kind for kind in findings if kind.examples]
+  found.sort(key=lambda kind: kind.severity != ERROR)
+  return Report(tuple(_summaries(rows, files)), tuple(found))
+
+
+def read_rows(files: Mapping[str, pathlib.Path]) -> tuple[list[Row], list[str]]:
+  """The rows of all splits, and lines on those that lack an image, texts or a split.
+
+  Args:
+    files: the annotation file of each split, as `find_splits` gives them.
+  """
+  rows, unusable = [], []
+  for path in dict.fromkeys(files.values()):
+    named = [split for split, file in files.items() if file == path]
+    entries = reading._read_entries(path)
+    by_field = any('split' in entry.fields for entry in entries)
+    for place, fields in entries:
+      split = fields.get('split') if by_field else named[0]
+      place = place.removeprefix(f'{path.parent}{os.sep}')
+      try:
+        rows.append(_read_row(fields, split=split, place=place))
+      except (UserError, UnicodeEncodeError):
+        unusable.append(f'{place}: {reading._short(fields)}')
+  return rows, unusable
+
+
+def inspect_images(
+  names: Sequence[str],
+  *,
+  folder: pathlib.Path,
+  threads: int = 1,
+  track: Track = untracked,
+) -> dict[str, ImageFacts]:
+  """Reads and decodes files below a folder, several at once."""
+  with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+    inspect = functools.partial(inspect_image, folder=folder.resolve())
+    facts = pool.map(inspect, names)
+    tracked = track(facts, title='images', total=len(names))
+    return dict(zip(names, tracked, strict=True))
+
+
+def inspect_image(name: str, *, folder: pathlib.Path) -> ImageFacts:
+  """Checksum and difference hash of a file below `folder`, or what is wrong with it.
+
+  As for training, a symbolic link must not lead out of the folder, itself resolved.
+  """
+  path = folder / name
+  try:
+    if not path.resolve().is_relative_to(folder):
+      return ImageFacts(f'a link to {path.resolve()}, outside of the image folder')
+    content = path.read_bytes()
+    image = decode_image(io.BytesIO(content), name=name)
+  except FileNotFoundError:
+    return ImageFacts(MISSING)
+  except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+    return ImageFacts(str(error))
+  except UserError as error:
+    unknown = isinstance(error.__cause__, UnidentifiedImageError)
+    return ImageFacts('not an image' if unknown else str(error.__cause__))
+  return ImageFacts('', hashlib.sha256(content).hexdigest(), difference_hash(image))
+
+
+def difference_hash(image: Image.Image) -> int:
+  """64 bits that mostly survive a change of size or compression: a perceptual hash.
+
+  The image becomes 9 x 8 grey pixels (Lanczos); a bit says whether a pixel is brighter
+  than the one to its left, rows first, highest bit first. Images without any structure
+  all get 0.
+
+  Source: N. Krawetz, "Kind of like that", hackerfactor.com, 2013.
+  """
+  grey = np.asarray(image.convert('L').resize((9, 8), Image.Resampling.LANCZOS))
+  brighter = grey[:, 1:] > grey[:, :-1]
+  return int.from_bytes(np.packbits(brighter).tobytes(), 'big')
+
+
+def image_findings(
+  rows: Iterable[Row], facts: Mapping[str, ImageFacts]
+) -> list[Finding]:
+  """What is wrong with the images themselves, and which are the same.
+
+  Identical are files of equal bytes; alike are others whose difference hash is equal.
+  A group that reaches over several splits is told as such and not again within one.
+  """
+  splits = collections.defaultdict(dict)  # of each image, as an ordered set
+  for row in rows:
+    splits[row.image][row.split] = None
+  problems = {name: facts[name].problem for name in splits}
+  identical, alike = _same_images(
+    [name for name in splits if not problems[name]], facts
+  )
+  missing = tuple(name for name, problem in problems.items() if problem == MISSING)
+  unreadable = tuple(
+    f'{name}: {problem}'
+    for name, problem in problems.items()
+    if problem not in ('', MISSING)
+  )
+  listed_twice = tuple(
+    f'{name} ({", ".join(names)})' for name, names in splits.items() if len(names) > 1
+  )
+  return [
+    Finding(ERROR, 'images that are missing', missing),
+    Finding(ERROR, 'images that cannot be used', unreadable),
+    Finding(ERROR, 'images that two splits list', listed_twice),
+    *_by_reach('identical images', identical, splits),
+    *_by_reach('images that look alike', alike, splits),
+  ]
+
+
+def caption_findings(rows: Iterable[Row]) -> list[Finding]:
+  """Captions that are empty, or the same as others as training reads them, cleaned.
+
+  A caption of several splits is told as such and not again within one.
+  """
+  captions = [(row, text, clean_caption(text)) for row in rows for text in row.captions]
+  empty = (row.place for row, text, _ in captions if not text.strip())
+  bare = (
+    f'{row.place}: {text}'
+    for row, text, clean in captions
+    if text.strip() and not clean
+  )
+  uses = collections.defaultdict(collections.Counter)
+  for row, _, clean in captions:
+    if clean:
+      uses[clean][row.split, row.image] += 1
+  within, across = _shared_captions(uses)
+  return [
+    Finding(ERROR, 'captions that are empty', tuple(empty)),
+    Finding(WARNING, 'captions without a word', tuple(bare)),
+    Finding(WARNING, 'captions in several splits', across),
+    Finding(WARNING, 'captions of several images', within),
+    Finding(WARNING, 'captions repeated at an image', _repeated_captions(uses)),
+  ]
+
+
+def _read_row(fields: dict, *, split: object, place: str) -> Row:
+  """Raises UserError or UnicodeEncodeError where `load_captions` would refuse it."""
+  parse = reading._karpathy if 'sentences' in fields else reading._plain
+  image, captions = parse(fields)
+  texts = isinstance(captions, list) and all(isinstance(text, str) for text in captions)
+  if not texts or not isinstance(image, str) or not isinstance(split, str) or not split:
+    raise reading._unusable(place, fields)
+  for caption in captions:
+    caption.encode()
+  return Row(split, place, reading._relative_path(image, place=place), tuple(captions))
+
+
+def _summaries(
+  rows: Sequence[Row], files: Mapping[str, pathlib.Path]
+) -> Iterator[Summary]:
+  for split, file in files.items():
+    of_split = [row for row in rows if row.split == split]
+    n_images = len({row.image for row in of_split})
+    n_captions = sum(len(row.captions) for row in of_split)
+    yield Summary(split, file.name, n_images, n_captions)
+
+
+def _same_images(
+  names: Sequence[str], facts: Mapping[str, ImageFacts]
+) -> tuple[list[list[str]], list[list[str]]]:
+  """Groups of files of equal bytes, and groups of those that look alike beyond that."""
+  files = _groups((facts[name].sha256, name) for name in names)
+  looks = _groups((facts[group[0]].difference_hash, group) for group in files)
+  alike = [list(itertools.chain(*groups)) for groups in looks if len(groups) > 1]
+  return [group for group in files if len(group) > 1], alike
+
+
+def _groups(pairs: Iterable[tuple]) -> list[list]:
+  """The values of each key, in order of first appearance."""
+  groups = collections.defaultdict(list)
+  for key, value in pairs:
+    groups[key].append(value)
+  return list(groups.values())
+
+
+def _by_reach(
+  what: str, groups: Iterable[Sequence[str]], splits: Mapping[str, Mapping]
+) -> list[Finding]:
+  """Tells groups of images that reach over several splits from those that do not."""
+  within, across = [], []
+  for group in sorted(groups, key=len, reverse=True):
+    reach = {split for name in group for split in splits[name]}
+    line = ' = '.join(f'{name} ({", ".join(splits[name])})' for name in group)
+    (across if len(reach) > 1 else within).append(line)
+  return [
+    Finding(WARNING, f'groups of {what}, over several splits', tuple(across)),
+    Finding(WARNING, f'groups of {what}, within a split', tuple(within)),
+  ]
+
+
+def _shared_captions(
+  uses: Mapping[str, collections.Counter],
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+  """Lines on captions of several images: of one split, and of more; most first."""
+  within, across = [], []
+  for clean, places in uses.items():
+    images = collections.Counter(split for split, _ in places)
+    counts = ', '.join(f'{count:,} of {split}' for split, count in images.items())
+    line = len(places), f'{counts}: "{clean}"'
+    if len(images) > 1:
+      across.append(line)
+    elif len(places) > 1:
+      within.append(line)
+  return _most_first(within), _most_first(across)
+
+
+def _repeated_captions(uses: Mapping[str, collections.Counter]) -> tuple[str, ...]:
+  return _most_first(
+    (count, f'{count} times at {image} ({split}): "{clean}"')
+    for clean, places in uses.items()
+    for (split, image), count in places.items()
+    if count > 1
+  )
+
+
+def _most_first(lines: Iterable[tuple[int, str]]) -> tuple[str, ...]:
+  ordered = sorted(lines, key=lambda line: line[0], reverse=True)
+  return tuple(line for _, line in ordered)

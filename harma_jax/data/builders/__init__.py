@@ -1,0 +1,1 @@
+"""Captioned images into TFDS data sets of ArrayRecord, without TensorFlow."""

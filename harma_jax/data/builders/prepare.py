@@ -1,0 +1,270 @@
+"""Prepares a data set split by split, and verifies a folder that is finished.
+
+While it is made, the folder holds `incomplete/`, with a TFDS folder for each split that
+is done: a call that was stopped is gone on with after those. In the end all shards lie
+side by side as one TFDS data set; `manifest.json`, with the checksums, comes last.
+That the source stays as it is in between is seen of its captions, not of its pixels.
+Two calls write the same examples; the bytes of their shards may differ, since
+ArrayRecord lays out its chunks from several threads.
+"""
+
+import contextlib
+import functools
+import hashlib
+import io
+import json
+import os
+import pathlib
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+
+import tensorflow_datasets as tfds
+from absl import logging
+
+from harma_jax.data.annotations import CaptionTable, fingerprint, load_captions
+from harma_jax.data.builders.captions import CONFIGS, Captions, Track, untracked
+from harma_jax.data.builders.source import find_splits
+from harma_jax.data.prepared import MANIFEST_FILE, read_manifest, read_prepared
+from harma_jax.errors import UserError
+
+DATASETS = tuple(config.name for config in CONFIGS)
+INCOMPLETE = 'incomplete'
+
+# Images as published; of RSITMD's training images, some sources set some apart as val.
+PUBLISHED = {
+  'captions': {},
+  'rsicd': {('train',): 8734, ('val',): 1094, ('test',): 1093},
+  'rsitmd': {('train', 'val'): 4291, ('test',): 452},
+}
+CAPTIONS_PER_IMAGE = 5
+
+
+def prepare(
+  source: str | os.PathLike,
+  out: str | os.PathLike,
+  *,
+  dataset: str,
+  splits: Sequence[str] = (),
+  annotations: str = 'auto',
+  images: str = 'images',
+  threads: int = 1,
+  track: Track = untracked,
+) -> dict:
+  """Writes the splits of a source as one TFDS data set, or verifies what was written.
+
+  Args:
+    source: folder that `load_captions` reads, and so are `annotations` and `images`.
+    out: folder to write; may hold what an earlier call has left.
+    dataset: one of `DATASETS`; says which published counts to compare with.
+    splits: their names; empty for all that `source` has.
+    threads: how many images are encoded at once.
+    track: shows the progress, see `untracked`.
+
+  Returns:
+    The manifest: `dataset`; `splits`, of each how many `images` and `captions`, the
+    `fingerprint` of its table, and its `annotations` file with `annotations_sha256`;
+    `files`, of each `bytes` and `sha256`.
+
+  Raises:
+    UserError: the source cannot be read, `out` is in other use or holds another data
+      set, or a file of `out` is damaged.
+  """
+  out = pathlib.Path(out).expanduser()
+  tables, described = _read_source(
+    source, splits=splits, annotations=annotations, images=images
+  )
+  for departure in departures(described, dataset=dataset):
+    logging.warning('%s', departure)
+  manifest = {'dataset': dataset, 'splits': described}
+  if (out / MANIFEST_FILE).exists():
+    logging.info('%s is finished already: it is verified', out)
+  else:
+    read = {'source': source, 'annotations': annotations, 'images': images}
+    how = {'threads': threads, 'track': track, 'file_format': 'array_record'}
+    _check_unused(out)
+    _write(out, tables, make=functools.partial(Captions, config=dataset, **read, **how))
+    _write_manifest(out, manifest)
+  _check_same(out, manifest)
+  verify(out)
+  shutil.rmtree(out / INCOMPLETE, ignore_errors=True)
+  return read_manifest(out)
+
+
+def departures(splits: Mapping[str, dict], *, dataset: str) -> list[str]:
+  """What differs from the published counts; `splits` as in the manifest."""
+  found = []
+  for names, published in PUBLISHED[dataset].items():
+    count = sum(splits[name]['images'] for name in names if name in splits)
+    if count != published:
+      found.append(
+        f'{dataset}: expected {published:,} images of {" and ".join(names)}, as '
+        f'published; found {count:,}. Recalls do not compare with published ones.'
+      )
+  for name, split in splits.items():
+    five = split['images'] * CAPTIONS_PER_IMAGE
+    if PUBLISHED[dataset] and split['captions'] != five:
+      found.append(
+        f'{dataset}: expected {five:,} captions of {name}, five an image, as '
+        f'published; found {split["captions"]:,}.'
+      )
+  return found
+
+
+def verify(out: pathlib.Path) -> None:
+  """Compares every file, count and caption of a finished folder with its manifest.
+
+  Raises:
+    UserError: one differs or is missing; names it.
+  """
+  manifest = read_manifest(out)
+  for name, expected in manifest['files'].items():
+    found = _checksum(out / name) if (out / name).is_file() else 'no file'
+    if found != expected:
+      raise UserError(
+        f'{out / name}: expected {_say(expected)}, as {MANIFEST_FILE} has it; found '
+        f'{_say(found)}. The file is damaged: copy it anew, or remove the folder and '
+        'prepare it again.'
+      )
+  for split, expected in manifest['splits'].items():
+    found = _counts(read_prepared(out, split=split).table)
+    if any(expected[key] != value for key, value in found.items()):
+      raise UserError(
+        f'{out}: expected split {split!r} to hold {_say(expected)}, as {MANIFEST_FILE} '
+        f'has it; found {_say(found)}. Remove the folder and prepare it again.'
+      )
+
+
+def _read_source(
+  source: str | os.PathLike, *, splits: Sequence[str], annotations: str, images: str
+) -> tuple[dict[str, CaptionTable], dict[str, dict]]:
+  """The table of each split, and what the manifest says of it."""
+  tables, described = {}, {}
+  root = pathlib.Path(source).expanduser()
+  files = find_splits(root, annotations=annotations, asked=splits)
+  for split in splits or files:
+    _check_name(split)
+    tables[split] = load_captions(
+      source, split=split, annotations=annotations, images=images
+    )
+    described[split] = _counts(tables[split]) | {
+      'annotations': files[split].name,
+      'annotations_sha256': _checksum(files[split])['sha256'],
+    }
+  return tables, described
+
+
+def _check_name(split: str) -> None:
+  if not re.fullmatch(r'\w+', split):
+    raise UserError(
+      f'Expected splits whose names are of letters, digits and _, as TFDS needs them; '
+      f'found {split!r}. Rename it in the annotations, or choose others with --splits.'
+    )
+
+
+def _counts(table: CaptionTable) -> dict:
+  return {
+    'images': table.n_images,
+    'captions': table.n_captions,
+    'fingerprint': fingerprint(table),
+  }
+
+
+def _check_unused(out: pathlib.Path) -> None:
+  """An `out` without a manifest must be new, or be left by a call that was stopped."""
+  try:
+    out.mkdir(parents=True, exist_ok=True)
+    names = [path.name for path in out.iterdir()]
+  except OSError as error:
+    raise UserError(
+      f'{out}: expected a folder that can be written; {error.strerror}. Choose another '
+      '--out.'
+    ) from error
+  if names and INCOMPLETE not in names:
+    raise UserError(
+      f'{out}: expected a new folder, or one that prepare has begun; found '
+      f'{", ".join(sorted(names)[:5])}. Choose another --out.'
+    )
+
+
+def _write(
+  out: pathlib.Path,
+  tables: Mapping[str, CaptionTable],
+  *,
+  make: Callable[..., Captions],
+) -> None:
+  """Writes the splits that are not done, then puts all together."""
+  builders = {}
+  for split, table in tables.items():
+    # Named by the content: a split of other captions is not taken for this one.
+    folder = out / INCOMPLETE / f'{split}-{fingerprint(table)[:16]}'
+    builders[split] = make(splits=[split], data_dir=folder)
+    if builders[split].data_path.exists():
+      logging.info('%s: done already', split)
+    _run(builders[split])
+  whole = make(splits=tuple(tables), data_dir=out / INCOMPLETE)
+  _join(out, builders, info=whole.info)
+
+
+def _run(builder: Captions) -> None:
+  """Writes one split, unless that is done: TFDS renames its folder when it is."""
+  tfds.disable_progress_bar()
+  config = tfds.download.DownloadConfig(try_download_gcs=False)
+  with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints what is no news here
+    builder.download_and_prepare(download_config=config)
+
+
+def _join(
+  out: pathlib.Path,
+  builders: Mapping[str, Captions],
+  *,
+  info: tfds.core.DatasetInfo,
+) -> None:
+  """Moves the shards side by side; may be done again after it was stopped."""
+  splits = []
+  for split, builder in builders.items():
+    of_split = builder.info.splits[split]
+    for path in map(pathlib.Path, of_split.filepaths):
+      if path.exists():  # else it was moved before
+        os.replace(path, out / path.name)
+    template = of_split.filename_template.replace(data_dir=out)
+    splits.append(of_split.replace(filename_template=template))
+  info.set_splits(tfds.core.splits.SplitDict(splits))
+  info.write_to_directory(out)
+
+
+def _write_manifest(out: pathlib.Path, manifest: dict) -> None:
+  files = sorted(path for path in out.iterdir() if path.is_file())
+  checksums = {path.name: _checksum(path) for path in files}
+  new = out / INCOMPLETE / MANIFEST_FILE
+  new.write_text(json.dumps(manifest | {'files': checksums}, indent=2) + '\n')
+  os.replace(new, out / MANIFEST_FILE)
+
+
+def _check_same(out: pathlib.Path, expected: dict) -> None:
+  found = read_manifest(out)
+  differing = [
+    f'{name}: {_say(found["splits"].get(name, "no such split"))}'
+    for name in found['splits'].keys() | expected['splits'].keys()
+    if found['splits'].get(name) != expected['splits'].get(name)
+  ]
+  if found['dataset'] != expected['dataset']:
+    differing.append(f'dataset {found["dataset"]}')
+  if differing:
+    raise UserError(
+      f'{out}: expected what was prepared from this source as {expected["dataset"]}; '
+      f'found {"; ".join(sorted(differing))}. Choose another --out, or remove the '
+      'folder.'
+    )
+
+
+def _checksum(path: pathlib.Path) -> dict:
+  with path.open('rb') as file:
+    digest = hashlib.file_digest(file, 'sha256').hexdigest()
+  return {'bytes': path.stat().st_size, 'sha256': digest}
+
+
+def _say(found: dict | str) -> str:
+  if isinstance(found, str):
+    return found
+  return ', '.join(f'{key} {value}' for key, value in found.items())
