@@ -18,9 +18,10 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from harma_jax.errors import UserError
+from harma_jax.processes import leave_soon
 from harma_jax.stop import Stopped
 
-MISTAKE, INTERRUPTED = 2, 130
+DEFECT, MISTAKE, INTERRUPTED = 1, 2, 130
 
 # What several command lines have; each reads what it needs.
 WORKDIR = flags.DEFINE_string(
@@ -46,11 +47,18 @@ def run(
     app.run(main, flags_parser=parse_flags)
   except UserError as error:
     print(f'error: {error}', file=sys.stderr)
+    leave_soon(MISTAKE)
     sys.exit(MISTAKE)
   except (KeyboardInterrupt, Stopped) as stopped:
     print(interrupted, file=sys.stderr)
     by_platform = isinstance(stopped, Stopped) and stopped.signal == signal.SIGTERM
-    sys.exit(0 if by_platform else INTERRUPTED)
+    code = 0 if by_platform else INTERRUPTED
+    if not isinstance(stopped, Stopped):
+      leave_soon(code)
+    sys.exit(code)
+  except Exception:
+    leave_soon(DEFECT)
+    raise
 
 
 def read_config_flag(name: str) -> tuple[ml_collections.ConfigDict, str]:

@@ -3,26 +3,52 @@
   python -m harma_jax.main --config=configs/rsitmd.py [--workdir=FOLDER]
     [--config.any.field=value]
 
-The same command again resumes.
+The same command again resumes. On several machines: docs/launching.md.
 """
 
+import os
 import pathlib
 from collections.abc import Sequence
 
+from absl import flags
 from ml_collections import config_flags
 
-from harma_jax import cli
+from harma_jax import cli, processes
+from harma_jax.compilation import keep_compiled
 from harma_jax.train import train
 from harma_jax.workdir import default_workdir
 
 _CONFIG = config_flags.DEFINE_config_file('config', help_string='A file of configs/.')
+_COORDINATOR = flags.DEFINE_string(
+  'coordinator', None, 'HOST:PORT of the first of several processes.'
+)
+_NUM_PROCESSES = flags.DEFINE_integer('num_processes', None, 'Of the run.')
+_PROCESS_ID = flags.DEFINE_integer('process_id', None, 'This one, counted from 0.')
+_START_TIMEOUT = flags.DEFINE_integer(
+  'start_timeout', processes.START_TIMEOUT, 'Seconds until all processes have met.'
+)
+_LOSS_TIMEOUT = flags.DEFINE_integer(
+  'loss_timeout', processes.LOSS_TIMEOUT, 'Seconds of silence that end a run.'
+)
 
 
 def main(argv: Sequence[str]) -> None:
   """Runs the config of the command line."""
   cli.no_arguments(argv)
   config, path = cli.read_config_flag(_CONFIG.name)
+  keep_compiled()
+  _join_others()
   train(config, workdir=pathlib.Path(cli.WORKDIR.value or default_workdir(path)))
+
+
+def _join_others() -> None:
+  """Meets the other processes, where there are any."""
+  given = (_COORDINATOR, _NUM_PROCESSES, _PROCESS_ID)
+  start = processes.decide({flag.name: flag.value for flag in given}, os.environ)
+  if start:
+    processes.initialize(
+      start, timeout=_START_TIMEOUT.value, loss_timeout=_LOSS_TIMEOUT.value
+    )
 
 
 if __name__ == '__main__':

@@ -4,7 +4,12 @@ import signal
 import threading
 from types import FrameType
 
+import jax
 from absl import logging
+
+from harma_jax.processes import maximum
+
+AGREE_EVERY = 10  # steps: several processes wait for their devices to agree
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -49,3 +54,17 @@ class StopRequest:
       raise KeyboardInterrupt
     self.signal = number
     logging.warning('%s: saving and stopping', signal.Signals(number).name)
+
+
+def agreed(number: int | None, *, step: int) -> int | None:
+  """The signal for which all processes stop before step number `step`.
+
+  Args:
+    number: of the signal that came to this process, or None.
+    step: the same in all processes, each of which asks before each step.
+  """
+  if jax.process_count() == 1:
+    return number
+  if step % AGREE_EVERY:
+    return None
+  return maximum(number or 0) or None

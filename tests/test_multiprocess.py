@@ -1,0 +1,162 @@
+"""Several processes on this machine: the same run, one end."""
+
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+TINY_RUN = (
+  '--config=configs/rsitmd.py',
+  '--config.model.size=tiny-16',
+  '--config.model.image_size=16',
+  '--noconfig.model.adapters',
+  '--config.optimizer.train=projection',
+  '--config.objective.triplet_weight=0',
+  '--config.init=',
+  '--config.train.batch_size=8',
+  '--config.evaluation.batch_size=8',
+  '--config.log_every=1',
+)
+STEPS = 60
+RUN = ('--config.train.epochs=20', '--config.evaluation.every_epochs=10')
+LOST_WITHIN = 10  # seconds
+
+
+@pytest.fixture(scope='session')
+def environment(tmp_path_factory):
+  """Of the programs started here: one device; compiled fast, and kept for the next."""
+  return os.environ | {
+    'JAX_PLATFORMS': 'cpu',
+    'XLA_FLAGS': '--xla_backend_optimization_level=0',
+    'JAX_COMPILATION_CACHE_DIR': str(tmp_path_factory.mktemp('compiled')),
+    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+  }
+
+
+@pytest.fixture
+def start(environment, small_data):
+  """`start(count, *words, different=())`: the processes of a run of the toy.
+
+  Process i gets `words`, and `different[i]` where there is one.
+  """
+  programs = []
+
+  def make(count, *words, different=()):
+    with socket.socket() as listener:
+      listener.bind(('127.0.0.1', 0))
+      coordinator = f'127.0.0.1:{listener.getsockname()[1]}'
+    for i in range(count):
+      own = (
+        f'--coordinator={coordinator}',
+        f'--num_processes={count}',
+        f'--process_id={i}',
+        *different[i : i + 1],
+      )
+      programs.append(_start(*words, *own))
+    return programs[-count:]
+
+  def _start(*words):
+    data = f'--config.data.root={small_data}'
+    return subprocess.Popen(
+      [sys.executable, '-m', 'harma_jax.main', *TINY_RUN, data, *words],
+      cwd=REPOSITORY,
+      env=environment,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+
+  yield make
+  for program in programs:
+    program.kill()
+    program.communicate()
+
+
+def errors_of(programs, *, code):
+  """Standard error of each of the programs, which end with `code`."""
+  errors = [program.communicate(timeout=170)[1] for program in programs]
+  assert [program.returncode for program in programs] == [code] * len(programs), errors
+  return errors
+
+
+def rows_of(workdir):
+  path = workdir / 'metrics.jsonl'
+  lines = path.read_text().split('\n')[:-1] if path.exists() else []
+  return [json.loads(line) for line in lines]
+
+
+def losses_of(workdir):
+  return [row['loss'] for row in rows_of(workdir) if row['kind'] == 'train']
+
+
+def saved_steps(workdir):
+  return sorted(int(path.name) for path in (workdir / 'checkpoints').glob('[0-9]*'))
+
+
+def wait_for_rows(workdir, *, count, programs):
+  end = time.monotonic() + 120
+  while len(rows_of(workdir)) < count:
+    assert all(program.poll() is None for program in programs)
+    assert time.monotonic() < end, 'waited too long'
+    time.sleep(0.05)
+
+
+def test_processes_with_other_configs_all_stop_and_name_both_values(start, tmp_path):
+  rates = [f'--config.optimizer.learning_rate={rate}' for rate in (0.25, 0.5)]
+  programs = start(2, f'--workdir={tmp_path}/run', different=rates)
+  for error in errors_of(programs, code=2):
+    (line,) = [line for line in error.splitlines() if line.startswith('error: ')]
+    assert 'config.optimizer.learning_rate: 0.25 in process 0, 0.5 in 1' in line
+  assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.slow
+def test_a_process_that_nobody_meets_says_whom_it_expected_and_fails(start, tmp_path):
+  waiting, other = start(2, f'--workdir={tmp_path}/run', '--start_timeout=3')
+  other.kill()
+  _, error = waiting.communicate(timeout=60)
+  assert waiting.returncode not in (0, None)
+  assert 'expecting 2 processes (told by flags) within 3 s' in error
+
+
+@pytest.mark.slow
+def test_one_two_and_four_processes_give_the_same_run_and_one_resumes_four(
+  start, tmp_path
+):
+  alone, two, four = (tmp_path / name for name in ('alone', 'two', 'four'))
+  errors_of(start(1, *RUN, f'--workdir={alone}'), code=0)
+  errors_of(start(2, *RUN, f'--workdir={two}'), code=0)
+  assert len(losses_of(alone)) == STEPS
+  np.testing.assert_allclose(losses_of(two), losses_of(alone), rtol=1e-6)
+
+  programs = start(4, *RUN, f'--workdir={four}')
+  wait_for_rows(four, count=15, programs=programs)
+  programs[1].send_signal(signal.SIGTERM)
+  for error in errors_of(programs, code=0):
+    assert error.splitlines()[-1] == 'Interrupted. The same command resumes.'
+  last = rows_of(four)[-1]['step']
+  assert saved_steps(four)[-1] == last < STEPS
+
+  (error,) = errors_of(start(1, *RUN, f'--workdir={four}'), code=0)
+  assert f'resuming after step {last} of {STEPS}' in error
+  np.testing.assert_allclose(losses_of(four), losses_of(alone), rtol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('lost', [0, 1])
+def test_a_lost_process_ends_the_other(start, tmp_path, lost):
+  workdir = tmp_path / 'run'
+  words = ('--config.train.epochs=200', f'--loss_timeout={LOST_WITHIN}')
+  programs = start(2, *words, f'--workdir={workdir}')
+  wait_for_rows(workdir, count=5, programs=programs)
+  programs[lost].kill()
+  programs[1 - lost].communicate(timeout=60)
+  assert programs[1 - lost].returncode != 0
