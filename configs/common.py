@@ -14,7 +14,7 @@ MODEL = {
   'bottleneck': 128,
   'shared_bottleneck': 64,
   'adapter_heads': 8,
-  'layers': 'scan',  # scan | unroll
+  'layers': 'auto',  # scan | unroll (faster steps, slower compilation) | auto
   'remat': 'none',  # none | block
   'dtype': 'auto',  # auto | float32 | bfloat16, of the towers' arithmetic
   'frozen_dtype': 'float32',  # float32 | bfloat16, of the weights that do not train
@@ -31,10 +31,12 @@ OBJECTIVE = {
 HARMONIZATION = {
   'pair': 'none',  # none | captions | uniformity | directions | objectives
   'realign': True,
-  'curriculum': 'drop',  # off | drop | soft
+  'curriculum': 'off',  # off | drop | soft
   'indicator': 'conflict',  # conflict, or a control: random | loss | ...
-  'threshold': (-0.3, 0.0),  # at the start and after annealing
-  'threshold_unit': 'cosine',  # cosine | share, of a batch that is dropped
+  # At the start and after annealing: the share of a batch that is dropped, or with
+  # `cosine` the cosine below which (arXiv 2211.02077 has -0.3 to 0).
+  'threshold': (0.0, 0.2),
+  'threshold_unit': 'share',  # share | cosine
   'start': 0.0,  # share of training before which cosines are only counted
   'anneal': 0.5,  # share of training over which the threshold rises
   'renormalize': True,
@@ -65,8 +67,11 @@ DATA = {
   'swap_captions': 0.0,
   'captions_per_image': 1,  # above 1 an item is an image with so many captions
   'context_length': 0,  # tokens of a caption; 0 is the size's own
-  'cache': True,  # keep decoded training images in memory
-  'cache_side': 0,  # kept with this shorter side in pixels; 0: as they are
+  # Where decoded training images are kept: device | host | stream (read anew) | auto.
+  'cache': 'auto',
+  'cache_side': 256,  # pixels of their shorter side; a smaller image stays as it is
+  'max_pixels': 89_478_485,  # of an image file; a larger one is refused
+  'on_bad_image': 'raise',  # raise | skip, with its captions
   'threads': 2,
   # Draws the data set instead of reading one, where a style is given.
   'scenes': {'style': '', 'train': 0, 'val': 0, 'test': 0, 'seed': 0},

@@ -1,9 +1,8 @@
 """From a config to the objects that it describes; nothing below reads a config."""
 
 import contextlib
-import functools
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -13,13 +12,27 @@ from ml_collections import ConfigDict
 
 from harma_jax.checkpoint import Checkpoints, step_to_read
 from harma_jax.data.annotations import CaptionTable, load_captions
-from harma_jax.data.augment import augment
+from harma_jax.data.bad_images import (
+  describe_skipped,
+  find_unreadable,
+  without_images,
+)
+from harma_jax.data.images import read_image
 from harma_jax.data.noise import swap_captions
-from harma_jax.data.pipeline import ImageStore, image_batches
+from harma_jax.data.pipeline import image_batches, train_batches
+from harma_jax.data.pixels import (
+  CACHES,
+  PixelStore,
+  choose_cache,
+  free_host_bytes,
+  open_pixels,
+)
 from harma_jax.data.scenes import write_scenes
-from harma_jax.data.tokenizer import tokenize_table
+from harma_jax.data.tokenizer import text_lengths, tokenize_table
 from harma_jax.errors import UserError, expect
 from harma_jax.evaluation.evaluator import EvaluationSplit
+from harma_jax.inputs import make_inputs
+from harma_jax.mesh import free_device_bytes
 from harma_jax.model.adapter import ADAPTER_PADDING, SHARED_ADAPTER, AdapterSettings
 from harma_jax.model.clip import Clip
 from harma_jax.model.sizes import SIZES, named_size
@@ -48,6 +61,9 @@ from harma_jax.weights.provenance import provenance
 from harma_jax.weights.sources import open_source
 from harma_jax.workdir import has_saved, is_workdir, read_config, read_provenance
 
+# Of a batch's captions, in positions; 99 % of RSICD's and RSITMD's are within 27.
+LENGTHS = (16, 24, 32, 48)
+UNROLLED_DEPTH = 6  # of layers: at 12, a CPU compiles for minutes
 SPACES = ('embedding', 'adapter')
 DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 
@@ -61,7 +77,7 @@ def build_model(config: ConfigDict) -> Clip:
   config = config.model
   _check_choice('model.shared_adapter', config.shared_adapter, SHARED_ADAPTER)
   _check_choice('model.adapter_padding', config.adapter_padding, ADAPTER_PADDING)
-  _check_choice('model.layers', config.layers, LAYERS)
+  _check_choice('model.layers', config.layers, ('auto', *LAYERS))
   _check_choice('model.remat', config.remat, REMAT)
   _check_choice('model.dtype', config.dtype, ('auto', *DTYPES))
   _check_choice('model.frozen_dtype', config.frozen_dtype, DTYPES)
@@ -78,15 +94,23 @@ def build_model(config: ConfigDict) -> Clip:
     shared_bottleneck=config.shared_bottleneck,
     heads=config.adapter_heads,
   )
+  size = named_size(config.size, image_size=config.image_size)
   return Clip(
-    size=named_size(config.size, image_size=config.image_size),
+    size=size,
     adapter=adapter if config.adapters else None,
     shared_adapter=config.shared_adapter,
     adapter_padding=config.adapter_padding,
-    layers=config.layers,
+    layers=_layers(config.layers, depth=max(size.image.layers, size.text.layers)),
     remat=config.remat,
     dtype=DTYPES[automatic if config.dtype == 'auto' else config.dtype],
   )
+
+
+def _layers(layers: str, *, depth: int) -> str:
+  """`auto` unrolls shallow towers: 1.1 to 1.3 times as fast on a CPU."""
+  if layers != 'auto':
+    return layers
+  return 'unroll' if depth <= UNROLLED_DEPTH else 'scan'
 
 
 def build_objective(config: ConfigDict) -> Objective:
@@ -317,6 +341,7 @@ def build_table(config: ConfigDict, split: str) -> CaptionTable:
   table = load_captions(
     root, split=split, annotations=config.data.annotations, images=config.data.images
   )
+  table = _readable(config, table)
   if split != config.data.train_split or not config.data.swap_captions:
     return table
   table, wrong = swap_captions(table, share=config.data.swap_captions, seed=config.seed)
@@ -326,6 +351,22 @@ def build_table(config: ConfigDict, split: str) -> CaptionTable:
     *(config.data.swap_captions, f'{wrong.sum():,}', f'{table.n_captions:,}'),
   )
   return table
+
+
+def _readable(config: ConfigDict, table: CaptionTable) -> CaptionTable:
+  """The table, without images that cannot be read where the config skips them."""
+  _check_choice('data.on_bad_image', config.data.on_bad_image, ('raise', 'skip'))
+  if config.data.on_bad_image == 'raise':
+    return table
+
+  def read(row):
+    read_image(table.image_path(row), max_pixels=config.data.max_pixels)
+
+  problems = find_unreadable(table.n_images, read, threads=config.data.threads)
+  if not problems:
+    return table
+  logging.warning('%s', describe_skipped(table, problems))
+  return without_images(table, problems)
 
 
 def build_tokens(config: ConfigDict, table: CaptionTable, model: Clip) -> np.ndarray:
@@ -346,20 +387,81 @@ def context_length(config: ConfigDict, model: Clip) -> int:
   return length
 
 
-def build_store(config: ConfigDict, table: CaptionTable) -> ImageStore:
-  """The training images, kept decoded where `config.data.cache` says so."""
-  return ImageStore(table, cache=config.data.cache, cache_side=config.data.cache_side)
+def caption_lengths(config: ConfigDict, model: Clip) -> tuple[int, ...]:
+  """To which lengths the captions of a batch may be cut, rising.
+
+  None where adapters see the padding (`adapter_padding=none`): a cut would change it.
+  """
+  if model.adapter is not None and model.adapter_padding == 'none':
+    return ()
+  return tuple(n for n in LENGTHS if n < context_length(config, model))
 
 
-def build_augment(config: ConfigDict, *, side: int):
-  """`augment(image, rng)` with the settings of `config.augment`."""
-  return functools.partial(
-    augment,
+def build_pixels(config: ConfigDict, table: CaptionTable) -> tuple[PixelStore, str]:
+  """The training images, and where `config.data.cache` keeps them.
+
+  Raises:
+    UserError: an image cannot be read.
+  """
+  settings = config.data
+  _check_choice('data.cache', settings.cache, CACHES)
+  pixels = open_pixels(
+    table,
+    side=settings.cache_side,
+    threads=settings.threads,
+    max_pixels=settings.max_pixels,
+  )
+  cache = settings.cache
+  if cache == 'auto':
+    free = free_device_bytes()
+    cache = choose_cache(
+      pixels.n_bytes, device_bytes=free, host_bytes=free_host_bytes()
+    )
+    logging.info(
+      'data.cache=auto: %s, for %.2f GB of pixels', cache, pixels.n_bytes / 1e9
+    )
+  if cache != 'stream':
+    pixels = pixels.keep(threads=settings.threads)
+  return pixels, cache
+
+
+def build_batches(
+  config: ConfigDict,
+  table: CaptionTable,
+  tokens: np.ndarray,
+  *,
+  pixels: PixelStore | None,
+  lengths: tuple[int, ...],
+  first_step: int,
+  last_step: int,
+) -> Iterator[tuple[dict, int]]:
+  """This process's part of the training batches; see `train_batches`."""
+  return train_batches(
+    table,
+    tokens,
+    seed=config.seed,
+    batch_size=config.train.batch_size,
+    first_step=first_step,
+    last_step=last_step,
+    pixels=pixels,
+    lengths=lengths,
+    captions_per_image=config.data.captions_per_image,
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
+    threads=config.data.threads,
+  )
+
+
+def build_inputs(config: ConfigDict, *, side: int) -> Callable[[dict, dict], dict]:
+  """What makes the step's batch of images of `side` pixels, with `config.augment`."""
+  settings = config.augment
+  return make_inputs(
+    seed=config.seed,
     side=side,
-    crop_scale=tuple(config.augment.crop_scale),
-    flip=config.augment.flip,
-    quarter_turns=config.augment.quarter_turns,
-    rand_augment=tuple(config.augment.rand_augment),
+    crop_scale=tuple(settings.crop_scale),
+    flip=settings.flip,
+    quarter_turns=settings.quarter_turns,
+    rand_augment=tuple(settings.rand_augment),
   )
 
 
@@ -367,18 +469,21 @@ def build_evaluation_split(
   config: ConfigDict, table: CaptionTable, model: Clip
 ) -> EvaluationSplit:
   """A split with all its images decoded and resized."""
-  store = ImageStore(table, cache=False)
   images = image_batches(
-    store,
+    table,
     side=model.size.image_size,
     batch_size=config.evaluation.batch_size,
     threads=config.data.threads,
+    max_pixels=config.data.max_pixels,
   )
+  tokens = build_tokens(config, table, model)
+  lengths = *caption_lengths(config, model), tokens.shape[1]
   return EvaluationSplit(
     name=table.split,
     images=np.concatenate(list(images)),
-    tokens=build_tokens(config, table, model),
+    tokens=tokens,
     caption_image=table.caption_image,
+    length=min(n for n in lengths if n >= text_lengths(tokens).max()),
   )
 
 

@@ -6,6 +6,7 @@ import operator
 
 from ml_collections import ConfigDict
 
+from harma_jax.augment.level import MAX_LEVEL
 from harma_jax.build import (
   build_head,
   build_model,
@@ -13,7 +14,6 @@ from harma_jax.build import (
   context_length,
   state_shapes,
 )
-from harma_jax.data.augment import MAX_LEVEL
 from harma_jax.errors import UserError, expect
 from harma_jax.mesh import check_batch, make_mesh
 from harma_jax.objective.alignment import make_objective
@@ -29,7 +29,8 @@ AT_LEAST = {
   'optimizer.clip_norm': 0,
   'harmonization.chunk': 1,
   'data.captions_per_image': 1,
-  'data.cache_side': 0,
+  'data.cache_side': 1,
+  'data.max_pixels': 1,
   'data.threads': 0,
   'checkpoint.every_steps': 0,
   'checkpoint.keep': 1,

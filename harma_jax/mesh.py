@@ -82,3 +82,26 @@ def place_batch(batch: dict[str, np.ndarray], *, mesh: Mesh) -> dict[str, jax.Ar
     name: jax.make_array_from_process_local_data(sharding, rows)
     for name, rows in batch.items()
   }
+
+
+def place_everywhere(tree, *, mesh: Mesh):
+  """A copy of host arrays, the same in all processes, on every device."""
+  sharding = replicated(mesh)
+  return jax.tree.map(
+    # Not device_put, which would compare the arrays of all processes.
+    lambda leaf: jax.make_array_from_callback(
+      leaf.shape, sharding, lambda index, leaf=leaf: leaf[index]
+    ),
+    tree,
+  )
+
+
+def free_device_bytes() -> int | None:
+  """Memory that is free on the fullest device of this process.
+
+  None where the devices are the host, or do not tell.
+  """
+  stats = [device.memory_stats() for device in jax.local_devices()]
+  if jax.default_backend() == 'cpu' or not all(stats):
+    return None
+  return min(each['bytes_limit'] - each['bytes_in_use'] for each in stats)

@@ -212,18 +212,38 @@ def _account(curriculum: dict, headed: Headed, rows: jax.Array) -> dict:
   return {name: sums.at[rows].add(seen[name]) for name, sums in curriculum.items()}
 
 
-def compile_step(step: Callable, state: TrainState, *, mesh: Mesh) -> Callable:
+def compile_step(
+  step: Callable,
+  state: TrainState,
+  *,
+  mesh: Mesh,
+  inputs: Callable[[dict, dict], dict] | None = None,
+) -> Callable:
   """`step` jitted over `mesh`: batch rows sharded, parameters by shape, state donated.
 
-  The state must have been placed by `place_state`.
+  Args:
+    step: `(state, batch) -> (state, metrics)`.
+    state: placed by `place_state`.
+    mesh: of all devices.
+    inputs: makes the step's batch, `inputs(resident, batch)`; the result then takes
+      `(state, resident, batch)`, with what is resident copied to every device.
   """
   shardings = tree_shardings(state, mesh=mesh)
+  everywhere, rows = replicated(mesh), batch_sharding(mesh)
+  if inputs is None:
+    whole, arguments = step, (shardings, rows)
+  else:
+    whole, arguments = _after(inputs, step), (shardings, everywhere, rows)
   return jax.jit(
-    step,
-    in_shardings=(shardings, batch_sharding(mesh)),
-    out_shardings=(shardings, replicated(mesh)),
+    whole,
+    in_shardings=arguments,
+    out_shardings=(shardings, everywhere),
     donate_argnums=0,
   )
+
+
+def _after(inputs: Callable, step: Callable) -> Callable:
+  return lambda state, resident, batch: step(state, inputs(resident, batch))
 
 
 def place_state(state: TrainState, *, mesh: Mesh) -> TrainState:

@@ -8,7 +8,6 @@ import contextlib
 import dataclasses
 import json
 import pathlib
-import time
 from collections.abc import Callable, Iterator
 
 import jax
@@ -18,16 +17,18 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from harma_jax.build import (
-  build_augment,
+  build_batches,
   build_evaluation_split,
+  build_inputs,
   build_model,
   build_optimizer,
   build_params,
+  build_pixels,
   build_state,
   build_step,
-  build_store,
   build_table,
   build_tokens,
+  caption_lengths,
   check_init,
   resolve_size,
   state_shapes,
@@ -35,7 +36,7 @@ from harma_jax.build import (
 from harma_jax.check import check_config
 from harma_jax.checkpoint import Checkpoints, abstract_of
 from harma_jax.data.annotations import CaptionTable, fingerprint
-from harma_jax.data.pipeline import ImageStore, train_batches
+from harma_jax.data.pixels import PixelStore
 from harma_jax.data.sampler import steps_per_epoch
 from harma_jax.errors import UserError
 from harma_jax.evaluation.evaluator import EvaluationSplit, Evaluator, make_evaluator
@@ -44,8 +45,10 @@ from harma_jax.mesh import make_mesh, place_batch, tree_shardings
 from harma_jax.metrics import RunLog, print_table
 from harma_jax.model.clip import Clip
 from harma_jax.optim import count
+from harma_jax.processes import agree, code_version, of_first
 from harma_jax.step import TrainState, compile_step, place_state
-from harma_jax.stop import Stopped, StopRequest
+from harma_jax.stepper import make_stepper
+from harma_jax.stop import Stopped, StopRequest, agreed
 from harma_jax.workdir import (
   CONFLICTS_FILE,
   METRICS_FILE,
@@ -53,6 +56,7 @@ from harma_jax.workdir import (
   RESULTS_FILE,
   check_workdir,
   claim,
+  flat,
   has_saved,
   replace_text,
 )
@@ -95,7 +99,9 @@ class Run:
   model: Clip
   mesh: Mesh
   plan: Plan
-  train_images: ImageStore
+  train_table: CaptionTable
+  pixels: PixelStore
+  cache: str
   checkpoints: Checkpoints
   log: RunLog
   evaluate: Evaluator
@@ -123,6 +129,10 @@ def train(config: ConfigDict, *, workdir: pathlib.Path) -> None:
       read).
     Stopped: a signal asked for it; the state is saved.
   """
+  agree(
+    {'code': code_version()}
+    | {f'config.{name}': str(value) for name, value in flat(config).items()}
+  )
   runs = stages(config, workdir=workdir)
   for folder, stage in runs.items():
     check_config(stage)
@@ -173,13 +183,14 @@ def _prepared(config: ConfigDict, *, workdir: pathlib.Path, init: str) -> Iterat
     for name, table in tables.items()
     if name != 'train'
   }
-  train_images = build_store(config, tables['train'])
-  train_images.fill(threads=config.data.threads)
+  pixels, cache = build_pixels(config, tables['train'])
   if not has_saved(workdir):
     check_init(init)
   prints = {name: fingerprint(table) for name, table in tables.items()}
+  agree({f'data of {name}': value for name, value in prints.items()})
   claim(workdir, config, data=prints, write=jax.process_index() == 0)
   checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep)
+  agree({f'last step saved in {workdir}': str(checkpoints.latest_step())})
   log = RunLog(
     workdir / METRICS_FILE,
     last_saved=checkpoints.latest_step(),
@@ -195,7 +206,9 @@ def _prepared(config: ConfigDict, *, workdir: pathlib.Path, init: str) -> Iterat
       model=model,
       mesh=mesh,
       plan=plan,
-      train_images=train_images,
+      train_table=tables['train'],
+      pixels=pixels,
+      cache=cache,
       checkpoints=checkpoints,
       log=log,
       evaluate=make_evaluator(
@@ -242,7 +255,7 @@ def _start(run: Run, *, init: str) -> tuple[TrainState, Callable]:
     params, record = build_params(run.config, run.model, init=init)
     if jax.process_index() == 0:
       replace_text(run.workdir / PROVENANCE_FILE, json.dumps(record, indent=2) + '\n')
-    n_captions = run.train_images.table.n_captions
+    n_captions = run.train_table.n_captions
     state = build_state(run.config, params, optimizer, n_captions=n_captions)
     state = place_state(state, mesh=run.mesh)
   else:
@@ -254,11 +267,12 @@ def _start(run: Run, *, init: str) -> tuple[TrainState, Callable]:
     *(run.mesh.size, jax.devices()[0].platform),
     *(f'{trainable:,}', f'{trainable + frozen:,}'),
   )
-  return state, compile_step(step_fn, state, mesh=run.mesh)
+  inputs = build_inputs(run.config, side=run.model.size.image_size)
+  return state, compile_step(step_fn, state, mesh=run.mesh, inputs=inputs)
 
 
 def _abstract_state(run: Run, optimizer) -> TrainState:
-  n_captions = run.train_images.table.n_captions
+  n_captions = run.train_table.n_captions
   shapes = state_shapes(run.config, run.model, optimizer, n_captions=n_captions)
   shardings = tree_shardings(shapes, mesh=run.mesh)
   return jax.tree.map(
@@ -273,10 +287,26 @@ def _abstract_state(run: Run, optimizer) -> TrainState:
 def _loop(run: Run, state: TrainState, step_fn: Callable) -> TrainState:
   """Evaluates, saves, then draws a batch and takes a step, until all are taken."""
   first, saved = int(state.step), run.checkpoints.latest_step()
-  batches = _batches(run, first_step=first)
+  tokens = build_tokens(run.config, run.train_table, run.model)
+  on_device = run.cache == 'device'
+  step_for = make_stepper(
+    step_fn,
+    tokens=tokens,
+    pixels=run.pixels.kept if on_device else None,
+    mesh=run.mesh,
+  )
+  batches = build_batches(
+    run.config,
+    run.train_table,
+    tokens,
+    pixels=None if on_device else run.pixels,
+    lengths=caption_lengths(run.config, run.model),
+    first_step=first,
+    last_step=run.plan.total,
+  )
   with contextlib.closing(batches), StopRequest() as stop:
     for step in range(first, run.plan.total + 1):
-      asked = stop.signal
+      asked = agreed(stop.signal, step=step)
       if (run.plan.saves(step) or asked) and step != saved:
         metrics = {}
         if run.plan.evaluates(step):
@@ -288,41 +318,14 @@ def _loop(run: Run, state: TrainState, step_fn: Callable) -> TrainState:
         return state
       if asked:
         raise Stopped(asked)
-      batch = place_batch(next(batches), mesh=run.mesh)
+      batch, length = next(batches)
+      batch = place_batch(batch, mesh=run.mesh)
+      take_step = step_for(state, batch, length)
       if step == first:
-        step_fn = _compiled(step_fn, state, batch)
         run.log.start_clock(step)
-      state, metrics = step_fn(state, batch)
+      state, metrics = take_step(state, batch)
       run.log.train(step + 1, metrics)
   raise AssertionError('the last step returns')
-
-
-def _batches(run: Run, *, first_step: int) -> Iterator[dict]:
-  """Batches for the step from `first_step` on."""
-  batches = train_batches(
-    run.train_images,
-    build_tokens(run.config, run.train_images.table, run.model),
-    seed=run.config.seed,
-    batch_size=run.config.train.batch_size,
-    first_step=first_step,
-    last_step=run.plan.total,
-    augment=build_augment(run.config, side=run.model.size.image_size),
-    captions_per_image=run.config.data.captions_per_image,
-    process_index=jax.process_index(),
-    process_count=jax.process_count(),
-    threads=run.config.data.threads,
-  )
-  with contextlib.closing(batches):
-    for batch in batches:
-      yield {**batch, 'rows': batch['rows'].astype(np.int32)}
-
-
-def _compiled(step_fn: Callable, state: TrainState, batch: dict) -> Callable:
-  """The step compiled ahead, so that the time it takes is known and said."""
-  start = time.monotonic()
-  compiled = step_fn.lower(state, batch).compile()
-  logging.info('compiled the step in %.1f s', time.monotonic() - start)
-  return compiled
 
 
 def _evaluate(run: Run, state: TrainState, step: int) -> dict:
@@ -343,7 +346,7 @@ def _note_conflicts(run: Run, state: TrainState, step: int) -> None:
   account = {name: np.asarray(values) for name, values in state.curriculum.items()}
   seen = account['seen']
   mean = np.where(seen > 0, account['cosine_sum'] / np.maximum(seen, 1), np.inf)
-  table = run.train_images.table
+  table = run.train_table
   with (run.workdir / CONFLICTS_FILE).open('a') as file:
     for row in np.argsort(mean, kind='stable')[: min(NOTED, int((seen > 0).sum()))]:
       noted = {
@@ -371,8 +374,12 @@ def _measure_rest(run: Run, state: TrainState) -> int:
   best = run.checkpoints.best_step()
   state = run.checkpoints.restore_params(best, abstract_of(state))
   measured = {(row['step'], row['split']) for row in run.log.evaluations()}
-  for split in run.splits.values():
-    if (best, split.name) not in measured:
+  # Others may see the first process's file late.
+  due = of_first(
+    np.array([(best, split.name) not in measured for split in run.splits.values()])
+  )
+  for split, is_due in zip(run.splits.values(), due, strict=True):
+    if is_due:
       _measure(run, state, split, step=best)
   return best
 

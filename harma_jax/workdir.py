@@ -18,7 +18,10 @@ CHECKPOINT_FOLDER = 'checkpoints'
 FROZEN_FOLDER = 'frozen'
 
 # What may differ in a resumed run: where things are and how fast, not what is done.
-FREE = ('log_every', 'checkpoint.', 'mesh.', 'data.threads', 'data.cache', 'data.root')
+FREE = (
+  *('log_every', 'checkpoint.keep', 'checkpoint.every_steps', 'mesh.fsdp'),
+  *('data.threads', 'data.cache', 'data.root'),
+)
 
 
 def default_workdir(config_path: str) -> pathlib.Path:
@@ -57,7 +60,7 @@ def check_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
     UserError: it belongs to a run with another config; the message names the values.
   """
   if has_saved(workdir):
-    _check_same(workdir, _flat(read_config(workdir)), _flat(config))
+    _check_same(workdir, flat(read_config(workdir)), flat(config))
 
 
 def read_provenance(workdir: str | pathlib.Path) -> dict:
@@ -116,7 +119,7 @@ def _check_same(workdir: pathlib.Path, old: dict, new: dict) -> None:
   differing = sorted(
     name
     for name in old.keys() | new.keys()
-    if not name.startswith(FREE) and old.get(name) != new.get(name)
+    if name not in FREE and old.get(name) != new.get(name)
   )
   if differing:
     values = ', '.join(
@@ -140,7 +143,7 @@ def _check_data(workdir: pathlib.Path, data: dict[str, str]) -> None:
     )
 
 
-def _flat(config: ConfigDict) -> dict:
+def flat(config: ConfigDict) -> dict:
   """Values by dotted name, as JSON has them."""
 
   def walk(prefix, value):

@@ -11,16 +11,17 @@ import pytest
 import safetensors.numpy
 
 from harma_jax.build import (
-  build_augment,
   build_evaluation_split,
+  build_inputs,
   build_model,
   build_objective,
   build_optimizer,
   build_params,
+  build_pixels,
   build_state,
-  build_store,
   build_table,
   build_tokens,
+  caption_lengths,
   check_init,
   context_length,
   read_workdir,
@@ -312,30 +313,67 @@ def test_scenes_want_a_folder_too(small_config, tmp_path, monkeypatch):
   assert not list(tmp_path.iterdir())
 
 
-def test_images_are_kept_as_the_config_says(small_config):
-  kept = small_config({'data.cache_side': 16})
-  store = build_store(kept, build_table(kept, 'val'))
-  store.fill(threads=2)
-  assert store.cached_bytes == 6 * 16 * 16 * 3
-  read = small_config({'data.cache': False})
-  store = build_store(read, build_table(read, 'val'))
-  store.fill(threads=2)
-  assert store.cached_bytes == 0
+@pytest.mark.parametrize('cache', ['device', 'host', 'stream', 'auto'])
+def test_images_are_kept_as_the_config_says(small_config, cache):
+  config = small_config({'data.cache_side': 16, 'data.cache': cache})
+  pixels, chosen = build_pixels(config, build_table(config, 'val'))
+  assert chosen == ('host' if cache == 'auto' else cache)
+  assert pixels.shape == (16, 16)
+  assert (pixels.kept is None) == (cache == 'stream')
 
 
-def test_augmentation_takes_its_settings(small_config, small_data):
+def test_unreadable_images_are_skipped_where_the_config_says_so(
+  small_config, write_data, tmp_path, caplog
+):
+  root = write_data(tmp_path / 'data')
+  (root / 'images/val_2.png').write_bytes(b'no image')
+  fields = {'data.root': str(root), 'data.on_bad_image': 'skip'}
+  with caplog.at_level(logging.WARNING):
+    table = build_table(small_config(fields), 'val')
+  assert (table.n_images, table.n_captions) == (5, 10)
+  assert caplog.text.count('val_2.png: expected') == 1
+  assert build_table(small_config(fields | {'data.on_bad_image': 'raise'}), 'val')
+
+
+def test_the_largest_image_is_the_configs_choice(small_config):
+  config = small_config({'data.max_pixels': 100})
+  with pytest.raises(UserError, match='more than max_pixels = 100'):
+    build_pixels(config, build_table(config, 'val'))
+
+
+def test_augmentation_takes_its_settings(small_config):
   settings = {'crop_scale': (1.0, 1.0), 'flip': False, 'rand_augment': (0, 0)}
   fields = {f'augment.{name}': value for name, value in settings.items()}
-  image = read_image(small_data / 'images/train_0.png')
-  augment = build_augment(small_config(fields), side=16)
-  drawn = augment(image, np.random.default_rng(0))
-  assert drawn.shape == (16, 16, 3)
-  assert np.array_equal(drawn, augment(image, np.random.default_rng(1)))
-  turned = build_augment(
-    small_config(fields | {'augment.quarter_turns': True}), side=16
-  )
-  many = {turned(image, np.random.default_rng(seed)).tobytes() for seed in range(20)}
-  assert len(many) == 4
+  rng = np.random.default_rng(0)
+  resident = {'tokens': np.zeros((40, 3), np.int32)}
+  batch = {
+    **{name: np.arange(40, dtype=np.int32) for name in ('items', 'image_ids', 'rows')},
+    'epoch': np.zeros(40, np.int32),
+    'images': np.repeat(rng.integers(0, 256, (1, 16, 16, 3), np.uint8), 40, axis=0),
+    'sizes': np.full((40, 2), 16, np.int32),
+  }
+  drawn = build_inputs(small_config(fields), side=16)(resident, batch)['images']
+  np.testing.assert_array_equal(drawn, batch['images'])
+  turning = small_config(fields | {'augment.quarter_turns': True})
+  turned = build_inputs(turning, side=16)(resident, batch)['images']
+  assert len({image.tobytes() for image in np.asarray(turned)}) == 4
+
+
+@pytest.mark.parametrize(
+  ('changes', 'lengths'),
+  [
+    ({}, (16, 24, 32, 48)),
+    ({'adapters': True, 'adapter_padding': 'padding'}, (16, 24, 32, 48)),
+    ({'adapters': True, 'adapter_padding': 'none'}, ()),
+  ],
+)
+def test_captions_are_cut_where_no_adapter_sees_padding(small_config, changes, lengths):
+  fields = {f'model.{name}': value for name, value in changes.items()}
+  config = small_config(fields | {'model.size': 'ViT-B-32'})
+  assert caption_lengths(config, build_model(config)) == lengths
+  with config.unlocked():
+    config.data.context_length = 24
+  assert caption_lengths(config, build_model(config)) == lengths[:1]
 
 
 def test_a_split_holds_resized_images_in_order(small_config, small_data, caplog):

@@ -12,7 +12,7 @@ from configs.backbones import set_backbone
 from configs.common import get_config as common
 from harma_jax import build, check, cli, train
 from harma_jax.build import (
-  build_augment,
+  build_inputs,
   build_model,
   build_objective,
   build_optimizer,
@@ -60,7 +60,7 @@ def test_each_stage_of_a_config_builds(path, tmp_path):
   for stage in stages(config, workdir=tmp_path).values():
     model = build_model(stage)
     build_objective(stage)
-    build_augment(stage, side=model.size.image_size)
+    build_inputs(stage, side=model.size.image_size)
     context_length(stage, model)
     optimizer, schedule = build_optimizer(stage, total_steps=100)
     shapes = state_shapes(stage, model, optimizer)

@@ -257,7 +257,7 @@ def test_an_unreadable_image_is_named(refused, own_data, name, content):
 def test_a_run_that_does_not_keep_images_goes_on_when_the_unreadable_is_replaced(
   small_config, own_data, tmp_path
 ):
-  config = small_config({'data.root': str(own_data), 'data.cache': False})
+  config = small_config({'data.root': str(own_data), 'data.cache': 'stream'})
   path = own_data / 'images/train_7.png'
   content = path.read_bytes()
   path.write_bytes(content[:900])

@@ -164,7 +164,7 @@ def test_a_finished_run_is_reported_again_without_a_step(
 ):
   files = ('metrics.jsonl', 'results.json', 'config.json')
   before = [(finished_run / name).read_bytes() for name in files]
-  monkeypatch.setattr(loop, '_compiled', lambda *_: pytest.fail('took a step'))
+  monkeypatch.setattr(loop, 'place_batch', lambda *_, **__: pytest.fail('a step'))
   train(small_config(), workdir=finished_run)
   assert [(finished_run / name).read_bytes() for name in files] == before
   assert capsys.readouterr().out == (finished_run.parent / 'stdout.txt').read_text()

@@ -22,12 +22,14 @@ class EvaluationSplit:
     images: u8[n_images, side, side, 3].
     tokens: i32[n_captions, L].
     caption_image: i32[n_captions], the image that a caption belongs to.
+    length: to which captions may be cut without a change; None for L.
   """
 
   name: str
   images: np.ndarray
   tokens: np.ndarray
   caption_image: np.ndarray
+  length: int | None = None
 
 
 Evaluator = Callable[[dict, EvaluationSplit], Recall]
@@ -41,7 +43,9 @@ def make_evaluator(model: Clip, *, mesh: Mesh, batch_size: int) -> Evaluator:
   encode_image, encode_text = make_encoders(model, mesh=mesh, batch_size=batch_size)
 
   def evaluate(params, split):
-    texts, which = np.unique(split.tokens, axis=0, return_inverse=True)
+    # No caption is longer than its end token; a cut changes nothing else.
+    tokens = split.tokens[:, : split.length]
+    texts, which = np.unique(tokens, axis=0, return_inverse=True)
     image_features = encode_image(params, split.images)
     text_features = encode_text(params, texts)[which.ravel()]
     return recall_at_k(image_features @ text_features.T, split.caption_image)
