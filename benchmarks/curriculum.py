@@ -28,18 +28,19 @@ from scipy.stats import mannwhitneyu
 from configs.backbones import scratch
 from configs.common import get_config as common
 from harma_jax.build import (
-  build_augment,
   build_evaluation_split,
+  build_inputs,
   build_model,
   build_optimizer,
+  build_pixels,
   build_state,
   build_step,
-  build_store,
   build_table,
 )
 from harma_jax.data.annotations import CaptionTable
 from harma_jax.data.noise import swap_captions
-from harma_jax.data.pipeline import ImageStore, image_batches, train_batches
+from harma_jax.data.pipeline import image_batches, train_batches
+from harma_jax.data.pixels import PixelStore
 from harma_jax.data.tokenizer import tokenize_table
 from harma_jax.evaluation.evaluator import (
   EvaluationSplit,
@@ -87,7 +88,7 @@ class Study:
 
   config: ConfigDict
   model: Clip
-  store: ImageStore
+  pixels: PixelStore
   val: EvaluationSplit
   evaluate: object
   encoders: tuple
@@ -145,12 +146,11 @@ def study_config(data: str, *, root: str) -> ConfigDict:
 def prepare(config: ConfigDict, *, out: pathlib.Path) -> Study:
   model, mesh = build_model(config), make_mesh()
   table = build_table(config, 'train')
-  store = build_store(config, table)
-  store.fill(threads=2)
+  pixels, _ = build_pixels(config, table)
   return Study(
     config=config,
     model=model,
-    store=store,
+    pixels=pixels,
     val=build_evaluation_split(config, build_table(config, 'val'), model),
     evaluate=make_evaluator(model, mesh=mesh, batch_size=256),
     encoders=make_encoders(model, mesh=mesh, batch_size=256),
@@ -171,7 +171,7 @@ def run_group(
   if done >= set(settings):
     return
   noise, seed = place['noise'], place['seed']
-  table, wrong = swap_captions(study.store.table, share=noise, seed=seed)
+  table, wrong = swap_captions(study.pixels.table, share=noise, seed=seed)
   tokens = tokenize_table(table, context_length=study.config.data.context_length)
   group = functools.partial(run, study, tokens=tokens, wrong=wrong, place=place)
   shared = group(
@@ -194,7 +194,7 @@ def run_group(
 def start_state(study: Study, *, seed: int) -> TrainState:
   params = jax.jit(study.model.init)(jax.random.key(seed))
   optimizer, _ = build_optimizer(study.config, total_steps=study.total_steps)
-  n_captions = study.store.table.n_captions
+  n_captions = study.pixels.table.n_captions
   return build_state(study.config, params, optimizer, n_captions=n_captions)
 
 
@@ -247,18 +247,32 @@ def compiled_step(study: Study, setting: str, *, seed: int):
 def batches(
   study: Study, tokens: np.ndarray, *, seed: int, first: int, last: int
 ) -> Iterator[dict]:
-  for batch in train_batches(
-    study.store,
+  inputs = augmenting(study, seed)
+  for batch, _ in train_batches(
+    study.pixels.table,
     tokens,
+    pixels=study.pixels,
     seed=seed,
     batch_size=study.config.train.batch_size,
     first_step=first,
     last_step=last,
-    augment=build_augment(study.config, side=study.model.size.image_size),
     captions_per_image=CAPTIONS,
     threads=1,
   ):
-    yield batch | {'rows': batch['rows'].astype(np.int32)}
+    yield inputs({'tokens': tokens}, batch)
+
+
+@functools.cache
+def augmenting_of(seed: int, side: int, settings: str):
+  config = common()
+  config.seed = seed
+  config.augment.update(json.loads(settings))
+  return jax.jit(build_inputs(config, side=side))
+
+
+def augmenting(study: Study, seed: int):
+  settings = study.config.augment.to_json()
+  return augmenting_of(seed, study.model.size.image_size, settings)
 
 
 def drop_rates(account: dict, wrong: np.ndarray) -> dict:
@@ -275,14 +289,15 @@ def areas(
 ) -> list[dict]:
   """ROC AUC of every indicator at finding swapped captions, on training images."""
   rng = np.random.default_rng(0)
-  n_images = study.store.table.n_images
+  n_images = study.pixels.table.n_images
   images = np.sort(rng.permutation(n_images)[: min(JUDGED_IMAGES, n_images)])
-  rows = captions_of(study.store.table, images, rng)
+  rows = captions_of(study.pixels.table, images, rng)
   texts, which = np.unique(tokens, axis=0, return_inverse=True)
   encode_image, encode_text = study.encoders
   used, back = np.unique(which.ravel()[rows], return_inverse=True)
   text_features = encode_text(params, texts[used])[back.reshape(rows.shape)]
-  image_features = encode_image(params, judged_pixels(study)[images])
+  all_images = images_of(study.pixels.table, study.model.size.image_size)
+  image_features = encode_image(params, all_images[images])
   found = judge(
     image_features,
     text_features,
@@ -301,12 +316,9 @@ def captions_of(table: CaptionTable, images: np.ndarray, rng) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=1)
-def judged_pixels_of(store: ImageStore, side: int) -> np.ndarray:
-  return np.concatenate(list(image_batches(store, side=side, batch_size=256)))
-
-
-def judged_pixels(study: Study) -> np.ndarray:
-  return judged_pixels_of(study.store, study.model.size.image_size)
+def images_of(table: CaptionTable, side: int) -> np.ndarray:
+  """All training images, as they are evaluated."""
+  return np.concatenate(list(image_batches(table, side=side, batch_size=256)))
 
 
 def is_alone(texts: np.ndarray) -> dict[int, np.ndarray]:

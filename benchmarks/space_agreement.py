@@ -16,8 +16,8 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from harma_jax.build import build_model, build_table, build_tokens, read_workdir
-from harma_jax.data.images import resize_for_evaluation
-from harma_jax.data.pipeline import ImageStore, train_batches
+from harma_jax.data.images import read_image, resize_for_evaluation
+from harma_jax.data.pipeline import train_batches
 from harma_jax.objective.alignment import make_objective
 from harma_jax.objective.head import PAIRS, harmonized_head
 from harma_jax.optim import count, label_leaves, merge_params, patterns_of, split_params
@@ -76,18 +76,22 @@ def cosines(config, model, trainable: dict, frozen: dict, *, pair: str) -> tuple
     ]
 
   parts = []
-  for batch in train_batches(
-    ImageStore(table, cache=False),
-    build_tokens(config, table, model),
+  tokens = build_tokens(config, table, model)
+  for batch, _ in train_batches(
+    table,
+    tokens,
     seed=0,
     batch_size=BATCH,
     first_step=0,
     last_step=BATCHES,
-    augment=lambda image, _: resize_for_evaluation(image, side=model.size.image_size),
     captions_per_image=n_captions,
   ):
-    tokens = batch['tokens'].reshape(BATCH, n_captions, -1)
-    parts.append(jax.device_get(both(trainable, batch['images'], tokens)))
+    files = map(table.image_path, batch['image_ids'])
+    images = np.stack(
+      [resize_for_evaluation(read_image(f), side=model.size.image_size) for f in files]
+    )
+    chosen = tokens[batch['rows']].reshape(BATCH, n_captions, -1)
+    parts.append(jax.device_get(both(trainable, images, chosen)))
   return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
 
 
