@@ -1,10 +1,13 @@
-"""Recall at k of image-text retrieval, in both directions."""
+"""Ranks of image-text retrieval in both directions, recall at k and median rank."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
 Recall = dict[str, float]
+# Of every query, `i2t` and `t2i`: how many wrong items stand before or beside its first
+# right one. 0 is a hit at 1.
+Ranks = dict[str, np.ndarray]
 
 
 def recall_at_k(
@@ -29,17 +32,43 @@ def recall_at_k(
   Raises:
     ValueError: shapes or image numbers that do not fit each other.
   """
+  return recall_of_ranks(retrieval_ranks(scores, caption_image), ks=ks)
+
+
+def retrieval_ranks(scores: np.ndarray, caption_image: np.ndarray) -> Ranks:
+  """Ranks of every query, with the arguments and errors of `recall_at_k`.
+
+  Returns:
+    `i2t` i64[images with captions], in the order of the images; `t2i` i64[n_captions].
+  """
   scores, caption_image = np.asarray(scores), np.asarray(caption_image)
   n_images, n_captions = scores.shape
   if caption_image.shape != (n_captions,) or not n_captions:
     raise ValueError(f'{caption_image.shape=} does not fit {scores.shape=}')
   if caption_image.min() < 0 or caption_image.max() >= n_images:
     raise ValueError(f'caption_image is outside the {n_images} images')
-  text_ranks = ranks_of_images(scores, caption_image)
-  image_ranks = ranks_of_captions(scores, caption_image)
-  recalls = {f'i2t_r{k}': _share(image_ranks < k) for k in ks}
-  recalls |= {f't2i_r{k}': _share(text_ranks < k) for k in ks}
+  return {
+    'i2t': ranks_of_captions(scores, caption_image),
+    't2i': ranks_of_images(scores, caption_image),
+  }
+
+
+def recall_of_ranks(ranks: Ranks, *, ks: Sequence[int] = (1, 5, 10)) -> Recall:
+  """What `recall_at_k` returns, from the ranks of the queries."""
+  recalls = {
+    f'{direction}_r{k}': _share(ranks[direction] < k)
+    for direction in ('i2t', 't2i')
+    for k in ks
+  }
   return recalls | {'mean_recall': float(np.mean(list(recalls.values())))}
+
+
+def median_ranks(ranks: Ranks) -> dict[str, float]:
+  """`i2t_median_rank` and `t2i_median_rank`: 1.0 where half of the queries hit at 1."""
+  return {
+    f'{direction}_median_rank': float(np.median(ranks[direction]) + 1)
+    for direction in ('i2t', 't2i')
+  }
 
 
 def ranks_of_images(scores: np.ndarray, caption_image: np.ndarray) -> np.ndarray:
@@ -53,6 +82,16 @@ def ranks_of_images(scores: np.ndarray, caption_image: np.ndarray) -> np.ndarray
 def ranks_of_captions(scores: np.ndarray, caption_image: np.ndarray) -> np.ndarray:
   """i64[images with captions]: wrong captions before or beside the best right one."""
   right = caption_image[None, :] == np.arange(len(scores))[:, None]
+  return ranks_of_best(scores, right)
+
+
+def ranks_of_best(scores: np.ndarray, right: np.ndarray) -> np.ndarray:
+  """i64[rows with a right item]: wrong items before or beside a row's best right one.
+
+  Args:
+    scores: f32[queries, items].
+    right: bool[queries, items]; rows that are all False are left out.
+  """
   best = np.fmax.reduce(np.where(right, scores, np.nan), axis=1)
   before = (_not_below(scores, best[:, None]) & ~right).sum(axis=1)
   return before[right.any(axis=1)]

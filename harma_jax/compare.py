@@ -1,0 +1,291 @@
+"""Compares the selected weights of two methods on the same queries.
+
+  python -m harma_jax.compare RUN_A RUN_B [--split=test] [--out=FILE.json]
+
+Each RUN is the work folder of a run, or several of one method with different seeds,
+with commas between them. Prints tables of the differences, and last one line of JSON.
+"""
+
+import dataclasses
+import json
+import math
+import pathlib
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from absl import flags
+from ml_collections import ConfigDict
+from rich.console import Console
+from rich.table import Table
+from scipy import stats
+
+from harma_jax import cli
+from harma_jax.build import (
+  build_evaluation_split,
+  build_model,
+  build_table,
+  read_workdir,
+)
+from harma_jax.data.annotations import CaptionTable, fingerprint
+from harma_jax.errors import UserError
+from harma_jax.evaluation.bootstrap import recall_differences
+from harma_jax.evaluation.duplicates import caption_groups, duplicate_aware_ranks
+from harma_jax.evaluation.evaluator import EvaluationSplit, make_encoders
+from harma_jax.evaluation.recall import Ranks, recall_of_ranks, retrieval_ranks
+from harma_jax.mesh import make_mesh, tree_shardings
+from harma_jax.metrics import RECALLS
+from harma_jax.workdir import read_config, replace_text
+
+# As `evaluate` has them: one program may import both.
+_SPLIT = flags.DEFINE_list(
+  'split', None, 'Default: the splits that all runs evaluate.', allow_override=True
+)
+_DATA_ROOT = flags.DEFINE_string(
+  'data_root', None, 'Where the data set is now.', allow_override=True
+)
+
+KINDS = {'standard': 'recall', 'duplicate_aware': 'recall, identical captions right'}
+
+
+def main(argv: Sequence[str]) -> None:
+  """Compares what the command line names."""
+  first, second = sides_of(argv[1:])
+  results = compare(first, second, splits=_SPLIT.value, data_root=_DATA_ROOT.value)
+  for split, kinds in results['splits'].items():
+    for kind, what in KINDS.items():
+      print_differences(f'{split}: {what} in %, A and B', kinds[kind])
+  print(json.dumps(results))
+  if cli.OUT.value:
+    replace_text(pathlib.Path(cli.OUT.value), json.dumps(results, indent=2) + '\n')
+
+
+def sides_of(arguments: Sequence[str]) -> list[list[str]]:
+  """The work folders of both methods, from the words of the command line.
+
+  Raises:
+    UserError: not two, or a name that is empty.
+  """
+  sides = [argument.split(',') for argument in arguments]
+  if len(sides) != 2 or not all(map(all, sides)):
+    raise UserError(
+      'Expected RUN_A RUN_B, each a work folder or several with commas between them; '
+      f'found {" ".join(arguments) or "none"}. Give two.'
+    )
+  return sides
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+  """A work folder and its config."""
+
+  folder: str
+  config: ConfigDict
+
+
+def compare(
+  first: Sequence[str],
+  second: Sequence[str],
+  *,
+  splits: Sequence[str] | None = None,
+  data_root: str | None = None,
+) -> dict:
+  """Differences in recall, second less first, with intervals and tests.
+
+  Args:
+    first: work folders of one method; several have different seeds.
+    second: of the other; several have the seeds of `first`.
+    splits: by default those that every run names as `data.val_split` or `test_split`.
+    data_root: where the data set is now, by default where it was in training.
+
+  Returns:
+    `runs` and `seeds` of both sides, and `splits`: of each split, under `standard` and
+    `duplicate_aware`, the rows of `recall_differences` by recall. With several runs a
+    side each row has `over_seeds`, of `seed_test`.
+
+  Raises:
+    UserError: a folder without a run, no common split, seeds that do not pair, or
+      splits of different captions.
+  """
+  sides = [[read_run(name, data_root=data_root) for name in s] for s in (first, second)]
+  sides = pair_by_seed(*sides)
+  runs = [run for side in sides for run in side]
+  tables = common_tables(runs, splits or common_splits(runs))
+  ranks = [[ranks_of_run(run, tables=tables) for run in side] for side in sides]
+  return {
+    'runs': [[run.folder for run in side] for side in sides],
+    'seeds': [[run.config.seed for run in side] for side in sides],
+    'splits': {
+      split: {
+        kind: _differences(
+          *([of_run[split][kind] for of_run in side] for side in ranks),
+          caption_image=table.caption_image,
+        )
+        for kind in KINDS
+      }
+      for split, table in tables.items()
+    },
+  }
+
+
+def read_run(folder: str, *, data_root: str | None = None) -> Run:
+  """A run, its data at `data_root` where that is given.
+
+  Raises:
+    UserError: `folder` is not the folder of a run.
+  """
+  config = read_config(folder)
+  if data_root:
+    config.data.root = data_root
+  return Run(folder=folder, config=config)
+
+
+def pair_by_seed(first: Sequence[Run], second: Sequence[Run]) -> list[list[Run]]:
+  """Both sides in the order of their seeds; one run a side needs no common seed.
+
+  Raises:
+    UserError: the sides do not hold one run each of the same seeds.
+  """
+  sides = [sorted(side, key=lambda run: run.config.seed) for side in (first, second)]
+  seeds = [[run.config.seed for run in side] for side in sides]
+  single = len(first) == len(second) == 1
+  if not single and (seeds[0] != seeds[1] or len(set(seeds[0])) < len(seeds[0])):
+    raise UserError(
+      'Expected one run of RUN_A and one of RUN_B for each seed, or one run of each; '
+      f'found seeds {seeds[0]} and {seeds[1]}. Name runs that pair.'
+    )
+  return sides
+
+
+def common_splits(runs: Sequence[Run]) -> list[str]:
+  """The names of the splits that every run evaluates, validation first.
+
+  Raises:
+    UserError: there is none.
+  """
+  named = [
+    (run.config.data.val_split, run.config.data.test_split, run.folder) for run in runs
+  ]
+  common = [s for s in named[0][:2] if s and all(s in names[:2] for names in named)]
+  if not common:
+    found = '; '.join(f'{val!r}, {test!r} in {folder}' for val, test, folder in named)
+    raise UserError(
+      f'Expected a split that all runs evaluate; found {found}. Give --split=NAME.'
+    )
+  return common
+
+
+def common_tables(
+  runs: Sequence[Run], splits: Sequence[str]
+) -> dict[str, CaptionTable]:
+  """The captions of each split, the same in all runs.
+
+  Raises:
+    UserError: they differ, or cannot be read.
+  """
+  tables = {}
+  for split in splits:
+    tables[split] = build_table(runs[0].config, split)
+    for run in runs[1:]:
+      if fingerprint(build_table(run.config, split)) != fingerprint(tables[split]):
+        raise UserError(
+          f'Expected the same images and captions of split {split!r} in all runs; '
+          f'those of {run.folder} (data.root={run.config.data.root}) are others than '
+          f'those of {runs[0].folder} (data.root={runs[0].config.data.root}). '
+          'Compare runs of one data set.'
+        )
+  return tables
+
+
+def ranks_of_run(
+  run: Run, *, tables: dict[str, CaptionTable]
+) -> dict[str, dict[str, Ranks]]:
+  """Ranks of the run's selected weights, by split and `KINDS`.
+
+  Raises:
+    UserError: nothing was saved in its folder.
+  """
+  model = build_model(run.config)
+  # There may be other devices here than in training: what they divide is no matter.
+  mesh = make_mesh(fsdp=math.gcd(run.config.mesh.fsdp, len(jax.devices())))
+  batch_size = mesh.size * math.ceil(run.config.evaluation.batch_size / mesh.size)
+  params = read_workdir(run.folder)
+  params = jax.device_put(params, tree_shardings(params, mesh=mesh))
+  encoders = make_encoders(model, mesh=mesh, batch_size=batch_size)
+  ranks = {}
+  for name, table in tables.items():
+    split = build_evaluation_split(run.config, table, model)
+    scores = _scores(params, split, *encoders)
+    groups = caption_groups(table.captions)
+    ranks[name] = {
+      'standard': retrieval_ranks(scores, table.caption_image),
+      'duplicate_aware': duplicate_aware_ranks(scores, groups, table.caption_image),
+    }
+  return ranks
+
+
+def _scores(params: dict, split: EvaluationSplit, encode_image, encode_text):
+  """f32[n_images, n_captions]; equal captions are encoded once, to tie exactly."""
+  tokens = split.tokens[:, : split.length]
+  texts, which = np.unique(tokens, axis=0, return_inverse=True)
+  text_features = encode_text(params, texts)[which.ravel()]
+  return encode_image(params, split.images) @ text_features.T
+
+
+def _differences(
+  first: Sequence[Ranks], second: Sequence[Ranks], *, caption_image: np.ndarray
+) -> dict[str, dict]:
+  rows = recall_differences(first, second, caption_image)
+  if len(first) > 1:
+    sides = [[recall_of_ranks(ranks) for ranks in side] for side in (first, second)]
+    for name, row in rows.items():
+      row['over_seeds'] = seed_test(*([r[name] for r in side] for side in sides))
+  return rows
+
+
+def seed_test(first: Sequence[float], second: Sequence[float]) -> dict:
+  """Student's paired t-test of second less first, a value for each seed.
+
+  Returns:
+    `low` and `high` of the 95 % interval of the mean difference, and the two-sided
+    `p_value`; all None where every seed has the same difference, which has no spread.
+  """
+  differences = np.subtract(second, first)
+  if np.allclose(differences, differences[0]):
+    return {'low': None, 'high': None, 'p_value': None}
+  test = stats.ttest_rel(second, first)
+  low, high = test.confidence_interval(0.95)
+  return {'low': float(low), 'high': float(high), 'p_value': float(test.pvalue)}
+
+
+def print_differences(title: str, rows: dict[str, dict]) -> None:
+  """Prints a table on standard output, a line for each recall."""
+  table = Table()
+  table.add_column('')
+  columns = ['A', 'B', 'B - A', '95 % over queries', 'p']
+  if 'over_seeds' in rows['mean_recall']:
+    columns += ['95 % over seeds', 'p']
+  for column in columns:
+    table.add_column(column, justify='right', no_wrap=True)
+  for name in RECALLS:
+    row = rows[name]
+    numbers = [f'{row["first"]:.1f}', f'{row["second"]:.1f}']
+    cells = [*numbers, f'{row["difference"]:+.2f}', *_interval(row)]
+    header = 'mR' if name == 'mean_recall' else name.upper().replace('_R', ' @')
+    table.add_row(header, *cells, *_interval(row.get('over_seeds')))
+  console = Console(width=100)
+  console.print(title, highlight=False, soft_wrap=True)
+  console.print(table)
+
+
+def _interval(row: dict | None) -> list[str]:
+  """The cells of an interval and its p, none where there is no row."""
+  if row is None:
+    return []
+  if row['p_value'] is None:
+    return ['no spread', '']
+  return [f'{row["low"]:+.2f} to {row["high"]:+.2f}', f'{row["p_value"]:.4f}']
+
+
+if __name__ == '__main__':
+  cli.run(main)

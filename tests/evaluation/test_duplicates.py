@@ -1,0 +1,206 @@
+"""Relevance and ranks against loops over strings, the ceiling against all orders."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from harma_jax.data.annotations import load_captions
+from harma_jax.data.tokenizer import clean_caption, tokenize_table
+from harma_jax.evaluation.duplicates import (
+  caption_groups,
+  ceiling_scores,
+  duplicate_aware_ranks,
+  duplicate_relevance,
+  recall_ceiling,
+)
+from harma_jax.evaluation.recall import recall_at_k, recall_of_ranks, retrieval_ranks
+
+KS = (1, 2, 3)
+
+
+def random_captions(rng, *, n_images, most=4, words=5):
+  """Captions of few words, hence with duplicates, and their images in any order."""
+  counts = rng.integers(0, most, n_images)
+  counts[0] = max(counts[0], 1)
+  owner = rng.permutation(np.repeat(np.arange(n_images), counts))
+  return [f'Field {rng.integers(words)}.' for _ in owner], owner
+
+
+def slow_ranks(scores, captions, owner):
+  """Sorts every query, wrong items first among equals; a caption is its string."""
+  texts = [clean_caption(caption) for caption in captions]
+  n_images = len(scores)
+  of_image = [
+    {text for text, image in zip(texts, owner, strict=True) if image == i}
+    for i in range(n_images)
+  ]
+
+  def rank(query, right):
+    order = sorted(range(len(query)), key=lambda item: (-query[item], right[item]))
+    return next(place for place, item in enumerate(order) if right[item])
+
+  i2t = [
+    rank(scores[i], [text in of_image[i] for text in texts])
+    for i in range(n_images)
+    if of_image[i]
+  ]
+  t2i = [
+    rank(scores[:, j], [text in of_image[i] for i in range(n_images)])
+    for j, text in enumerate(texts)
+  ]
+  return {'i2t': i2t, 't2i': t2i}
+
+
+def test_captions_are_identical_after_cleaning():
+  captions = ['A river.', 'a  river', 'A river!', 'a rivers', '.', '?']
+  groups = caption_groups(captions)
+  same = groups[:, None] == groups[None, :]
+  assert same[:3, :3].all()
+  assert same[4, 5]
+  assert same.sum() == 9 + 1 + 4
+  assert sorted(set(groups.tolist())) == [0, 1, 2]
+
+
+def test_an_identical_caption_is_right_and_so_is_its_image():
+  groups, owner = np.array([0, 1, 0]), np.array([0, 0, 1])
+  right = duplicate_relevance(groups, owner, n_images=3)
+  assert right.tolist() == [[True] * 3, [True, False, True], [False] * 3]
+
+
+@pytest.mark.parametrize('seed', range(5))
+@pytest.mark.parametrize('levels', [3, 1000])
+def test_ranks_equal_a_sort_with_ties_against_the_model(seed, levels):
+  rng = np.random.default_rng(seed)
+  captions, owner = random_captions(rng, n_images=12)
+  scores = rng.integers(0, levels, (12, len(owner))).astype(np.float32)
+  ranks = duplicate_aware_ranks(scores, caption_groups(captions), owner)
+  slow = slow_ranks(scores, captions, owner)
+  assert {name: values.tolist() for name, values in ranks.items()} == slow
+
+
+def test_without_duplicates_they_are_the_standard_ranks():
+  rng = np.random.default_rng(0)
+  owner = np.array([0, 2, 2, 3, 0])
+  scores = rng.integers(0, 3, (5, 5)).astype(float)
+  aware = duplicate_aware_ranks(scores, np.arange(5), owner)
+  standard = retrieval_ranks(scores, owner)
+  for name in standard:
+    np.testing.assert_array_equal(aware[name], standard[name])
+  ceiling = recall_ceiling(np.arange(5), owner, n_images=5)
+  assert ceiling['mean_recall'] == 100
+
+
+def test_no_rank_is_higher_than_the_standard_one():
+  rng = np.random.default_rng(1)
+  captions, owner = random_captions(rng, n_images=30)
+  scores = rng.random((30, len(owner)))
+  aware = duplicate_aware_ranks(scores, caption_groups(captions), owner)
+  standard = retrieval_ranks(scores, owner)
+  for name in standard:
+    assert (aware[name] <= standard[name]).all()
+    assert (aware[name] < standard[name]).any()
+
+
+def test_ceiling_by_hand():
+  # Three images share one caption; image 0 has it twice, image 2 has another as well.
+  groups, owner = np.array([0, 0, 0, 0, 1]), np.array([0, 0, 1, 2, 2])
+  ceiling = recall_ceiling(groups, owner, n_images=3, ks=KS)
+  # Beside the best caption of an image stand 2, 3 and, for image 2, 0 of others.
+  assert ceiling['i2t_r1'] == ceiling['i2t_r2'] == pytest.approx(100 / 3)
+  assert ceiling['i2t_r3'] == pytest.approx(200 / 3)
+  # The shared caption finds image 0 first: two of its four captions.
+  assert [ceiling[f't2i_r{k}'] for k in KS] == pytest.approx([60, 80, 100])
+
+
+def score_tables(n_rows, n_columns, *, levels):
+  """All matrices with so many different values: every weak order when they suffice."""
+  for values in itertools.product(range(levels), repeat=n_rows * n_columns):
+    yield np.reshape(values, (n_rows, n_columns))
+
+
+@pytest.mark.parametrize(
+  ('groups', 'owner'),
+  [
+    ([0, 0, 1], [0, 1, 0]),
+    ([0, 0, 1, 1], [0, 1, 0, 1]),
+    ([0, 0, 1, 1, 1], [0, 1, 1, 0, 0]),
+    ([0, 0, 0, 0], [0, 0, 1, 1]),
+  ],
+)
+def test_ceiling_is_the_best_of_all_tables_of_scores(groups, owner):
+  groups, owner = np.array(groups), np.array(owner)
+  n_groups = groups.max() + 1
+  found = [
+    recall_at_k(table[:, groups], owner, ks=KS)
+    for table in score_tables(2, n_groups, levels=2 * n_groups)
+  ]
+  ceiling = recall_ceiling(groups, owner, n_images=2, ks=KS)
+  for name, highest in ceiling.items():
+    assert highest == pytest.approx(max(recall[name] for recall in found)), name
+
+
+@pytest.mark.parametrize('seed', range(6))
+def test_no_order_of_a_row_or_a_column_is_better(seed):
+  rng = np.random.default_rng(seed)
+  captions, owner = random_captions(rng, n_images=4, words=3)
+  groups = caption_groups(captions)
+  n_groups = groups.max() + 1
+  scores = ceiling_scores(groups, owner, n_images=4)
+  reached = retrieval_ranks(scores, owner)
+
+  for group in range(n_groups):
+    columns = scores[:, groups == group]
+    assert (columns == columns[:, :1]).all()
+
+  best = [100] * 4
+  for row in score_tables(1, n_groups, levels=n_groups):
+    ranks = retrieval_ranks(np.repeat(row, 4, axis=0)[:, groups], owner)['i2t']
+    best[: len(ranks)] = np.minimum(best[: len(ranks)], ranks)
+  np.testing.assert_array_equal(reached['i2t'], best[: len(reached['i2t'])])
+
+  for group in range(n_groups):
+    most = np.zeros(len(KS), int)
+    for column in score_tables(4, 1, levels=4):
+      ranks = retrieval_ranks(np.repeat(column, len(owner), axis=1), owner)['t2i']
+      hits = [(ranks[groups == group] < k).sum() for k in KS]
+      most = np.maximum(most, hits)
+    ranks = reached['t2i'][groups == group]
+    assert [(ranks < k).sum() for k in KS] == most.tolist()
+
+
+def test_the_ceiling_is_above_what_equal_scores_of_a_group_reach():
+  rng = np.random.default_rng(2)
+  captions, owner = random_captions(rng, n_images=20)
+  groups = caption_groups(captions)
+  ceiling = recall_ceiling(groups, owner, n_images=20)
+  assert ceiling['mean_recall'] < 100
+  for _ in range(50):
+    scores = rng.random((20, groups.max() + 1))
+    scores[owner, groups] += rng.random()
+    recall = recall_at_k(scores[:, groups], owner)
+    assert all(recall[name] <= ceiling[name] for name in ceiling)
+
+
+@pytest.fixture(scope='module')
+def table(data_dir):
+  return load_captions(data_dir / 'rsicd', split='val')
+
+
+def test_on_rsicd_the_ceiling_is_below_100_and_identical_captions_explain_it(table):
+  groups = caption_groups(table.captions)
+  owner, n_images = table.caption_image, table.n_images
+  ceiling = recall_ceiling(groups, owner, n_images=n_images)
+  assert 50 < ceiling['t2i_r1'] < ceiling['t2i_r5'] < ceiling['t2i_r10'] < 100
+  scores = ceiling_scores(groups, owner, n_images=n_images)
+  aware = recall_of_ranks(duplicate_aware_ranks(scores, groups, owner))
+  assert aware['mean_recall'] == 100
+
+
+def test_on_rsicd_identical_captions_have_identical_tokens(table):
+  tokens = tokenize_table(table)
+  _, of_tokens = np.unique(tokens, axis=0, return_inverse=True)
+  groups = caption_groups(table.captions)
+  pairs = set(zip(groups.tolist(), of_tokens.ravel().tolist(), strict=True))
+  assert len({group for group, _ in pairs}) == len(pairs)
+  assert len({row for _, row in pairs}) == len(pairs)
