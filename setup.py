@@ -33,6 +33,7 @@ setup(
     'pillow>=11',
     'rich>=14',
     'safetensors>=0.6',
+    'scipy>=1.13',
     'tensorflow-datasets>=4.9.9',
     'tokenizers>=0.22',
     'transformers>=5.0',
@@ -42,8 +43,13 @@ setup(
     'tpu': ['jax[tpu]>=0.10'],
     # Reads and writes PyTorch's pickled files; safetensors need none of it.
     'torch': ['torch>=2.6'],
+    # Searching scenes with georeference, and more than a million vectors.
+    'geo': ['rasterio>=1.4'],
+    'search': ['usearch>=2.26'],
     # Tests against the code of the libraries whose files are read and written.
     'interop': ['torch>=2.6', 'open_clip_torch>=3.0'],
+    # An independent count of recalls for the tests.
+    'oracle': ['ranx>=0.3.21'],
     'test': [
       'hypothesis>=6',
       'pytest>=8',

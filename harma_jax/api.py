@@ -1,0 +1,322 @@
+"""The Python interface: `harma_jax.load(path)` and what the model it gives can do.
+
+Shown in use in docs/api.md.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+from harma_jax.build import build_fresh, build_model, context_length, read_workdir
+from harma_jax.data.images import (
+  CLIP_MEAN,
+  CLIP_STD,
+  read_image,
+  resize_for_evaluation,
+)
+from harma_jax.data.tokenizer import clean_caption, tokenize
+from harma_jax.errors import UserError
+from harma_jax.evaluation.evaluator import make_encoders
+from harma_jax.mesh import make_mesh, replicated
+from harma_jax.model.adapter import AdapterSettings
+from harma_jax.model.clip import Clip
+from harma_jax.model.sizes import named_size
+from harma_jax.search_index.build import Track, build_index, untracked
+from harma_jax.search_index.index import Index, check_model, open_index
+from harma_jax.search_index.query import Hit, search, write_graph
+from harma_jax.weights.load import (
+  check_settings,
+  has_adapters,
+  load_weights,
+  recognise,
+)
+from harma_jax.weights.names import paths_of
+from harma_jax.weights.sources import Source, find_source, open_source
+from harma_jax.workdir import is_workdir, read_config
+
+BATCH_SIZE = 64
+
+ImageLike = str | os.PathLike | np.ndarray | Image.Image
+
+
+def load(path: str | os.PathLike, *, size: str = 'auto') -> 'Model':
+  """The selected model of a run, or weights of another program.
+
+  Args:
+    path: the work folder of a run; or what `--config.init` takes: a weight file, a
+      folder of weights, a hub id. Adapters in a bare file are taken for such with 8
+      heads, as the original's are.
+    size: only for weights that do not tell theirs: a name of `model.sizes.SIZES`.
+
+  Raises:
+    UserError: there is no model, or it cannot be read.
+  """
+  path = os.path.expanduser(path)
+  if is_workdir(path):
+    config = read_config(path)
+    model = build_model(config)
+    length = context_length(config, model)
+    return Model(model, read_workdir(path), path=path, context_length=length)
+  source = open_source(path)
+  model = _model_of(source, size=size, settings=_settings_beside(path))
+  check_settings(source, model.size)
+  fresh = build_fresh(model, jax.random.key(0))
+  params = jax.device_get(load_weights(source, fresh, model=model))
+  return Model(model, params, path=path, context_length=model.size.context_length)
+
+
+class Model:
+  """Images and texts to features that can be compared, on this process's devices.
+
+  Attributes:
+    path: where it was loaded from.
+    clip: how features are computed.
+    params: its parameters, numpy arrays.
+    context_length: tokens of a text.
+  """
+
+  def __init__(
+    self,
+    clip: Clip,
+    params: dict,
+    *,
+    path: str | os.PathLike = '',
+    context_length: int,
+  ):
+    self.path, self.clip, self.params = os.fspath(path), clip, params
+    self.context_length = context_length
+    # Each process works for itself, whatever others there are.
+    self._mesh = make_mesh(devices=jax.local_devices())
+    self._encoders = functools.cache(self._make_encoders)
+
+  def encode_images(self, images: Sequence[ImageLike]) -> np.ndarray:
+    """Unit features f32[n, D]: their inner products are cosines.
+
+    Args:
+      images: paths, Pillow images, or arrays u8[H, W, 3]; any sizes. Each is resized as
+        a whole to what the model sees.
+
+    Raises:
+      UserError: a file that cannot be read, or another kind of array.
+    """
+    if isinstance(images, str | os.PathLike | Image.Image):
+      raise TypeError('Expected a sequence of images; found a single one.')
+    features = [self._no_features]
+    for start in range(0, len(images), BATCH_SIZE):
+      some = images[start : start + BATCH_SIZE]
+      pixels = np.stack([self._pixels(image) for image in some])
+      encode, _ = self._encoders(self._batch_size(len(pixels)))
+      features.append(encode(self._placed, pixels))
+    return np.concatenate(features)
+
+  def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
+    """Unit features f32[n, D] of texts, cleaned as captions are in training.
+
+    Raises:
+      UserError: a text without a word.
+    """
+    if isinstance(texts, str):
+      raise TypeError('Expected a sequence of texts; found a single one.')
+    if not len(texts):
+      return self._no_features
+    cleaned = [clean_caption(text) for text in texts]
+    empty = [text for text, words in zip(texts, cleaned, strict=True) if not words]
+    if empty:
+      raise UserError(f'Expected words to search for; found {empty[0]!r}.')
+    tokens = tokenize(cleaned, context_length=self.context_length)
+    _, encode = self._encoders(self._batch_size(len(tokens)))
+    return encode(self._placed, tokens)
+
+  def make_index(
+    self,
+    images: str | os.PathLike,
+    out: str | os.PathLike,
+    *,
+    tile: int = 0,
+    stride: int = 0,
+    share: tuple[int, int] = (0, 1),
+    threads: int = 0,
+    batch_size: int = BATCH_SIZE,
+    approximate: bool = False,
+    track: Track = untracked,
+  ) -> dict[str, str]:
+    """Makes an index of a folder of images, or goes on with one: see `build_index`.
+
+    Args:
+      images: the folder.
+      out: folder of the index.
+      tile: side in pixels of the tiles that images are cut into; 0 for whole images.
+      stride: from one tile to the next; 0 for half a tile.
+      share: (i, n), of the i-th of n machines that work on one index.
+      threads: how many images are read at once; 0 for the processor's number.
+      batch_size: images that are encoded at once; rounded up for the devices.
+      approximate: whether to make the graph of `search(approximate=True)` at the end.
+      track: shows the progress.
+
+    Returns:
+      Name -> what is wrong, of images that were skipped.
+
+    Raises:
+      UserError: as `build_index`; `approximate` without usearch, or while shares of
+        other machines are missing.
+    """
+    batch_size = -(-batch_size // self._mesh.size) * self._mesh.size
+    encode, _ = self._encoders(batch_size)
+    problems = build_index(
+      images,
+      out,
+      encode=functools.partial(encode, self._placed),
+      model={'model_sha256': self.sha256, 'model_path': _absolute(self.path)},
+      preprocessing=self.preprocessing,
+      batch_size=batch_size,
+      tile=tile,
+      stride=stride or -(-tile // 2),
+      share=share,
+      threads=threads or os.cpu_count(),
+      track=track,
+    )
+    if approximate:
+      write_graph(open_index(out))
+    return problems
+
+  def search(
+    self,
+    index: str | os.PathLike | Index,
+    *,
+    text: str = '',
+    image: ImageLike | None = None,
+    top: int = 12,
+    approximate: bool = False,
+  ) -> list[Hit]:
+    """The images, or tiles, of an index that are most like a text or an image.
+
+    Args:
+      index: its folder; or what `open_index` gave, to search it more than once.
+      text: what to look for; or
+      image: what to look for.
+      top: how many.
+      approximate: by the graph of an index that has one.
+
+    Raises:
+      UserError: not one of text and image, an index of another model, or one that is
+        not complete.
+    """
+    if bool(text) == (image is not None):
+      raise UserError('Expected a text or an image to search for; found both or none.')
+    index = index if isinstance(index, Index) else open_index(index)
+    check_model(index, sha256=self.sha256)
+    [feature] = self.encode_texts([text]) if text else self.encode_images([image])
+    return search(index, feature, top=top, approximate=approximate)
+
+  @functools.cached_property
+  def sha256(self) -> str:
+    """A hash of all that features depend on: weights, as f32, and settings."""
+    digest = hashlib.sha256(json.dumps(_settings_of(self.clip)).encode())
+    for path, leaf in sorted(paths_of(self.params).items()):
+      if path not in ('temperature', 'logit_scale'):
+        leaf = np.asarray(leaf).astype('<f4', order='C')
+        digest.update(f'{path} {list(leaf.shape)}\n'.encode())
+        digest.update(leaf)
+    return digest.hexdigest()
+
+  @property
+  def preprocessing(self) -> dict:
+    """How an image becomes what the model sees, as JSON has it."""
+    return {
+      'side': self.clip.size.image_size,
+      'resize': 'whole image or tile, bicubic (Pillow)',
+      'mean': list(CLIP_MEAN),
+      'std': list(CLIP_STD),
+    }
+
+  @functools.cached_property
+  def _placed(self) -> dict:
+    return jax.device_put(self.params, replicated(self._mesh))
+
+  @property
+  def _no_features(self) -> np.ndarray:
+    return np.zeros((0, self.clip.size.embedding), np.float32)
+
+  def _make_encoders(self, batch_size: int):
+    return make_encoders(self.clip, mesh=self._mesh, batch_size=batch_size)
+
+  def _batch_size(self, count: int) -> int:
+    """Few sizes are compiled, and a single text is not padded to a whole batch."""
+    a_device = -(-min(count, BATCH_SIZE) // self._mesh.size)
+    return self._mesh.size * 2 ** max(a_device - 1, 0).bit_length()
+
+  def _pixels(self, image: ImageLike) -> np.ndarray:
+    if isinstance(image, np.ndarray):
+      if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise UserError(
+          f'Expected images u8[H, W, 3]; found an array of {image.dtype}'
+          f'{list(image.shape)}. Stretch it to 0 to 255 and take three bands.'
+        )
+      image = Image.fromarray(image)
+    if not isinstance(image, Image.Image):
+      image = read_image(image)
+    side = self.clip.size.image_size
+    return resize_for_evaluation(image.convert('RGB'), side=side)
+
+
+def _settings_of(clip: Clip) -> dict:
+  """What features depend on besides the weights, as plain values."""
+  settings = {'size': dataclasses.asdict(clip.size)}
+  if clip.adapter is None:  # then the rest says nothing
+    return settings
+  return settings | {
+    'heads': clip.adapter.heads,
+    'shared_adapter': clip.shared_adapter,
+    'adapter_padding': clip.adapter_padding,
+  }
+
+
+def _absolute(path: str) -> str:
+  """An existing path from anywhere; a hub id as it is."""
+  return str(pathlib.Path(path).resolve()) if os.path.exists(path) else path
+
+
+def _model_of(source: Source, *, size: str, settings: dict) -> Clip:
+  """The model that weights belong to."""
+  name, pixels = recognise(source) if size == 'auto' else (size, 0)
+  return Clip(
+    size=named_size(name, image_size=pixels),
+    adapter=_adapter_of(source, settings) if has_adapters(source) else None,
+    shared_adapter=settings.get('shared_adapter') or _who_shares(source),
+    adapter_padding=source.settings.get('adapter_padding', 'none'),
+    dtype=jnp.float32 if jax.default_backend() == 'cpu' else jnp.bfloat16,
+  )
+
+
+def _adapter_of(source: Source, settings: dict) -> AdapterSettings:
+  widths = {'bottleneck': 'mmadapter.img_proj_down', 'shared_bottleneck': 'xx.l1'}
+  found = {'heads': settings.get('adapter_heads', AdapterSettings.heads)}
+  for field, module in widths.items():
+    for name in source.tensors:
+      if name.endswith(f'{module}.weight'):
+        found[field] = len(source.tensors[name])
+        break
+  return AdapterSettings(**found)
+
+
+def _who_shares(source: Source) -> str:
+  shared = [name for name in source.tensors if 'BiShareAdapter' in name]
+  if any('visual' in name for name in shared):
+    return 'both'
+  return 'text' if shared else 'none'
+
+
+def _settings_beside(path: str) -> dict:
+  """What our own export says of a model with adapters; empty for other weights."""
+  _, config = find_source(path)
+  settings = json.loads(config.read_text()) if config else {}
+  return settings if settings.get('model_type') == 'harma' else {}

@@ -1,0 +1,149 @@
+"""Searches a folder of images by text or by an image.
+
+  python -m harma_jax.search index --workdir=FOLDER --images=FOLDER --out=INDEX
+    [--tile=256 --stride=128] [--share=I/N] [--approximate]
+  python -m harma_jax.search query --index=INDEX "ships next to a long pier"
+  python -m harma_jax.search query --index=INDEX --image=FILE
+    [--top=12] [--html=PAGE.html] [--geojson=FILE.geojson] [--approximate]
+
+`--workdir` may also be weights of another program; a query uses the model that made the
+index. The same `index` command goes on with what was stopped. N machines that see the
+folders share the work, each with its own I, counted from 0. Tiles are pixels of large
+scenes: TIFFs are read window by window with `pip install 'harma_jax[geo]'`.
+"""
+
+import os
+import pathlib
+import re
+from collections.abc import Iterable, Sequence
+
+from absl import flags
+from rich.console import Console
+from rich.progress import (
+  BarColumn,
+  MofNCompleteColumn,
+  Progress,
+  TextColumn,
+  TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from harma_jax import cli
+from harma_jax.api import BATCH_SIZE, load
+from harma_jax.errors import UserError
+from harma_jax.search_index.geojson import geojson_of
+from harma_jax.search_index.index import open_index
+from harma_jax.search_index.page import page_of
+from harma_jax.search_index.query import Hit
+
+_IMAGES = flags.DEFINE_string(
+  'images', 'images', 'The folder of images.', allow_override=True
+)
+_TILE = flags.DEFINE_integer('tile', 0, 'Pixels; 0: images are not cut.', lower_bound=0)
+_STRIDE = flags.DEFINE_integer('stride', 0, 'Pixels; 0: half a tile.', lower_bound=0)
+_SHARE = flags.DEFINE_string('share', '0/1', 'I/N: the work of machine I out of N.')
+_BATCH_SIZE = flags.DEFINE_integer(
+  'batch_size', BATCH_SIZE, 'Images that are encoded at once.', lower_bound=1
+)
+_APPROXIMATE = flags.DEFINE_bool(
+  'approximate', False, 'Make, and search by, a graph: for millions of images.'
+)
+_INDEX = flags.DEFINE_string('index', None, 'The folder of an index.')
+_IMAGE = flags.DEFINE_string('image', None, 'An image file to search for.')
+_TOP = flags.DEFINE_integer('top', 12, 'How many are shown.', lower_bound=1)
+_HTML = flags.DEFINE_string('html', None, 'A page to write, images within.')
+_GEOJSON = flags.DEFINE_string('geojson', None, 'A file for maps to write, in WGS84.')
+
+
+def main(argv: Sequence[str]) -> None:
+  """Runs the command that the command line names."""
+  commands = {'index': run_index, 'query': run_query}
+  if len(argv) < 2 or argv[1] not in commands:
+    raise UserError(
+      f'Expected one of the commands {", ".join(commands)}; found '
+      f'{" ".join(argv[1:]) or "none"}. As in: python -m harma_jax.search query '
+      '--index=INDEX "ships next to a long pier"'
+    )
+  commands[argv[1]](argv[2:])
+
+
+def run_index(words: Sequence[str]) -> None:
+  """Makes an index, or goes on with one, and says what it holds."""
+  cli.no_arguments(['index', *words])
+  out, share = _given(cli.OUT, 'INDEX'), _share()
+  skipped = load(cli.workdir()).make_index(
+    _IMAGES.value,
+    out,
+    tile=_TILE.value,
+    stride=_STRIDE.value,
+    share=share,
+    batch_size=_BATCH_SIZE.value,
+    approximate=_APPROXIMATE.value,
+    track=_track,
+  )
+  print(f'{out}: done; {len(skipped):,} images skipped')
+
+
+def run_query(words: Sequence[str]) -> None:
+  """Prints what an index holds of a text or an image, and writes it where asked."""
+  text, image = ' '.join(words), _IMAGE.value
+  index = open_index(_given(_INDEX, 'INDEX'))
+  model = load(cli.WORKDIR.value or index.manifest['model_path'])
+  hits = model.search(
+    index, text=text, image=image, top=_TOP.value, approximate=_APPROXIMATE.value
+  )
+  print_hits(hits)
+  if _HTML.value:
+    page = page_of(hits, index, text=text, image=image or '')
+    _write(_HTML, page)
+  if _GEOJSON.value:
+    _write(_GEOJSON, geojson_of(hits))
+
+
+def print_hits(hits: Sequence[Hit]) -> None:
+  """Prints a table on standard output."""
+  table = Table()
+  for name in ('', 'cosine', 'image', 'left, top, width, height'):
+    table.add_column(name)
+  for rank, hit in enumerate(hits, 1):
+    box = ', '.join(map(str, hit.box))
+    table.add_row(str(rank), f'{hit.similarity:.3f}', Text(hit.image), box)
+  Console().print(table)
+
+
+def _given(flag: flags.FlagHolder, what: str) -> str:
+  if not flag.value:
+    raise UserError(f'Expected --{flag.name}={what}; found none. --help shows more.')
+  return flag.value
+
+
+def _share() -> tuple[int, int]:
+  match = re.fullmatch(r'(\d+)/(\d+)', _SHARE.value)
+  if not match:
+    raise UserError(f'--share: expected I/N, as in 0/4; found {_SHARE.value!r}.')
+  return int(match[1]), int(match[2])
+
+
+def _write(flag: flags.FlagHolder, content: str) -> None:
+  path = pathlib.Path(flag.value).expanduser()
+  try:
+    path.write_text(content, encoding='utf-8')
+  except OSError as error:
+    raise UserError(
+      f'--{flag.name}={path}: expected a file that can be written; {error.strerror}.'
+    ) from error
+  print(f'{os.fspath(path)}: {len(content.encode()):,} bytes')
+
+
+def _track(items: Iterable, *, title: str, total: int) -> Iterable:
+  console = Console(stderr=True)
+  columns = (TextColumn(title), BarColumn(), MofNCompleteColumn())
+  with Progress(
+    *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
+  ) as bar:
+    yield from bar.track(items, total=total)
+
+
+if __name__ == '__main__':
+  cli.run(main, interrupted='Interrupted; the same index command goes on.')

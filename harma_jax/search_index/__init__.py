@@ -1,0 +1,1 @@
+"""An index of a folder of images: made, read, searched and shown."""

@@ -1,0 +1,73 @@
+"""Image files to rows, beside Pillow's crops one after the other."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from harma_jax.data.images import read_image, resize_for_evaluation
+from harma_jax.errors import UserError
+from harma_jax.search_index import reader
+from harma_jax.search_index.files import tile_boxes
+from harma_jax.search_index.reader import read_crop, read_rows
+
+
+@pytest.fixture
+def paths(tmp_path):
+  """Three images of different sizes, an unreadable one between them."""
+  rng = np.random.default_rng(0)
+  for name, size in {'a.png': (20, 31), 'c.tif': (50, 23), 'd.jpg': (9, 12)}.items():
+    pixels = rng.integers(0, 256, (*size, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / name)
+  (tmp_path / 'b.png').write_text('no picture')
+  return [tmp_path / name for name in ('a.png', 'b.png', 'c.tif', 'd.jpg')]
+
+
+def read_plainly(path, *, side, tile, stride):
+  """All boxes of a file and their pixels: the reference."""
+  image = read_image(path)
+  boxes = tile_boxes(*image.size, tile=tile, stride=stride)
+  crops = [image.crop((x, y, x + w, y + h)) for x, y, w, h in boxes.tolist()]
+  return boxes, np.stack([resize_for_evaluation(crop, side=side) for crop in crops])
+
+
+@pytest.mark.parametrize(('tile', 'stride'), [(0, 0), (16, 8)])
+@pytest.mark.parametrize('with_geo', [False, True])
+def test_rows_are_those_of_pillow(paths, tile, stride, with_geo, monkeypatch):
+  if with_geo and not importlib.util.find_spec('rasterio'):
+    pytest.skip('needs rasterio')
+  if not with_geo:
+    monkeypatch.setattr(reader.geo, 'can_read', lambda path: False)
+  monkeypatch.setattr(reader, 'BOXES_AT_ONCE', 3)
+  found = list(read_rows(paths, side=8, tile=tile, stride=stride, threads=2))
+  assert [file for file, _ in found] == sorted(file for file, _ in found)
+  for number in (0, 2, 3):
+    rows = [rows for file, rows in found if file == number]
+    boxes, images = read_plainly(paths[number], side=8, tile=tile, stride=stride)
+    np.testing.assert_array_equal(np.concatenate([r.boxes for r in rows]), boxes)
+    np.testing.assert_array_equal(np.concatenate([r.images for r in rows]), images)
+    assert all(len(r.boxes) <= 3 for r in rows)
+  [mistake] = [rows for file, rows in found if file == 1]
+  assert isinstance(mistake, UserError)
+  assert 'b.png' in str(mistake)
+
+
+def test_an_image_that_is_cut_is_decoded_once_for_each_thread(paths, monkeypatch):
+  calls = []
+
+  def count(path):
+    calls.append(path)
+    return read_image(path)
+
+  monkeypatch.setattr(reader, 'read_image', count)
+  monkeypatch.setattr(reader, 'BOXES_AT_ONCE', 1)
+  rows = list(read_rows(paths[:1], side=8, tile=4, stride=4, threads=1))
+  assert len(rows) == 8 * 5
+  assert len(calls) == 1
+
+
+def test_a_crop_is_the_box_of_the_image(paths):
+  crop = read_crop(paths[2], (4, 5, 16, 16), tiled=True)
+  expected = np.asarray(read_image(paths[2]))[5:21, 4:20]
+  np.testing.assert_array_equal(np.asarray(crop), expected)

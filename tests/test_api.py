@@ -1,0 +1,175 @@
+"""The Python interface beside one image or text at a time, and its page of docs."""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+import harma_jax
+from harma_jax.api import Model, load
+from harma_jax.build import build_model, read_workdir
+from harma_jax.data.images import normalize, read_image, resize_for_evaluation
+from harma_jax.data.tokenizer import clean_caption, tokenize
+from harma_jax.errors import UserError
+from harma_jax.export import export
+from harma_jax.model.adapter import AdapterSettings
+from harma_jax.search_index.index import open_index
+from harma_jax.weights import processor
+from harma_jax.weights.export import write_remote
+from harma_jax.workdir import read_config
+
+DOCS = pathlib.Path(__file__).parent.parent / 'docs/api.md'
+TEXTS = ('Boats, on a river!', 'fields', 'boats on a river')
+
+
+@pytest.fixture(scope='module')
+def model(finished_run):
+  return load(finished_run)
+
+
+@pytest.fixture(scope='module')
+def images(small_data):
+  return sorted((small_data / 'images').glob('*.png'))
+
+
+@pytest.fixture(scope='module')
+def index(model, small_data, tmp_path_factory):
+  """The folder of an index of all 24 images."""
+  out = tmp_path_factory.mktemp('indexes') / 'small'
+  assert model.make_index(small_data / 'images', out, threads=2, batch_size=5) == {}
+  return out
+
+
+def encode_plainly(run, path):
+  """Features of one image, straight from the tower: the reference."""
+  clip, params = build_model(read_config(run)), read_workdir(run)
+  pixels = resize_for_evaluation(read_image(path), side=clip.size.image_size)
+  return np.asarray(clip.encode_image(params, normalize(pixels[None])))[0]
+
+
+def test_images_have_the_features_of_the_tower(model, finished_run, images):
+  features = model.encode_images(images[:9])
+  assert features.dtype == np.float32
+  np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, atol=1e-5)
+  for row in (0, 8):
+    expected = encode_plainly(finished_run, images[row])
+    np.testing.assert_allclose(features[row], expected, atol=1e-5)
+
+
+def test_paths_arrays_and_pillow_images_are_the_same(model, images):
+  image = read_image(images[0])
+  features = model.encode_images([images[0], str(images[0]), image, np.asarray(image)])
+  np.testing.assert_allclose(features, features[:1].repeat(4, axis=0), atol=1e-6)
+
+
+def test_texts_are_cleaned_and_have_the_features_of_the_tower(model, finished_run):
+  features = model.encode_texts(TEXTS)
+  np.testing.assert_allclose(features[0], features[2], atol=1e-6)
+  tokens = tokenize([clean_caption(TEXTS[1])], context_length=model.context_length)
+  expected = model.clip.encode_text(read_workdir(finished_run), tokens)
+  np.testing.assert_allclose(features[1], np.asarray(expected)[0], atol=1e-5)
+
+
+def test_none_of_either_are_no_rows(model):
+  assert model.encode_images([]).shape == model.encode_texts([]).shape == (0, 16)
+
+
+def test_what_is_neither_image_nor_text_is_refused(model, images):
+  with pytest.raises(TypeError, match='sequence of images'):
+    model.encode_images(images[0])
+  with pytest.raises(TypeError, match='sequence of texts'):
+    model.encode_texts('fields')
+  with pytest.raises(UserError, match=r'found an array of float32\[4, 4, 3\]'):
+    model.encode_images([np.zeros((4, 4, 3), np.float32)])
+  with pytest.raises(UserError, match=r"Expected words .* found '\.\.\.'"):
+    model.encode_texts(['fields', '...'])
+
+
+def test_an_image_finds_itself_first(model, index, images):
+  for path in images[:3]:
+    hits = model.search(index, image=path, top=4)
+    assert hits[0].image == path.name
+    assert hits[0].similarity == pytest.approx(1, abs=1e-5)
+    assert hits[0].box == (0, 0, 32, 32)
+
+
+def test_a_text_finds_what_the_products_say(model, index, images):
+  opened = open_index(index)
+  [query] = model.encode_texts(['fields'])
+  products = model.encode_images(images) @ query
+  expected = [images[row].name for row in np.argsort(-products)[:5]]
+  hits = model.search(opened, text='fields', top=5)
+  assert [hit.image for hit in hits] == expected
+
+
+@pytest.mark.parametrize('query', [{}, {'text': 'fields', 'image': 'a.png'}])
+def test_one_of_text_and_image_is_needed(model, index, query):
+  with pytest.raises(UserError, match='a text or an image'):
+    model.search(index, **query)
+
+
+def test_another_models_query_is_refused(model, index):
+  params = jax.tree.map(lambda leaf: leaf * 1.01, model.params)
+  other = Model(model.clip, params, context_length=model.context_length)
+  with pytest.raises(UserError, match=f'that made {index}, SHA-256'):
+    other.search(index, text='fields')
+
+
+def test_weights_of_another_program_are_the_same_model(
+  model, index, finished_run, images, tmp_path
+):
+  out = tmp_path / 'weights'
+  export(finished_run, format='open_clip', out=out, overwrite=False)
+  loaded = load(out)
+  assert loaded.sha256 == model.sha256
+  features = model.encode_images(images[:2])
+  np.testing.assert_allclose(loaded.encode_images(images[:2]), features, atol=1e-5)
+  assert loaded.search(index, text='fields', top=1) == model.search(
+    index, text='fields', top=1
+  )
+
+
+def test_adapters_come_with_their_settings(
+  small_config, random_params, images, tmp_path, monkeypatch
+):
+  for source in ('_read_open_clip', '_read_hub'):
+    monkeypatch.setattr(processor, source, lambda: None)
+  config = small_config({'model.adapters': True, 'model.adapter_heads': 2})
+  clip = build_model(config)
+  assert clip.adapter == AdapterSettings(bottleneck=8, shared_bottleneck=8, heads=2)
+  params = random_params(clip)
+  write_remote(tmp_path / 'remote', params, model=clip)
+  made, loaded = Model(clip, params, context_length=8), load(tmp_path / 'remote')
+  assert loaded.sha256 == made.sha256
+  np.testing.assert_allclose(
+    loaded.encode_images(images[:2]), made.encode_images(images[:2]), atol=1e-5
+  )
+  np.testing.assert_allclose(
+    loaded.encode_texts(TEXTS), made.encode_texts(TEXTS), atol=1e-5
+  )
+
+
+def test_the_page_of_docs_runs(finished_run, small_data, tmp_path, monkeypatch):
+  (tmp_path / 'workdir').mkdir()
+  (tmp_path / 'workdir/rsicd').symlink_to(finished_run)
+  (tmp_path / 'pictures').symlink_to(small_data / 'images')
+  monkeypatch.chdir(tmp_path)
+  blocks = re.findall(r'```python\n(.*?)```', DOCS.read_text(), re.DOTALL)
+  assert len(blocks) >= 4
+  names = {}
+  for block in blocks:
+    exec(block, names)
+  assert len(names['hits']) == 12
+  assert names['similarity'].shape == (2, 2)
+  assert (tmp_path / 'page.html').read_text().startswith('<!doctype html>')
+
+
+def test_the_package_alone_imports_no_jax():
+  code = 'import sys, harma_jax; assert "jax" not in sys.modules; harma_jax.load'
+  subprocess.run([sys.executable, '-c', code], check=True)
+  with pytest.raises(AttributeError, match='lod'):
+    harma_jax.lod  # noqa: B018, asked for its error
