@@ -11,6 +11,9 @@ from harma_jax.train import train
 
 HARMONIZED = {
   'harmonization.pair': 'captions',
+  'harmonization.curriculum': 'drop',
+  'harmonization.threshold': (-0.3, 0.0),
+  'harmonization.threshold_unit': 'cosine',
   'data.captions_per_image': 2,
   'train.epochs': 4.0,
 }
