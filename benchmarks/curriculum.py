@@ -128,6 +128,7 @@ def study_config(data: str, *, root: str) -> ConfigDict:
     {'root': root, 'cache_side': 96, 'context_length': 20, 'threads': 1}
   )
   config.data.captions_per_image = CAPTIONS
+  config.data.test_split = ''
   config.augment.update({'quarter_turns': True, 'rand_augment': (0, 0)})
   plain = DATA[data]['plain_epochs'] / DATA[data]['epochs']
   config.harmonization.update(
