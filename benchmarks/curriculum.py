@@ -264,7 +264,7 @@ def augmenting_of(seed: int, side: int, settings: str):
   config = common()
   config.seed = seed
   config.augment.update(json.loads(settings))
-  return jax.jit(build_inputs(config, side=side))
+  return jax.jit(build_inputs(config, side=side, mesh=make_mesh()))
 
 
 def augmenting(study: Study, seed: int):

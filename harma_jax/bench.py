@@ -35,6 +35,7 @@ from harma_jax.build import (
   build_table,
   build_tokens,
   context_length,
+  place_images,
   resolve_size,
   state_shapes,
 )
@@ -140,18 +141,19 @@ def measure_train(config: ConfigDict, *, steps: int, warmup: int) -> dict:
   timing = {'warmup': warmup, 'steps': steps}
   resident = itertools.repeat(prepared.batch)
   state, alone = time_steps(prepared.step, prepared.state, resident, **timing)
-  inputs = build_inputs(config, side=build_model(config).size.image_size)
+  side, mesh = build_model(config).size.image_size, prepared.mesh
+  inputs = build_inputs(config, side=side, mesh=mesh)
   step_for = make_stepper(
-    compile_step(prepared.pure_step, state, mesh=prepared.mesh, inputs=inputs),
+    compile_step(prepared.pure_step, state, mesh=mesh, inputs=inputs),
     tokens=tokens,
-    pixels=pixels.kept if cache == 'device' else None,
-    mesh=prepared.mesh,
+    images=place_images(config, pixels, mesh=mesh) if cache == 'device' else {},
+    mesh=mesh,
   )
   count = _steps_taken(**timing)
   found = _host_batches(config, pixels, cache, tokens, count=count)
 
   def take_step(state, found):
-    batch = place_batch(found[0], mesh=prepared.mesh)
+    batch = place_batch(found[0], mesh=mesh)
     return step_for(state, batch, found[1])(state, batch)
 
   with contextlib.closing(found) as batches:

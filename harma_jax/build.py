@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from harma_jax.checkpoint import Checkpoints, step_to_read
@@ -32,7 +33,7 @@ from harma_jax.data.tokenizer import text_lengths, tokenize_table
 from harma_jax.errors import UserError, expect
 from harma_jax.evaluation.evaluator import EvaluationSplit
 from harma_jax.inputs import make_inputs
-from harma_jax.mesh import free_device_bytes
+from harma_jax.mesh import free_device_bytes, place_rows
 from harma_jax.model.adapter import ADAPTER_PADDING, SHARED_ADAPTER, AdapterSettings
 from harma_jax.model.clip import Clip
 from harma_jax.model.sizes import SIZES, named_size
@@ -47,6 +48,7 @@ from harma_jax.optim import (
   patterns_of,
   split_params,
 )
+from harma_jax.processes import maximum
 from harma_jax.step import TrainState, init_state, make_train_step
 from harma_jax.weights.adapter import load_adapter
 from harma_jax.weights.load import (
@@ -400,11 +402,13 @@ def caption_lengths(config: ConfigDict, model: Clip) -> tuple[int, ...]:
 def build_pixels(config: ConfigDict, table: CaptionTable) -> tuple[PixelStore, str]:
   """The training images, and where `config.data.cache` keeps them.
 
+  Only for `host` they are read now; `place_images` reads them for `device`.
+
   Raises:
     UserError: an image cannot be read.
   """
   settings = config.data
-  _check_choice('data.cache', settings.cache, CACHES)
+  _check_choice('data.cache', settings.cache, ('auto', *CACHES))
   pixels = open_pixels(
     table,
     side=settings.cache_side,
@@ -413,16 +417,39 @@ def build_pixels(config: ConfigDict, table: CaptionTable) -> tuple[PixelStore, s
   )
   cache = settings.cache
   if cache == 'auto':
-    free = free_device_bytes()
-    cache = choose_cache(
-      pixels.n_bytes, device_bytes=free, host_bytes=free_host_bytes()
-    )
+    cache = _nearest_cache(pixels)
     logging.info(
       'data.cache=auto: %s, for %.2f GB of pixels', cache, pixels.n_bytes / 1e9
     )
-  if cache != 'stream':
+  if cache == 'host':
     pixels = pixels.keep(threads=settings.threads)
   return pixels, cache
+
+
+def _nearest_cache(pixels: PixelStore) -> str:
+  """The nearest memory that has room in every process: all run one program."""
+  free = free_device_bytes()
+  own = choose_cache(
+    pixels.n_bytes,
+    device_bytes=None if free is None else free * jax.device_count(),
+    host_bytes=free_host_bytes(),
+  )
+  return CACHES[maximum(CACHES.index(own))]
+
+
+def place_images(config: ConfigDict, pixels: PixelStore, *, mesh: Mesh) -> dict:
+  """All training images on the devices, cut over them; see `make_inputs`.
+
+  A process reads what its own devices hold.
+
+  Raises:
+    UserError: an image cannot be read.
+  """
+  return place_rows(
+    lambda rows: pixels.take(rows, threads=config.data.threads)._asdict(),
+    count=pixels.table.n_images,
+    mesh=mesh,
+  )
 
 
 def build_batches(
@@ -452,11 +479,14 @@ def build_batches(
   )
 
 
-def build_inputs(config: ConfigDict, *, side: int) -> Callable[[dict, dict], dict]:
+def build_inputs(
+  config: ConfigDict, *, side: int, mesh: Mesh
+) -> Callable[[dict, dict], dict]:
   """What makes the step's batch of images of `side` pixels, with `config.augment`."""
   settings = config.augment
   return make_inputs(
     seed=config.seed,
+    mesh=mesh,
     side=side,
     crop_scale=tuple(settings.crop_scale),
     flip=settings.flip,

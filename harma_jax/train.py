@@ -30,6 +30,7 @@ from harma_jax.build import (
   build_tokens,
   caption_lengths,
   check_init,
+  place_images,
   resolve_size,
   state_shapes,
 )
@@ -100,8 +101,8 @@ class Run:
   mesh: Mesh
   plan: Plan
   train_table: CaptionTable
-  pixels: PixelStore
-  cache: str
+  pixels: PixelStore | None
+  images: dict
   checkpoints: Checkpoints
   log: RunLog
   evaluate: Evaluator
@@ -184,6 +185,8 @@ def _prepared(config: ConfigDict, *, workdir: pathlib.Path, init: str) -> Iterat
     if name != 'train'
   }
   pixels, cache = build_pixels(config, tables['train'])
+  on_device = cache == 'device'
+  images = place_images(config, pixels, mesh=mesh) if on_device else {}
   if not has_saved(workdir):
     check_init(init)
   prints = {name: fingerprint(table) for name, table in tables.items()}
@@ -207,8 +210,8 @@ def _prepared(config: ConfigDict, *, workdir: pathlib.Path, init: str) -> Iterat
       mesh=mesh,
       plan=plan,
       train_table=tables['train'],
-      pixels=pixels,
-      cache=cache,
+      pixels=None if on_device else pixels,
+      images=images,
       checkpoints=checkpoints,
       log=log,
       evaluate=make_evaluator(
@@ -267,7 +270,8 @@ def _start(run: Run, *, init: str) -> tuple[TrainState, Callable]:
     *(run.mesh.size, jax.devices()[0].platform),
     *(f'{trainable:,}', f'{trainable + frozen:,}'),
   )
-  inputs = build_inputs(run.config, side=run.model.size.image_size)
+  side = run.model.size.image_size
+  inputs = build_inputs(run.config, side=side, mesh=run.mesh)
   return state, compile_step(step_fn, state, mesh=run.mesh, inputs=inputs)
 
 
@@ -288,18 +292,12 @@ def _loop(run: Run, state: TrainState, step_fn: Callable) -> TrainState:
   """Evaluates, saves, then draws a batch and takes a step, until all are taken."""
   first, saved = int(state.step), run.checkpoints.latest_step()
   tokens = build_tokens(run.config, run.train_table, run.model)
-  on_device = run.cache == 'device'
-  step_for = make_stepper(
-    step_fn,
-    tokens=tokens,
-    pixels=run.pixels.kept if on_device else None,
-    mesh=run.mesh,
-  )
+  step_for = make_stepper(step_fn, tokens=tokens, images=run.images, mesh=run.mesh)
   batches = build_batches(
     run.config,
     run.train_table,
     tokens,
-    pixels=None if on_device else run.pixels,
+    pixels=run.pixels,
     lengths=caption_lengths(run.config, run.model),
     first_step=first,
     last_step=run.plan.total,

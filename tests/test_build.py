@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from harma_jax import build
 from harma_jax.build import (
   build_evaluation_split,
   build_inputs,
@@ -30,6 +31,7 @@ from harma_jax.build import (
 )
 from harma_jax.data.images import read_image, resize_for_evaluation
 from harma_jax.errors import UserError
+from harma_jax.mesh import make_mesh
 from harma_jax.model.sizes import SIZES
 from harma_jax.optim import count
 from harma_jax.weights.names import give, names_of, paths_of
@@ -319,7 +321,14 @@ def test_images_are_kept_as_the_config_says(small_config, cache):
   pixels, chosen = build_pixels(config, build_table(config, 'val'))
   assert chosen == ('host' if cache == 'auto' else cache)
   assert pixels.shape == (16, 16)
-  assert (pixels.kept is None) == (cache == 'stream')
+  assert (pixels.kept is None) == (cache in ('stream', 'device'))
+
+
+def test_the_cache_has_room_in_every_process(small_config, monkeypatch):
+  """Another process has less memory: all take what it can."""
+  monkeypatch.setattr(build, 'maximum', lambda place: max(place, 2))
+  config = small_config({'data.cache_side': 16, 'data.cache': 'auto'})
+  assert build_pixels(config, build_table(config, 'val'))[1] == 'stream'
 
 
 def test_unreadable_images_are_skipped_where_the_config_says_so(
@@ -352,10 +361,11 @@ def test_augmentation_takes_its_settings(small_config):
     'images': np.repeat(rng.integers(0, 256, (1, 16, 16, 3), np.uint8), 40, axis=0),
     'sizes': np.full((40, 2), 16, np.int32),
   }
-  drawn = build_inputs(small_config(fields), side=16)(resident, batch)['images']
+  place = {'side': 16, 'mesh': make_mesh()}
+  drawn = build_inputs(small_config(fields), **place)(resident, batch)['images']
   np.testing.assert_array_equal(drawn, batch['images'])
   turning = small_config(fields | {'augment.quarter_turns': True})
-  turned = build_inputs(turning, side=16)(resident, batch)['images']
+  turned = build_inputs(turning, **place)(resident, batch)['images']
   assert len({image.tobytes() for image in np.asarray(turned)}) == 4
 
 
