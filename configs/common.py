@@ -26,6 +26,8 @@ OBJECTIVE = {
   'gamma': 2.0,
   'triplet_reduction': 'mean',  # mean | sum, as released
   'mask_same_image': True,  # False as released
+  # Of a larger batch, the rows of the similarities that are in memory at once; 0: all.
+  'chunk': 8192,
 }
 # Realigning and dropping samples whose two losses conflict (arXiv 2211.02077).
 HARMONIZATION = {
