@@ -35,6 +35,7 @@ from harma_jax.build import (
   build_table,
   build_tokens,
   context_length,
+  frozen_dtype,
   place_images,
   resolve_size,
   state_shapes,
@@ -44,7 +45,7 @@ from harma_jax.data.pixels import PixelStore
 from harma_jax.evaluation.evaluator import make_encoders
 from harma_jax.mesh import make_mesh, place_batch, tree_shardings
 from harma_jax.model.clip import Clip
-from harma_jax.step import TrainState, compile_step, place_state
+from harma_jax.step import TrainState, cast_frozen, compile_step, place_state
 from harma_jax.stepper import make_stepper
 
 _CONFIG = config_flags.DEFINE_config_file('config', help_string='A file of configs/.')
@@ -359,7 +360,7 @@ def _prepare(config: ConfigDict, *, n_captions: int) -> _Prepared:
   batch = place_batch(random_batch(config, model), mesh=mesh)
   params = _random_params(config, model)
   state = build_state(config, params, optimizer, n_captions=n_captions)
-  state = place_state(state, mesh=mesh)
+  state = cast_frozen(place_state(state, mesh=mesh), frozen_dtype(config))
   start = time.perf_counter()
   compiled = compile_step(step, state, mesh=mesh).lower(state, batch).compile()
   seconds = time.perf_counter() - start

@@ -82,7 +82,7 @@ def build_model(config: ConfigDict) -> Clip:
   _check_choice('model.layers', config.layers, ('auto', *LAYERS))
   _check_choice('model.remat', config.remat, REMAT)
   _check_choice('model.dtype', config.dtype, ('auto', *DTYPES))
-  _check_choice('model.frozen_dtype', config.frozen_dtype, DTYPES)
+  _check_choice('model.frozen_dtype', config.frozen_dtype, ('auto', *DTYPES))
   for field in ('bottleneck', 'shared_bottleneck'):
     expect(
       config[field] % config.adapter_heads == 0,
@@ -90,7 +90,6 @@ def build_model(config: ConfigDict) -> Clip:
       f'a multiple of the {config.adapter_heads} heads (model.adapter_heads)',
       found=config[field],
     )
-  automatic = 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
   adapter = AdapterSettings(
     bottleneck=config.bottleneck,
     shared_bottleneck=config.shared_bottleneck,
@@ -104,8 +103,18 @@ def build_model(config: ConfigDict) -> Clip:
     adapter_padding=config.adapter_padding,
     layers=_layers(config.layers, depth=max(size.image.layers, size.text.layers)),
     remat=config.remat,
-    dtype=DTYPES[automatic if config.dtype == 'auto' else config.dtype],
+    dtype=_dtype(config.dtype),
   )
+
+
+def frozen_dtype(config: ConfigDict) -> jnp.dtype:
+  """In which the weights that do not train are kept on the devices."""
+  return _dtype(config.model.frozen_dtype)
+
+
+def _dtype(name: str) -> jnp.dtype:
+  automatic = 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
+  return DTYPES[automatic if name == 'auto' else name]
 
 
 def _layers(layers: str, *, depth: int) -> str:
@@ -197,8 +206,6 @@ def build_state(
   shared = 'shared_adapter' in params
   labels = label_leaves(params, patterns_of(config.optimizer.train, shared=shared))
   trainable, frozen = split_params(params, labels)
-  dtype = DTYPES[config.model.frozen_dtype]
-  frozen = jax.tree.map(lambda leaf: leaf.astype(dtype), frozen)
   keeps_account = config.harmonization.pair != 'none'
   return init_state(
     trainable,

@@ -246,6 +246,17 @@ def _after(inputs: Callable, step: Callable) -> Callable:
   return lambda state, resident, batch: step(state, inputs(resident, batch))
 
 
+def cast_frozen(state: TrainState, dtype: jnp.dtype) -> TrainState:
+  """The state with the weights that do not train in `dtype`; of arrays or of shapes."""
+
+  def cast(leaf):
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+      return jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=leaf.sharding)
+    return leaf.astype(dtype)
+
+  return state.replace(frozen=jax.tree.map(cast, state.frozen))
+
+
 def place_state(state: TrainState, *, mesh: Mesh) -> TrainState:
   """The state laid out over `mesh`, in buffers of its own (a step donates them)."""
   return jax.jit(

@@ -30,6 +30,7 @@ from harma_jax.build import (
   build_tokens,
   caption_lengths,
   check_init,
+  frozen_dtype,
   place_images,
   resolve_size,
   state_shapes,
@@ -47,7 +48,7 @@ from harma_jax.metrics import RunLog, print_table
 from harma_jax.model.clip import Clip
 from harma_jax.optim import count
 from harma_jax.processes import agree, code_version, of_first
-from harma_jax.step import TrainState, compile_step, place_state
+from harma_jax.step import TrainState, cast_frozen, compile_step, place_state
 from harma_jax.stepper import make_stepper
 from harma_jax.stop import Stopped, StopRequest, agreed
 from harma_jax.workdir import (
@@ -261,6 +262,8 @@ def _start(run: Run, *, init: str) -> tuple[TrainState, Callable]:
     n_captions = run.train_table.n_captions
     state = build_state(run.config, params, optimizer, n_captions=n_captions)
     state = place_state(state, mesh=run.mesh)
+    run.checkpoints.save_frozen(state.frozen)  # as they came, for exports
+    state = cast_frozen(state, frozen_dtype(run.config))
   else:
     state = run.checkpoints.restore(latest, _abstract_state(run, optimizer))
     logging.info('resuming after step %d of %d', latest, run.plan.total)
@@ -278,6 +281,7 @@ def _start(run: Run, *, init: str) -> tuple[TrainState, Callable]:
 def _abstract_state(run: Run, optimizer) -> TrainState:
   n_captions = run.train_table.n_captions
   shapes = state_shapes(run.config, run.model, optimizer, n_captions=n_captions)
+  shapes = cast_frozen(shapes, frozen_dtype(run.config))
   shardings = tree_shardings(shapes, mesh=run.mesh)
   return jax.tree.map(
     lambda leaf, sharding: jax.ShapeDtypeStruct(

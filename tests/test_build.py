@@ -269,25 +269,6 @@ def test_weights_are_opened_before_anything_is_done(tmp_path, finished_run, toy_
     check_init(str(toy_clip))
 
 
-def test_frozen_weights_are_kept_in_half_precision_where_the_config_says_so(
-  small_config,
-):
-  config = with_adapters(small_config, **{'model.frozen_dtype': 'bfloat16'})
-  model = build_model(config)
-  optimizer, _ = build_optimizer(config, total_steps=6)
-  params, _ = build_params(config, model, init='')
-  state = build_state(config, params, optimizer)
-  assert {leaf.dtype for leaf in jax.tree.leaves(state.frozen)} == {
-    jnp.dtype('bfloat16')
-  }
-  assert {leaf.dtype for leaf in jax.tree.leaves(state.trainable)} == {
-    jnp.dtype('float32')
-  }
-  kernel = state.frozen['image']['projection']
-  expected = np.asarray(params['image']['projection'], jnp.bfloat16)
-  assert np.array_equal(kernel, expected)
-
-
 def test_tables_and_tokens(small_config):
   config = small_config({'data.context_length': 5})
   table = build_table(config, 'val')
