@@ -61,7 +61,13 @@ from harma_jax.weights.load import (
 from harma_jax.weights.names import paths_of, tree_of
 from harma_jax.weights.provenance import provenance
 from harma_jax.weights.sources import open_source
-from harma_jax.workdir import has_saved, is_workdir, read_config, read_provenance
+from harma_jax.workdir import (
+  PRETRAIN,
+  has_saved,
+  is_workdir,
+  read_config,
+  read_provenance,
+)
 
 # Of a batch's captions, in positions; 99 % of RSICD's and RSITMD's are within 27.
 LENGTHS = (16, 24, 32, 48)
@@ -330,6 +336,34 @@ def read_workdir(workdir: str | pathlib.Path) -> dict:
     step = step_to_read(checkpoints, workdir=workdir)
     # On the host: on a device they could not be laid out over several.
     return jax.device_get(checkpoints.restore_params(step, abstract).params)
+
+
+def read_start(workdir: str | pathlib.Path) -> dict:
+  """The parameters before a run's first step, as numpy arrays.
+
+  They are built again as the run built them: from the weights of `init`, or from the
+  run that came first.
+
+  Raises:
+    UserError: `workdir` is not the folder of a run, or the weights that it started from
+      are gone or are others now.
+  """
+  config = read_config(workdir)
+  first = pathlib.Path(workdir) / PRETRAIN
+  init = str(first) if is_workdir(first) else config.init
+  params, record = build_params(config, build_model(config), init=init)
+  optimizer, _ = build_optimizer(config, total_steps=1)
+  state = jax.device_get(build_state(config, params, optimizer))
+  saved, known = paths_of(read_workdir(workdir)), read_provenance(workdir)
+  frozen = paths_of(state.frozen).items()
+  if record.get('sha256') != known.get('sha256', record.get('sha256')) or any(
+    not np.array_equal(leaf, saved[path]) for path, leaf in frozen
+  ):
+    raise UserError(
+      f'Expected the weights that the run in {workdir} started from; those of '
+      f'{init or "its seed"} are others now. Bring the old ones back.'
+    )
+  return state.params
 
 
 def build_table(config: ConfigDict, split: str) -> CaptionTable:

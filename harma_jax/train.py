@@ -54,6 +54,7 @@ from harma_jax.stop import Stopped, StopRequest, agreed
 from harma_jax.workdir import (
   CONFLICTS_FILE,
   METRICS_FILE,
+  PRETRAIN,
   PROVENANCE_FILE,
   RESULTS_FILE,
   check_workdir,
@@ -63,7 +64,6 @@ from harma_jax.workdir import (
   replace_text,
 )
 
-PRETRAIN = 'pretrain'
 NOTED = 200  # of the most conflicting captions, at each evaluation
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +26,7 @@ from harma_jax.build import (
   caption_lengths,
   check_init,
   context_length,
+  read_start,
   read_workdir,
   resolve_size,
   state_shapes,
@@ -36,6 +38,10 @@ from harma_jax.model.sizes import SIZES
 from harma_jax.optim import count
 from harma_jax.weights.names import give, names_of, paths_of
 from harma_jax.workdir import claim, read_provenance
+
+
+def all_equal(tree, other):
+  return all(jax.tree.leaves(jax.tree.map(np.array_equal, tree, other)))
 
 
 def with_adapters(small_config, **changes):
@@ -153,6 +159,22 @@ def test_a_run_that_saved_nothing_gives_no_weights(small_config, tmp_path):
   claim(tmp_path, config, data={})
   with pytest.raises(UserError, match='saved steps; found none'):
     build_params(config, build_model(config), init=str(tmp_path))
+
+
+def test_the_start_of_a_run_is_built_again(small_config, finished_run):
+  config = small_config()
+  expected, _ = build_params(config, build_model(config), init='')
+  start, trained = read_start(finished_run), read_workdir(finished_run)
+  assert all_equal(start, expected)
+  assert not all_equal(start['image']['projection'], trained['image']['projection'])
+
+
+def test_another_start_than_that_of_the_run_is_refused(finished_run, tmp_path):
+  run = shutil.copytree(finished_run, tmp_path / 'run')
+  config = json.loads((run / 'config.json').read_text()) | {'seed': 1}
+  (run / 'config.json').write_text(json.dumps(config))
+  with pytest.raises(UserError, match='those of its seed are others now'):
+    read_start(run)
 
 
 def test_a_start_that_is_nowhere_is_named(small_config):

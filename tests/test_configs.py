@@ -23,7 +23,8 @@ from harma_jax.errors import UserError
 from harma_jax.mesh import make_mesh
 from harma_jax.objective.alignment import make_objective
 from harma_jax.optim import count
-from harma_jax.train import PRETRAIN, stages
+from harma_jax.train import stages
+from harma_jax.workdir import PRETRAIN
 
 CONFIGS = pathlib.Path(__file__).resolve().parent.parent / 'configs'
 FILES = sorted(p.name for p in CONFIGS.glob('*.py') if 'get_config(' in p.read_text())

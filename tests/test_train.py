@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 from harma_jax import train as loop
-from harma_jax.build import build_model, build_optimizer, read_workdir, state_shapes
+from harma_jax.build import (
+  build_model,
+  build_optimizer,
+  read_start,
+  read_workdir,
+  state_shapes,
+)
 from harma_jax.checkpoint import Checkpoints
 from harma_jax.data.annotations import load_captions
 from harma_jax.errors import UserError
@@ -301,6 +307,9 @@ def test_adapters_start_from_the_best_weights_of_the_pretraining(
     assert second['splits'][split]['step 0'] == first['splits'][split][selected]
   scratch, adapted = (read_workdir(tmp_path / at) for at in ('pretrain', ''))
   assert all_equal(scratch['image']['projection'], adapted['image']['projection'])
+  start = read_start(tmp_path)
+  assert all_equal(scratch['image']['projection'], start['image']['projection'])
+  assert not all_equal(adapted['text'], start['text'])  # whose adapters are new
   config = json.loads((tmp_path / 'pretrain/config.json').read_text())
   assert 'pretrain' not in config
   assert config['optimizer']['train'] == 'full'
