@@ -126,9 +126,10 @@ def one_start(workdir: pathlib.Path, *, after: float | None) -> dict:
   finish(program, may_be_killed=True)
   if program.returncode == 0:
     return {'identical': differences(workdir) == [], 'seconds': seconds}
+  killed = phase(workdir, before=before)
   return {
-    'killed': phase(workdir, before=before),
-    'repeated_steps': repeated_steps(workdir),
+    'killed': killed,
+    'repeated_steps': 0 if killed == 'start' else repeated_steps(workdir),
     'seconds': seconds,
   }
 

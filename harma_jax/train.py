@@ -61,6 +61,7 @@ from harma_jax.workdir import (
   claim,
   flat,
   has_saved,
+  held,
   replace_text,
 )
 
@@ -191,21 +192,7 @@ def _prepared(config: ConfigDict, *, workdir: pathlib.Path, init: str) -> Iterat
     check_init(init)
   prints = {name: fingerprint(table) for name, table in tables.items()}
   agree({f'data of {name}': value for name, value in prints.items()})
-  claim(workdir, config, data=prints, write=jax.process_index() == 0)
-  checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep)
-  last_saved = checkpoints.latest_step()
-  agree({f'last step saved in {workdir}': str(last_saved)})
-  if jax.process_index() == 0 and (workdir / CONFLICTS_FILE).exists():
-    drop_rows_after(workdir / CONFLICTS_FILE, last_saved)
-  log = RunLog(
-    workdir / METRICS_FILE,
-    last_saved=last_saved,
-    total_steps=plan.total,
-    steps_per_epoch=plan.per_epoch,
-    batch_size=config.train.batch_size * config.data.captions_per_image,
-    log_every=config.log_every,
-  )
-  with contextlib.closing(checkpoints), log:
+  with _opened(config, workdir=workdir, data=prints, plan=plan) as (checkpoints, log):
     yield Run(
       config=config,
       workdir=workdir,
@@ -222,6 +209,33 @@ def _prepared(config: ConfigDict, *, workdir: pathlib.Path, init: str) -> Iterat
       ),
       splits=splits,
     )
+
+
+@contextlib.contextmanager
+def _opened(
+  config: ConfigDict, *, workdir: pathlib.Path, data: dict[str, str], plan: Plan
+) -> Iterator[tuple[Checkpoints, RunLog]]:
+  """Takes the folder for this run alone, with what an earlier start left in it."""
+  is_first = jax.process_index() == 0
+  claim(workdir, config, data=data, write=is_first)
+  with (
+    held(workdir, hold=is_first),
+    contextlib.closing(Checkpoints(workdir, keep=config.checkpoint.keep)) as found,
+  ):
+    last_saved = found.latest_step()
+    agree({f'last step saved in {workdir}': str(last_saved)})
+    if is_first and (workdir / CONFLICTS_FILE).exists():
+      drop_rows_after(workdir / CONFLICTS_FILE, last_saved)
+    log = RunLog(
+      workdir / METRICS_FILE,
+      last_saved=last_saved,
+      total_steps=plan.total,
+      steps_per_epoch=plan.per_epoch,
+      batch_size=config.train.batch_size * config.data.captions_per_image,
+      log_every=config.log_every,
+    )
+    with log:
+      yield found, log
 
 
 def _read_tables(config: ConfigDict) -> dict[str, CaptionTable]:

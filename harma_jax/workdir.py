@@ -1,12 +1,14 @@
 """A run's folder: which config it belongs to, and what may change between starts."""
 
 import contextlib
+import fcntl
 import json
 import os
 import pathlib
 import re
 from collections.abc import Iterable, Iterator
 
+from absl import logging
 from ml_collections import ConfigDict
 
 from harma_jax.errors import UserError
@@ -14,6 +16,7 @@ from harma_jax.errors import UserError
 CONFIG_FILE = 'config.json'
 CONFLICTS_FILE = 'conflicts.jsonl'
 DATA_FILE = 'data.json'
+LOCK_FILE = 'lock'
 METRICS_FILE = 'metrics.jsonl'
 PROVENANCE_FILE = 'provenance.json'
 RESULTS_FILE = 'results.json'
@@ -96,6 +99,35 @@ def claim(
     workdir.mkdir(parents=True, exist_ok=True)
   replace_text(workdir / DATA_FILE, json.dumps(data, indent=2) + '\n')
   replace_text(workdir / CONFIG_FILE, config.to_json(indent=2) + '\n')
+
+
+@contextlib.contextmanager
+def held(workdir: pathlib.Path, *, hold: bool = True) -> Iterator[None]:
+  """Keeps other starts out of `workdir` until this process leaves, however it ends.
+
+  Args:
+    workdir: a folder that is there.
+    hold: only the first of several processes does.
+
+  Raises:
+    UserError: another process is in it, or it cannot be written.
+  """
+  if not hold:
+    yield
+    return
+  with writing(workdir):
+    file = (workdir / LOCK_FILE).open('a')
+  with file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+      raise UserError(
+        f'Expected a work folder that no other process trains in; found {workdir} in '
+        'use. Wait until that run ends, stop it, or give another --workdir.'
+      ) from error
+    except OSError as error:
+      logging.warning('%s cannot be locked: %s; start no second run', workdir, error)
+    yield
 
 
 @contextlib.contextmanager
