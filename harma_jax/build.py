@@ -49,7 +49,7 @@ from harma_jax.optim import (
   split_params,
 )
 from harma_jax.processes import maximum
-from harma_jax.step import TrainState, init_state, make_train_step
+from harma_jax.step import TrainState, guard, init_state, make_train_step
 from harma_jax.weights.adapter import load_adapter
 from harma_jax.weights.load import (
   check_settings,
@@ -185,17 +185,18 @@ def build_head(config: ConfigDict, objective: Objective, *, total_steps: int) ->
 def build_step(
   config: ConfigDict, model: Clip, optimizer, schedule, *, total_steps: int
 ) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
-  """The step of a run over `total_steps` steps."""
+  """The step of a run over `total_steps` steps, with the guard of its config."""
   settings = config.harmonization
   in_weights = settings.pair != 'none' and settings.space == 'adapter'
   head = build_head(config, build_objective(config), total_steps=total_steps)
-  return make_train_step(
+  step = make_train_step(
     model,
     head,
     optimizer,
     schedule,
     weight_space_chunk=settings.chunk if in_weights else 0,
   )
+  return guard(step, halt=config.train.on_nonfinite == 'raise')
 
 
 def build_state(

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import resource
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ TINY_RUN = (
   '--config.evaluation.batch_size=8',
   '--config.log_every=1',
 )
+LARGEST_FILE = 100_000  # bytes; a checkpoint of the tiny run has 130,000
 COMPILE_FAST = (
   '--xla_backend_optimization_level=0',
   '--xla_llvm_disable_expensive_passes=true',
@@ -145,6 +147,35 @@ def test_a_stopped_run_goes_on_with_the_same_command(
   assert len(set(evaluations)) == len(evaluations)
   of_val = {(step, 'val') for step in (0, 45, 90, 135, 180)}
   assert set(evaluations) == of_val | {(0, 'test'), (best, 'test')}
+
+
+@pytest.mark.skipif(not hasattr(resource, 'prlimit'), reason='Linux only')
+def test_a_disk_that_takes_no_more_is_one_message_and_the_last_step_stays(
+  start, small_data, tmp_path
+):
+  command = [
+    '--config=configs/rsitmd.py',
+    f'--config.data.root={small_data}',
+    f'--workdir={tmp_path}/run',
+    '--config.train.epochs=60',
+    '--config.evaluation.every_epochs=60',
+    '--config.checkpoint.every_steps=40',
+    *TINY_RUN,
+  ]
+  program, workdir = start(*command), tmp_path / 'run'
+  wait_for(lambda: len(rows_of(workdir)) >= 45, program=program)
+  limit = LARGEST_FILE, resource.RLIM_INFINITY
+  resource.prlimit(program.pid, resource.RLIMIT_FSIZE, limit)
+  _, stderr = ended(program, code=2)
+  *_, line = stderr.splitlines()
+  assert line.startswith('error: Expected a work folder that can be written; ')
+  assert f'found {workdir}: File too large. ' in line
+  assert stderr.count('error: ') == 1
+
+  _, stderr = ended(start(*command), code=0)
+  assert any(f'resuming after step {step} of 180' in stderr for step in (40, 80, 120))
+  steps = [row['step'] for row in rows_of(workdir) if row['kind'] == 'train']
+  assert steps == list(range(1, 181))
 
 
 def test_rsitmd_trains_and_evaluates_on_tiff_images(start, data_dir, tmp_path):

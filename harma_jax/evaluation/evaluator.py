@@ -8,6 +8,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from harma_jax.data.images import normalize
+from harma_jax.errors import UserError
 from harma_jax.evaluation.recall import Recall, recall_at_k
 from harma_jax.mesh import batch_sharding, place_batch, replicated, tree_shardings
 from harma_jax.model.clip import Clip
@@ -38,7 +39,8 @@ Evaluator = Callable[[dict, EvaluationSplit], Recall]
 def make_evaluator(model: Clip, *, mesh: Mesh, batch_size: int) -> Evaluator:
   """Builds `evaluate(params, split) -> recalls in per cent`.
 
-  The towers are compiled once each, for batches of `batch_size` over `mesh`.
+  The towers are compiled once each, for batches of `batch_size` over `mesh`. `evaluate`
+  raises UserError where features are not finite: their recalls would mean nothing.
   """
   encode_image, encode_text = make_encoders(model, mesh=mesh, batch_size=batch_size)
 
@@ -48,9 +50,25 @@ def make_evaluator(model: Clip, *, mesh: Mesh, batch_size: int) -> Evaluator:
     texts, which = np.unique(tokens, axis=0, return_inverse=True)
     image_features = encode_image(params, split.images)
     text_features = encode_text(params, texts)[which.ravel()]
+    _check_finite(split.name, images=image_features, captions=text_features)
     return recall_at_k(image_features @ text_features.T, split.caption_image)
 
   return evaluate
+
+
+def _check_finite(name: str, **features: np.ndarray) -> None:
+  bad = {what: ~np.isfinite(rows).all(axis=1) for what, rows in features.items()}
+  counts = {what: np.count_nonzero(rows) for what, rows in bad.items()}
+  if any(counts.values()):
+    found = ' and '.join(
+      f'{count} of {len(bad[what])} {what} (the first is number {bad[what].argmax()})'
+      for what, count in counts.items()
+      if count
+    )
+    raise UserError(
+      f'{name}: expected finite features; found others of {found}. Evaluate other '
+      'weights, or train with a lower --config.optimizer.learning_rate.'
+    )
 
 
 def make_encoders(
