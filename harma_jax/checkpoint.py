@@ -17,10 +17,11 @@ class Checkpoints:
   """The saved steps of one run: what trains at every step, the frozen weights once.
 
   Kept are the `keep` latest steps and the one whose `mean_recall` is best; a step that
-  was saved without metrics is never the best while one with metrics is there.
+  was saved without metrics is never the best while one with metrics is there. Where
+  nothing is saved, `create=False` leaves the folder as it is; it must be there.
   """
 
-  def __init__(self, workdir: pathlib.Path, *, keep: int = 1):
+  def __init__(self, workdir: pathlib.Path, *, keep: int = 1, create: bool = True):
     self._frozen = pathlib.Path(workdir).resolve() / FROZEN_FOLDER
     best = checkpoint_managers.BestN(
       get_metric_fn=_quality, n=1, keep_checkpoints_without_metrics=False
@@ -31,7 +32,7 @@ class Checkpoints:
     self._manager = ocp.CheckpointManager(
       pathlib.Path(workdir).resolve() / CHECKPOINT_FOLDER,
       options=ocp.CheckpointManagerOptions(
-        best_fn=_quality, preservation_policy=policy
+        best_fn=_quality, preservation_policy=policy, create=create
       ),
     )
 

@@ -1,8 +1,10 @@
 """The compiled step beside what stays on the devices: tokens and, maybe, images."""
 
+import dataclasses
 import time
 from collections.abc import Callable
 
+import jax
 import numpy as np
 from absl import logging
 from jax.sharding import Mesh
@@ -11,13 +13,29 @@ from harma_jax.data.pixels import Pixels
 from harma_jax.mesh import place_everywhere
 from harma_jax.step import TrainState
 
-Step = Callable[[TrainState, dict], tuple[TrainState, dict]]
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Step:
+  """`(state, batch) -> (state, metrics)`, compiled.
+
+  Attributes:
+    program: takes what is resident between state and batch.
+    resident: stays on the devices.
+    compile_seconds: what the compilation took.
+  """
+
+  program: jax.stages.Compiled
+  resident: dict
+  compile_seconds: float
+
+  def __call__(self, state: TrainState, batch: dict) -> tuple[TrainState, dict]:
+    return self.program(state, self.resident, batch)
 
 
 def make_stepper(
   step: Callable, *, tokens: np.ndarray, pixels: Pixels | None, mesh: Mesh
 ) -> Callable[[TrainState, dict, int], Step]:
-  """Builds `step_for(state, batch, length) -> (state, batch) -> (state, metrics)`.
+  """Builds `step_for(state, batch, length)`, the step for a batch like this one.
 
   It compiles once for every length of captions that comes.
 
@@ -41,9 +59,10 @@ def make_stepper(
 
 def _compiled(step: Callable, state: TrainState, resident: dict, batch: dict) -> Step:
   start = time.monotonic()
-  compiled = step.lower(state, resident, batch).compile()
+  program = step.lower(state, resident, batch).compile()
+  seconds = time.monotonic() - start
   logging.info(
     'compiled the step for captions of %d tokens in %.1f s',
-    *(resident['tokens'].shape[1], time.monotonic() - start),
+    *(resident['tokens'].shape[1], seconds),
   )
-  return lambda state, batch: compiled(state, resident, batch)
+  return Step(program=program, resident=resident, compile_seconds=seconds)

@@ -30,6 +30,7 @@ from harma_jax.build import (
   build_tokens,
   caption_lengths,
   check_init,
+  check_root,
   resolve_size,
   state_shapes,
 )
@@ -92,14 +93,23 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
-  """What the acts of one run share."""
+  """What the acts of one run share.
+
+  Attributes:
+    data: a fingerprint of each split.
+    tokens: i32[n_captions, L], of the training captions.
+    cache: where `pixels` are kept, one of `data.pixels.CACHES` but `auto`.
+    The others are named after what they are.
+  """
 
   config: ConfigDict
   workdir: pathlib.Path
   model: Clip
   mesh: Mesh
   plan: Plan
+  data: dict[str, str]
   train_table: CaptionTable
+  tokens: np.ndarray
   pixels: PixelStore
   cache: str
   checkpoints: Checkpoints
@@ -129,18 +139,31 @@ def train(config: ConfigDict, *, workdir: pathlib.Path) -> None:
       read).
     Stopped: a signal asked for it; the state is saved.
   """
+  init = ''
+  for folder, stage in checked_stages(config, workdir=workdir).items():
+    _train_stage(stage, workdir=folder, init=init or stage.init)
+    init = str(folder)
+
+
+def checked_stages(
+  config: ConfigDict, *, workdir: pathlib.Path
+) -> dict[pathlib.Path, ConfigDict]:
+  """`stages`, with what can be found wrong before data are read.
+
+  Raises:
+    UserError: a mistake in the config; another config in `workdir`; processes that
+      differ.
+  """
   agree(
     {'code': code_version()}
     | {f'config.{name}': str(value) for name, value in flat(config).items()}
   )
+  check_root(config)  # before what may be a long download
   runs = stages(config, workdir=workdir)
   for folder, stage in runs.items():
     check_config(stage)
     check_workdir(folder, stage)
-  init = ''
-  for folder, stage in runs.items():
-    _train_stage(stage, workdir=folder, init=init or stage.init)
-    init = str(folder)
+  return runs
 
 
 def stages(
@@ -163,8 +186,8 @@ def stages(
 
 
 def _train_stage(config: ConfigDict, *, workdir: pathlib.Path, init: str) -> None:
-  with _prepared(config, workdir=workdir, init=init) as run:
-    state, step_fn = _start(run, init=init)
+  with prepared(config, workdir=workdir, init=init) as run, run.log:
+    state, step_fn = start(run, init=init)
     state = _loop(run, state, step_fn)
     best = _measure_rest(run, state)
   if jax.process_index() == 0:
@@ -172,7 +195,7 @@ def _train_stage(config: ConfigDict, *, workdir: pathlib.Path, init: str) -> Non
 
 
 @contextlib.contextmanager
-def _prepared(config: ConfigDict, *, workdir: pathlib.Path, init: str) -> Iterator[Run]:
+def prepared(config: ConfigDict, *, workdir: pathlib.Path, init: str) -> Iterator[Run]:
   """Reads the data, which finds what is wrong with it, and takes the folder."""
   model = build_model(config)
   mesh = make_mesh(fsdp=config.mesh.fsdp)
@@ -199,14 +222,16 @@ def _prepared(config: ConfigDict, *, workdir: pathlib.Path, init: str) -> Iterat
     batch_size=config.train.batch_size * config.data.captions_per_image,
     log_every=config.log_every,
   )
-  with contextlib.closing(checkpoints), log:
+  with contextlib.closing(checkpoints):
     yield Run(
       config=config,
       workdir=workdir,
       model=model,
       mesh=mesh,
       plan=plan,
+      data=prints,
       train_table=tables['train'],
+      tokens=build_tokens(config, tables['train'], model),
       pixels=pixels,
       cache=cache,
       checkpoints=checkpoints,
@@ -245,7 +270,7 @@ def _make_plan(config: ConfigDict, *, table: CaptionTable) -> Plan:
   )
 
 
-def _start(run: Run, *, init: str) -> tuple[TrainState, Callable]:
+def start(run: Run, *, init: str) -> tuple[TrainState, Callable]:
   """The state to go on from, and the compiled step."""
   total = run.plan.total
   optimizer, schedule = build_optimizer(run.config, total_steps=total)
@@ -287,23 +312,7 @@ def _abstract_state(run: Run, optimizer) -> TrainState:
 def _loop(run: Run, state: TrainState, step_fn: Callable) -> TrainState:
   """Evaluates, saves, then draws a batch and takes a step, until all are taken."""
   first, saved = int(state.step), run.checkpoints.latest_step()
-  tokens = build_tokens(run.config, run.train_table, run.model)
-  on_device = run.cache == 'device'
-  step_for = make_stepper(
-    step_fn,
-    tokens=tokens,
-    pixels=run.pixels.kept if on_device else None,
-    mesh=run.mesh,
-  )
-  batches = build_batches(
-    run.config,
-    run.train_table,
-    tokens,
-    pixels=None if on_device else run.pixels,
-    lengths=caption_lengths(run.config, run.model),
-    first_step=first,
-    last_step=run.plan.total,
-  )
+  step_for, batches = feed(run, step_fn, first_step=first)
   with contextlib.closing(batches), StopRequest() as stop:
     for step in range(first, run.plan.total + 1):
       asked = agreed(stop.signal, step=step)
@@ -326,6 +335,27 @@ def _loop(run: Run, state: TrainState, step_fn: Callable) -> TrainState:
       state, metrics = take_step(state, batch)
       run.log.train(step + 1, metrics)
   raise AssertionError('the last step returns')
+
+
+def feed(run: Run, step_fn: Callable, *, first_step: int) -> tuple[Callable, Iterator]:
+  """`step_for` of `make_stepper`, and the batches from `first_step` to the end."""
+  on_device = run.cache == 'device'
+  step_for = make_stepper(
+    step_fn,
+    tokens=run.tokens,
+    pixels=run.pixels.kept if on_device else None,
+    mesh=run.mesh,
+  )
+  batches = build_batches(
+    run.config,
+    run.train_table,
+    run.tokens,
+    pixels=None if on_device else run.pixels,
+    lengths=caption_lengths(run.config, run.model),
+    first_step=first_step,
+    last_step=run.plan.total,
+  )
+  return step_for, batches
 
 
 def _evaluate(run: Run, state: TrainState, step: int) -> dict:
