@@ -252,7 +252,6 @@ def resolve_size(config: ConfigDict, *, workdir: pathlib.Path) -> ConfigDict:
     known = read_config(workdir if has_saved(workdir) else config.init).model
     found = {'size': known.size, 'image_size': known.image_size}
   elif config.init:
-    _check_root(config)  # before what may be a long download
     size, pixels = recognise(open_source(config.init))
     is_usual = pixels == named_size(size).image_size
     found = {'size': size, 'image_size': 0 if is_usual else pixels}
@@ -369,7 +368,7 @@ def read_start(workdir: str | pathlib.Path) -> dict:
 
 def build_table(config: ConfigDict, split: str) -> CaptionTable:
   """The captions of a split of `config.data`, drawn first where they are scenes."""
-  _check_root(config)
+  check_root(config)
   scenes = config.data.scenes
   root = pathlib.Path(config.data.root).expanduser()
   if scenes.style:
@@ -439,6 +438,12 @@ def caption_lengths(config: ConfigDict, model: Clip) -> tuple[int, ...]:
   if model.adapter is not None and model.adapter_padding == 'none':
     return ()
   return tuple(n for n in LENGTHS if n < context_length(config, model))
+
+
+def longest_length(config: ConfigDict, model: Clip, tokens: np.ndarray) -> int:
+  """To which length all captions, `tokens` i32[n, L], may be cut."""
+  lengths = *caption_lengths(config, model), tokens.shape[1]
+  return min(n for n in lengths if n >= text_lengths(tokens).max())
 
 
 def build_pixels(config: ConfigDict, table: CaptionTable) -> tuple[PixelStore, str]:
@@ -549,17 +554,17 @@ def build_evaluation_split(
     max_pixels=config.data.max_pixels,
   )
   tokens = build_tokens(config, table, model)
-  lengths = *caption_lengths(config, model), tokens.shape[1]
   return EvaluationSplit(
     name=table.split,
     images=np.concatenate(list(images)),
     tokens=tokens,
     caption_image=table.caption_image,
-    length=min(n for n in lengths if n >= text_lengths(tokens).max()),
+    length=longest_length(config, model, tokens),
   )
 
 
-def _check_root(config: ConfigDict) -> None:
+def check_root(config: ConfigDict) -> None:
+  """Raises UserError where `data.root` is empty."""
   if not config.data.root:
     raise UserError(
       'data.root: expected the folder of a data set; found none. '

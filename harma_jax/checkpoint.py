@@ -18,10 +18,11 @@ class Checkpoints:
   """The saved steps of one run: what trains at every step, the frozen weights once.
 
   Kept are the `keep` latest steps and the one whose `mean_recall` is best; a step that
-  was saved without metrics is never the best while one with metrics is there.
+  was saved without metrics is never the best while one with metrics is there. Where
+  nothing is saved, `create=False` leaves the folder as it is; it must be there.
   """
 
-  def __init__(self, workdir: pathlib.Path, *, keep: int = 1):
+  def __init__(self, workdir: pathlib.Path, *, keep: int = 1, create: bool = True):
     self._workdir = pathlib.Path(workdir).resolve()
     self._frozen = self._workdir / FROZEN_FOLDER
     best = checkpoint_managers.BestN(
@@ -34,7 +35,7 @@ class Checkpoints:
       self._manager = ocp.CheckpointManager(
         self._workdir / CHECKPOINT_FOLDER,
         options=ocp.CheckpointManagerOptions(
-          best_fn=_quality, preservation_policy=policy
+          best_fn=_quality, preservation_policy=policy, create=create
         ),
       )
 

@@ -31,6 +31,7 @@ from harma_jax.build import (
   build_tokens,
   caption_lengths,
   check_init,
+  check_root,
   frozen_dtype,
   place_images,
   resolve_size,
@@ -98,16 +99,28 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
-  """What the acts of one run share."""
+  """What the acts of one run share.
+
+  Attributes:
+    data: a fingerprint of each split.
+    tokens: i32[n_captions, L], of the training captions.
+    pixels: of the training images, or None where the devices hold them.
+    images: all training images on the devices, or nothing; see `make_inputs`.
+    cache: where they are kept, one of `data.pixels.CACHES`.
+    The others are named after what they are.
+  """
 
   config: ConfigDict
   workdir: pathlib.Path
   model: Clip
   mesh: Mesh
   plan: Plan
+  data: dict[str, str]
   train_table: CaptionTable
+  tokens: np.ndarray
   pixels: PixelStore | None
   images: dict
+  cache: str
   checkpoints: Checkpoints
   log: RunLog
   evaluate: Evaluator
@@ -135,18 +148,31 @@ def train(config: ConfigDict, *, workdir: pathlib.Path) -> None:
       read).
     Stopped: a signal asked for it; the state is saved.
   """
+  init = ''
+  for folder, stage in checked_stages(config, workdir=workdir).items():
+    _train_stage(stage, workdir=folder, init=init or stage.init)
+    init = str(folder)
+
+
+def checked_stages(
+  config: ConfigDict, *, workdir: pathlib.Path
+) -> dict[pathlib.Path, ConfigDict]:
+  """`stages`, with what can be found wrong before data are read.
+
+  Raises:
+    UserError: a mistake in the config; another config in `workdir`; processes that
+      differ.
+  """
   agree(
     {'code': code_version()}
     | {f'config.{name}': str(value) for name, value in flat(config).items()}
   )
+  check_root(config)  # before what may be a long download
   runs = stages(config, workdir=workdir)
   for folder, stage in runs.items():
     check_config(stage)
     check_workdir(folder, stage)
-  init = ''
-  for folder, stage in runs.items():
-    _train_stage(stage, workdir=folder, init=init or stage.init)
-    init = str(folder)
+  return runs
 
 
 def stages(
@@ -169,8 +195,8 @@ def stages(
 
 
 def _train_stage(config: ConfigDict, *, workdir: pathlib.Path, init: str) -> None:
-  with _prepared(config, workdir=workdir, init=init) as run:
-    state, step_fn = _start(run, init=init)
+  with prepared(config, workdir=workdir, init=init) as run, run.log:
+    state, step_fn = start(run, init=init)
     state = _loop(run, state, step_fn)
     best = _measure_rest(run, state)
   if jax.process_index() == 0:
@@ -178,7 +204,7 @@ def _train_stage(config: ConfigDict, *, workdir: pathlib.Path, init: str) -> Non
 
 
 @contextlib.contextmanager
-def _prepared(config: ConfigDict, *, workdir: pathlib.Path, init: str) -> Iterator[Run]:
+def prepared(config: ConfigDict, *, workdir: pathlib.Path, init: str) -> Iterator[Run]:
   """Reads the data, which finds what is wrong with it, and takes the folder."""
   model = build_model(config)
   mesh = make_mesh(fsdp=config.mesh.fsdp)
@@ -203,9 +229,12 @@ def _prepared(config: ConfigDict, *, workdir: pathlib.Path, init: str) -> Iterat
       model=model,
       mesh=mesh,
       plan=plan,
+      data=prints,
       train_table=tables['train'],
+      tokens=build_tokens(config, tables['train'], model),
       pixels=None if on_device else pixels,
       images=images,
+      cache=cache,
       checkpoints=checkpoints,
       log=log,
       evaluate=make_evaluator(
@@ -238,8 +267,7 @@ def _opened(
       batch_size=config.train.batch_size * config.data.captions_per_image,
       log_every=config.log_every,
     )
-    with log:
-      yield found, log
+    yield found, log
 
 
 def _read_tables(config: ConfigDict) -> dict[str, CaptionTable]:
@@ -269,7 +297,7 @@ def _make_plan(config: ConfigDict, *, table: CaptionTable) -> Plan:
   )
 
 
-def _start(run: Run, *, init: str) -> tuple[TrainState, Callable]:
+def start(run: Run, *, init: str) -> tuple[TrainState, Callable]:
   """The state to go on from, and the compiled step."""
   total = run.plan.total
   optimizer, schedule = build_optimizer(run.config, total_steps=total)
@@ -315,19 +343,9 @@ def _abstract_state(run: Run, optimizer) -> TrainState:
 def _loop(run: Run, state: TrainState, step_fn: Callable) -> TrainState:
   """Evaluates, saves, then draws a batch and takes a step, until all are taken."""
   first, saved = int(state.step), run.checkpoints.latest_step()
-  tokens = build_tokens(run.config, run.train_table, run.model)
-  step_for = make_stepper(step_fn, tokens=tokens, images=run.images, mesh=run.mesh)
-  batches = build_batches(
-    run.config,
-    run.train_table,
-    tokens,
-    pixels=run.pixels,
-    lengths=caption_lengths(run.config, run.model),
-    first_step=first,
-    last_step=run.plan.total,
-  )
+  step_for, batches = feed(run, step_fn, first_step=first)
   unread = {}
-  fail = functools.partial(_fail_if_halted, run, tokens=tokens, unread=unread)
+  fail = functools.partial(_fail_if_halted, run, unread=unread)
   with contextlib.closing(batches), StopRequest() as stop:
     for step in range(first, run.plan.total + 1):
       asked = agreed(stop.signal, step=step)
@@ -357,15 +375,12 @@ def _loop(run: Run, state: TrainState, step_fn: Callable) -> TrainState:
   raise AssertionError('the last step returns')
 
 
-def _fail_if_halted(
-  run: Run, state: TrainState, *, tokens: np.ndarray, unread: dict
-) -> None:
+def _fail_if_halted(run: Run, state: TrainState, *, unread: dict) -> None:
   """Saves the state that a step failed on, and says which; waits for the device.
 
   Args:
     run: of the state.
     state: after the last step that was asked for.
-    tokens: i32[n_captions, L], of all training captions.
     unread: loss and gradient norm of the steps since this was called last, by the
       steps before them; emptied.
 
@@ -386,32 +401,42 @@ def _fail_if_halted(
   raise UserError(
     f'step {step + 1} of {run.plan.total}, in epoch {step // run.plan.per_epoch + 1}: '
     f'expected a loss and a gradient that are finite; found {found}; '
-    f'{_samples(run, state, tokens=tokens, step=step)}. The state before this step is '
+    f'{_samples(run, state, step=step)}. The state before this step is '
     f'saved in {run.workdir}. Look at these samples, or start anew with a lower '
     '--config.optimizer.learning_rate; with --config.train.on_nonfinite=skip the run '
     'goes on without such steps.'
   )
 
 
-def _samples(run: Run, state: TrainState, *, tokens: np.ndarray, step: int) -> str:
+def _samples(run: Run, state: TrainState, *, step: int) -> str:
   """The samples of a batch whose embeddings by `state` are not finite."""
-  batches = build_batches(
-    run.config,
-    run.train_table,
-    tokens,
-    pixels=run.pixels,
-    lengths=caption_lengths(run.config, run.model),
-    first_step=step,
-    last_step=step + 1,
-  )
+  batches = _batches(run, first_step=step, last_step=step + 1)
   with contextlib.closing(batches):
     batch, length = next(batches)
-  cut = place_everywhere({'tokens': tokens[:, :length]}, mesh=run.mesh)
+  cut = place_everywhere({'tokens': run.tokens[:, :length]}, mesh=run.mesh)
   resident, side = run.images | cut, run.model.size.image_size
   inputs = build_inputs(run.config, side=side, mesh=run.mesh)
   finite_samples = make_finite_samples(run.model, inputs, mesh=run.mesh)
   found = finite_samples(state.params, resident, place_batch(batch, mesh=run.mesh))
   return describe_samples(run.train_table, *map(np.asarray, found))
+
+
+def feed(run: Run, step_fn: Callable, *, first_step: int) -> tuple[Callable, Iterator]:
+  """`step_for` of `make_stepper`, and the batches from `first_step` to the end."""
+  step_for = make_stepper(step_fn, tokens=run.tokens, images=run.images, mesh=run.mesh)
+  return step_for, _batches(run, first_step=first_step, last_step=run.plan.total)
+
+
+def _batches(run: Run, *, first_step: int, last_step: int) -> Iterator:
+  return build_batches(
+    run.config,
+    run.train_table,
+    run.tokens,
+    pixels=run.pixels,
+    lengths=caption_lengths(run.config, run.model),
+    first_step=first_step,
+    last_step=last_step,
+  )
 
 
 def _evaluate(run: Run, state: TrainState, step: int) -> dict:

@@ -60,14 +60,24 @@ def read_config(workdir: str | pathlib.Path) -> ConfigDict:
   return ConfigDict(json.loads(path.read_text()))
 
 
-def check_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
+def check_workdir(
+  workdir: pathlib.Path, config: ConfigDict, *, data: dict[str, str] | None = None
+) -> None:
   """Checks that `workdir` holds nothing saved, or what a run with `config` saved.
 
+  Args:
+    workdir: which need not be there.
+    config: of the run.
+    data: a fingerprint of each split that the run reads, where they are known.
+
   Raises:
-    UserError: it belongs to a run with another config; the message names the values.
+    UserError: it belongs to a run with another config, the message names the values;
+      or with other data.
   """
   if has_saved(workdir):
     _check_same(workdir, flat(read_config(workdir)), flat(config))
+    if data is not None:
+      _check_data(workdir, data)
 
 
 def read_provenance(workdir: str | pathlib.Path) -> dict:
@@ -91,9 +101,7 @@ def claim(
     UserError: it belongs to a run with another config or other data, or cannot be
       written.
   """
-  check_workdir(workdir, config)
-  if has_saved(workdir):
-    _check_data(workdir, data)
+  check_workdir(workdir, config, data=data)
   if not write:
     return
   with writing(workdir):
