@@ -240,8 +240,9 @@ def _make_plan(config: ConfigDict, *, table: CaptionTable) -> Plan:
   several = config.data.captions_per_image > 1
   items = table.n_images if several else table.n_captions
   per_epoch = steps_per_epoch(items, batch_size=config.train.batch_size)
+  epochs = config.train.epochs
   return Plan(
-    total=max(round(config.train.epochs * per_epoch), 1),
+    total=max(round(epochs * per_epoch), 1) if epochs else 0,
     per_epoch=per_epoch,
     evaluate_every=max(round(config.evaluation.every_epochs * per_epoch), 1),
     save_every=config.checkpoint.every_steps,

@@ -1,6 +1,7 @@
 """Every config file and argument, and that each field of theirs is read."""
 
 import inspect
+import operator
 import pathlib
 import re
 
@@ -10,6 +11,7 @@ from ml_collections import ConfigDict
 
 from configs.backbones import set_backbone
 from configs.common import get_config as common
+from configs.methods import METHODS, set_method
 from harma_jax import build, check, cli, train
 from harma_jax.build import (
   build_inputs,
@@ -21,6 +23,9 @@ from harma_jax.build import (
 )
 from harma_jax.errors import UserError
 from harma_jax.mesh import make_mesh
+from harma_jax.model.adaptformer import AdaptFormerSettings
+from harma_jax.model.clip_adapter import ClipAdapterSettings
+from harma_jax.model.lora import LoraSettings
 from harma_jax.objective.alignment import make_objective
 from harma_jax.optim import count
 from harma_jax.train import PRETRAIN, stages
@@ -28,7 +33,11 @@ from harma_jax.train import PRETRAIN, stages
 CONFIGS = pathlib.Path(__file__).resolve().parent.parent / 'configs'
 FILES = sorted(p.name for p in CONFIGS.glob('*.py') if 'get_config(' in p.read_text())
 BACKBONES = ('clip', 'georsclip', 'tiny')
-PATHS = [*FILES, *(f'{f}:{b}' for f in ('rsitmd.py', 'rsicd.py') for b in BACKBONES)]
+PATHS = [
+  *FILES,
+  *(f'{file}:{name}' for file in ('rsitmd.py', 'rsicd.py') for name in BACKBONES),
+  *(f'methods.py:{name}' for name in METHODS),
+]
 
 
 def load(path):
@@ -52,7 +61,8 @@ def leaves_of(config, prefix=''):
 
 
 def test_the_files_that_users_are_told_of_are_there():
-  assert {'common.py', 'rsitmd.py', 'rsicd.py', 'quickstart.py'} <= set(FILES)
+  files = {'common.py', 'rsitmd.py', 'rsicd.py', 'quickstart.py', 'methods.py'}
+  assert files <= set(FILES)
 
 
 @pytest.mark.parametrize('path', PATHS)
@@ -111,12 +121,39 @@ def test_a_backbone_is_set_in_place():
   assert set_backbone(config, 'tiny', clip_epochs=1.0) is config
 
 
+def trained_by(method):
+  config = set_method(common(), method)
+  config.model.size = 'ViT-B-32'
+  optimizer, _ = build_optimizer(config, total_steps=100)
+  shapes = state_shapes(config, build_model(config), optimizer)
+  return count(shapes.trainable) if config.train.epochs else 0
+
+
+def test_the_documented_counts_of_the_methods_are_those_that_train():
+  text = (CONFIGS.parent / 'docs/methods.md').read_text()
+  rows = re.findall(r'^\| `(\w+)` \| .* \| ([\d,]+) \|$', text, re.MULTILINE)
+  documented = {name: int(number.replace(',', '')) for name, number in rows}
+  assert documented == {name: trained_by(name) for name in METHODS}
+
+
+def test_an_unknown_method_is_the_users_mistake():
+  with pytest.raises(UserError, match=r"one of zero_shot, .*; found 'prefix'"):
+    load('methods.py:prefix')
+
+
 def test_no_field_is_dead():
   source = ''.join(map(inspect.getsource, (build, check, train)))
   reads = set(re.findall(r'\b(?:config|scenes|settings)\.((?:\w+\.)*\w+)', source))
-  objective = inspect.signature(make_objective).parameters
-  assert set(common().objective) == set(objective)
+  whole = {
+    'objective': make_objective,
+    'model.lora': LoraSettings,
+    'model.adaptformer': AdaptFormerSettings,
+    'model.clip_adapter': ClipAdapterSettings,
+  }
+  for section, taken_by in whole.items():
+    fields = operator.attrgetter(section)(common())
+    assert set(fields) == set(inspect.signature(taken_by).parameters)
   for path in leaves_of(common()):
     section, _, name = path.rpartition('.')
     spelled = {path, name, f'{section}.{name}'}
-    assert spelled & reads or section == 'objective', f'{path} is read nowhere'
+    assert spelled & reads or section in whole, f'{path} is read nowhere'

@@ -30,7 +30,11 @@ from harma_jax.weights import processor
 from harma_jax.weights.names import paths_of
 from harma_jax.workdir import PROVENANCE_FILE, claim, read_config, replace_text
 
-ADAPTERS = {'model.adapters': True, 'optimizer.train': 'adapters', 'train.epochs': 1.0}
+ADAPTERS = {
+  'model.adapters': 'harma',
+  'optimizer.train': 'adapters',
+  'train.epochs': 1.0,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -51,8 +55,11 @@ def adapter_run(adapter_config, tmp_path_factory):
 
   What training would find is drawn at random.
   """
-  workdir = tmp_path_factory.mktemp('adapted') / 'run'
-  config, model = adapter_config, build_model(adapter_config)
+  return write_run(tmp_path_factory.mktemp('adapted') / 'run', adapter_config)
+
+
+def write_run(workdir, config):
+  model = build_model(config)
   params, record = build_params(config, model, init=config.init)
   optimizer, _ = build_optimizer(config, total_steps=1)
   state = build_state(config, params, optimizer)
@@ -109,6 +116,36 @@ def test_a_folder_starts_the_next_run(
   expected.pop('logit_scale')
   assert_equal_trees(params, expected)
   assert record['format'] == format
+
+
+@pytest.mark.parametrize('format', ['open_clip', 'huggingface'])
+def test_lora_is_merged(export, small_config, finished_run, tmp_path, format):
+  fields = ADAPTERS | {'model.adapters': 'lora', 'init': str(finished_run)}
+  config = small_config(fields)
+  run = write_run(tmp_path / 'run', config)
+  export(run, format, tmp_path / 'out')
+  plain_config = small_config({'init': str(tmp_path / 'out')})
+  plain, model = build_model(plain_config), build_model(config)
+  merged, _ = build_params(plain_config, plain, init=plain_config.init)
+  tokens = np.array([[1, 5, 9, 0], [1, 7, 2, 9]])
+  expected = model.encode_text(read_workdir(run), tokens)
+  np.testing.assert_allclose(plain.encode_text(merged, tokens), expected, atol=1e-5)
+  backbone = plain.encode_text(read_workdir(finished_run), tokens)
+  assert np.abs(backbone - expected).max() > 1e-4
+  assert 'LoRA merged into its weights' in (tmp_path / 'out/README.md').read_text()
+
+
+@pytest.mark.parametrize(
+  'fields',
+  [
+    {'model.adapters': 'adaptformer'},
+    {'model.adapters': 'clip_adapter'},
+    {'model.adapters': 'harma', 'model.adapter_attention': False},
+  ],
+)
+def test_what_no_program_knows_is_not_exported(small_config, tmp_path, fields):
+  with pytest.raises(UserError, match=r'adapters other programs know; found .*init='):
+    command.check_format('open_clip', config=small_config(fields), out=tmp_path)
 
 
 def test_adapters_go_onto_their_backbone(
@@ -281,7 +318,7 @@ def test_formats_that_do_not_fit_name_those_that_do(
 ):
   fitting = 'Set --format to one of harma, adapter, huggingface-remote'
   for format in ('open_clip', 'huggingface'):
-    with pytest.raises(UserError, match=rf'model\.adapters=False.*{fitting}'):
+    with pytest.raises(UserError, match=rf'model\.adapters=harma.*{fitting}'):
       export(adapter_run, format, tmp_path / 'out')
   for format in ('adapter', 'huggingface-remote', 'harma'):
     with pytest.raises(UserError, match='Set --format to one of open_clip, huggingf'):

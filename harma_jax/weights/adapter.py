@@ -10,6 +10,7 @@ import safetensors
 import safetensors.numpy
 
 from harma_jax.errors import UserError
+from harma_jax.model.adapter import AdapterSettings
 from harma_jax.model.clip import Clip
 from harma_jax.weights.load import graft, is_new
 from harma_jax.weights.names import paths_of, tree_of
@@ -70,10 +71,10 @@ def load_adapter(
   """
   folder = pathlib.Path(folder).expanduser()
   config = _read_config(folder)
-  if model.adapter is None:
+  if not isinstance(model.adapter, AdapterSettings):
     raise UserError(
-      f'adapter: expected a model that can hold adapters; found model.adapters=False '
-      f'with {folder}. Set --config.model.adapters=True, or leave adapter empty.'
+      f'adapter: expected a model with the adapters of HarMA; found another with '
+      f'{folder}. Set --config.model.adapters=harma, or leave adapter empty.'
     )
   _check_settings(config, settings_of(model), folder=folder)
   _check_backbone(config, params, folder=folder)

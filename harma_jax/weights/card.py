@@ -182,7 +182,8 @@ tags: [remote-sensing, image-text-retrieval, clip]
 
 def _opening(config: Mapping) -> str:
   size, train = config['model']['size'], config['optimizer']['train']
-  kind = 'with HarMA adapters' if config['model']['adapters'] else 'without adapters'
+  kinds = {'harma': 'with HarMA adapters', 'lora': 'with LoRA merged into its weights'}
+  kind = kinds.get(config['model']['adapters'], 'without adapters')
   return (
     f'CLIP {size} {kind}, trained for retrieval between aerial or satellite images and '
     f'captions (`optimizer.train={train}`) with harma_jax, and exported by it.'

@@ -610,7 +610,7 @@ def test_other_settings_are_refused_by_name(adapters, make_clip, random_params):
   with pytest.raises(UserError, match="adapter_padding is 'padding' there, 'none'"):
     load_adapter(folder, random_params(other), model=other)
   bare = make_clip(adapter=None)
-  with pytest.raises(UserError, match=r'--config\.model\.adapters=True'):
+  with pytest.raises(UserError, match=r'--config\.model\.adapters=harma'):
     load_adapter(folder, random_params(bare), model=bare)
 
 
