@@ -1,15 +1,18 @@
-"""HarMA, its ablations, and other methods: --config=configs/methods.py:METHOD.
+"""HarMA, parts of it and other methods: --config=configs/methods.py:METHOD[:CONFIG].
 
-On RSICD with the tiny backbone; `set_method` serves every other config.
+CONFIG is a config of this folder as it is given alone, without its ending: quickstart,
+rsitmd:clip; by default rsicd:tiny.
 """
+
+import pathlib
 
 from ml_collections import ConfigDict
 
-from configs.rsicd import get_config as rsicd
+from harma_jax.cli import load_config
 from harma_jax.errors import UserError
 
-# Which fields make a method. The learning rate stays that of the config: compare each
-# method at its own best one.
+# Which fields make a method of a config for HarMA. The learning rate stays that of the
+# config: compare each method at its own best one.
 METHODS = {
   'zero_shot': {
     'model.adapters': 'none',
@@ -23,15 +26,18 @@ METHODS = {
   'clip_adapter': {'model.adapters': 'clip_adapter'},
   'adaptformer': {'model.adapters': 'adaptformer'},
   'harma': {},
-  'harma_without_shared': {'model.shared_adapter': 'none'},
-  'harma_without_attention': {'model.adapter_attention': False},
-  'harma_without_triplet': {'objective.triplet_weight': 0.0},
+  'harma_no_shared': {'model.shared_adapter': 'none'},
+  'harma_no_attention': {'model.adapter_attention': False},
+  'harma_no_triplet': {'objective.triplet_weight': 0.0},
 }
 
 
-def get_config(method: str = 'harma') -> ConfigDict:
-  """A method on RSICD, from a tiny CLIP that is trained from scratch first."""
-  return set_method(rsicd('tiny'), method)
+def get_config(argument: str = 'harma') -> ConfigDict:
+  """The method and the config that `METHOD[:CONFIG]` names."""
+  method, _, config = argument.partition(':')
+  file, *backbone = (config or 'rsicd:tiny').split(':', 1)
+  path = pathlib.Path(__file__).with_name(f'{file}.py')
+  return set_method(load_config(':'.join([str(path), *backbone])), method)
 
 
 def set_method(config: ConfigDict, name: str) -> ConfigDict:
@@ -42,7 +48,8 @@ def set_method(config: ConfigDict, name: str) -> ConfigDict:
   """
   if name not in METHODS:
     raise UserError(
-      f'--config=FILE.py:METHOD: expected one of {", ".join(METHODS)}; found {name!r}.'
+      f'--config=configs/methods.py:METHOD: expected one of {", ".join(METHODS)}; '
+      f'found {name!r}.'
     )
   config.update_from_flattened_dict(METHODS[name])
   return config

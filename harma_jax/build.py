@@ -438,7 +438,7 @@ def build_pixels(config: ConfigDict, table: CaptionTable) -> tuple[PixelStore, s
     threads=settings.threads,
     max_pixels=settings.max_pixels,
   )
-  cache = settings.cache
+  cache = settings.cache if config.train.epochs else 'stream'  # none is looked at
   if cache == 'auto':
     cache = _nearest_cache(pixels)
     logging.info(

@@ -117,8 +117,9 @@ class Run:
 def train(config: ConfigDict, *, workdir: pathlib.Path) -> None:
   """Trains, evaluates and saves; goes on where an earlier start in `workdir` stopped.
 
-  With `config.pretrain`, which holds the fields that differ, another run comes first,
-  in a folder of its own, and its best weights are where this one starts.
+  With `config.pretrain`, which holds the fields that differ, and without `config.init`
+  another run comes first, in a folder of its own; its best weights are where this one
+  starts.
 
   Args:
     config: as `configs/common.py` lays it out.
@@ -149,7 +150,7 @@ def stages(
 ) -> dict[pathlib.Path, ConfigDict]:
   """The config of each folder, in the order in which they train."""
   config = resolve_size(config, workdir=workdir)
-  if PRETRAIN not in config:
+  if PRETRAIN not in config or config.init:
     return {workdir: config}
   first = config.copy_and_resolve_references()
   with first.unlocked():
@@ -265,11 +266,11 @@ def _start(run: Run, *, init: str) -> tuple[TrainState, Callable]:
   else:
     state = run.checkpoints.restore(latest, _abstract_state(run, optimizer))
     logging.info('resuming after step %d of %d', latest, run.plan.total)
-  trainable, frozen = count(state.trainable), count(state.frozen)
+  trainable = count(state.trainable) if total else 0  # without a step nothing trains
   logging.info(
     'devices: %d %s, trainable parameters: %s of %s',
     *(run.mesh.size, jax.devices()[0].platform),
-    *(f'{trainable:,}', f'{trainable + frozen:,}'),
+    *(f'{trainable:,}', f'{count(state.params):,}'),
   )
   side = run.model.size.image_size
   inputs = build_inputs(run.config, side=side, mesh=run.mesh)

@@ -1,5 +1,6 @@
 """A run's folder: which config it belongs to, and what may change between starts."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -7,6 +8,9 @@ import pathlib
 from ml_collections import ConfigDict
 
 from harma_jax.errors import UserError
+from harma_jax.model.adaptformer import AdaptFormerSettings
+from harma_jax.model.clip_adapter import ClipAdapterSettings
+from harma_jax.model.lora import LoraSettings
 
 CONFIG_FILE = 'config.json'
 CONFLICTS_FILE = 'conflicts.jsonl'
@@ -28,7 +32,7 @@ def default_workdir(config_path: str) -> pathlib.Path:
   """`workdir/rsitmd-clip` for `configs/rsitmd.py:clip`."""
   file, _, argument = config_path.partition(':')
   name = pathlib.Path(file).stem
-  return pathlib.Path('workdir') / (f'{name}-{argument}' if argument else name)
+  return pathlib.Path('workdir') / '-'.join([name, *filter(None, argument.split(':'))])
 
 
 def is_workdir(path: str | pathlib.Path) -> bool:
@@ -50,7 +54,21 @@ def read_config(workdir: str | pathlib.Path) -> ConfigDict:
     raise UserError(
       f'Expected the work folder of a run, with {CONFIG_FILE}; found {workdir}.'
     )
-  return ConfigDict(json.loads(path.read_text()))
+  return ConfigDict(_with_kind_of_adapters(json.loads(path.read_text())))
+
+
+def _with_kind_of_adapters(config: dict) -> dict:
+  """`config`; one that only says whether there are adapters means those of HarMA."""
+  if not isinstance(config['model']['adapters'], bool):
+    return config
+  later = {
+    'adapters': 'harma' if config['model']['adapters'] else 'none',
+    'adapter_attention': True,
+    'lora': dataclasses.asdict(LoraSettings()),
+    'adaptformer': dataclasses.asdict(AdaptFormerSettings()),
+    'clip_adapter': dataclasses.asdict(ClipAdapterSettings()),
+  }
+  return config | {'model': config['model'] | later}
 
 
 def check_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:

@@ -138,14 +138,49 @@ def test_lora_is_merged(export, small_config, finished_run, tmp_path, format):
 @pytest.mark.parametrize(
   'fields',
   [
-    {'model.adapters': 'adaptformer'},
+    {'model.adapters': 'lora', 'model.lora.alpha': 3.0},
+    {'model.adapters': 'adaptformer', 'model.adaptformer.bottleneck': 5},
     {'model.adapters': 'clip_adapter'},
     {'model.adapters': 'harma', 'model.adapter_attention': False},
   ],
 )
-def test_what_no_program_knows_is_not_exported(small_config, tmp_path, fields):
-  with pytest.raises(UserError, match=r'adapters other programs know; found .*init='):
-    command.check_format('open_clip', config=small_config(fields), out=tmp_path)
+def test_adapters_of_every_kind_go_onto_their_backbone(
+  export, small_config, finished_run, tmp_path, fields
+):
+  expected = {f'--config.{name}={value}' for name, value in fields.items()}
+  fields = ADAPTERS | fields | {'init': str(finished_run)}
+  run = write_run(tmp_path / 'run', small_config(fields))
+  export(run, 'adapter', tmp_path / 'out')
+  config = small_config(fields | {'adapter': str(tmp_path / 'out')})
+  params, _ = build_params(config, build_model(config), init=config.init)
+  assert_equal_trees(params, read_workdir(run))
+  card = (tmp_path / 'out/README.md').read_text()
+  words = block(card, 'python -m harma_jax.main --config=configs/common.py --config.i')
+  assert expected <= set(words)
+  other = small_config({'adapter': config.adapter, 'model.adapters': 'harma'})
+  with pytest.raises(UserError, match=r'adapters=|adapter_attention is False there'):
+    build_params(other, build_model(other), init=str(finished_run))
+
+
+@pytest.mark.parametrize(
+  ('fields', 'advice'),
+  [
+    ({'model.adapters': 'adaptformer'}, 'Set --format to one of adapter'),
+    ({'model.adapters': 'clip_adapter'}, 'Set --format to one of adapter'),
+    ({'model.adapter_attention': False}, 'Set --format to one of adapter'),
+    (
+      {'model.adapters': 'adaptformer', 'optimizer.train': 'full'},
+      r'No format can; .* --config\.init=WORKDIR',
+    ),
+  ],
+)
+def test_what_no_other_program_knows_is_not_written_for_it(
+  small_config, tmp_path, fields, advice
+):
+  config = small_config(ADAPTERS | fields)
+  for format in ('harma', 'huggingface-remote', 'open_clip', 'huggingface'):
+    with pytest.raises(UserError, match=rf'{format}: expected a run .*{advice}'):
+      command.check_format(format, config=config, out=tmp_path)
 
 
 def test_adapters_go_onto_their_backbone(
@@ -335,7 +370,7 @@ def test_adapters_of_a_backbone_that_trained_too_are_not_exported_alone(
   config = read_config(adapter_run)
   config.optimizer.train = 'full'
   (tmp_path / 'run/config.json').write_text(config.to_json())
-  with pytest.raises(UserError, match=r'optimizer\.train=full.*--format=harma'):
+  with pytest.raises(UserError, match=r'optimizer\.train=full.* one of harma, hug'):
     export(tmp_path / 'run', 'adapter', tmp_path / 'out')
 
 

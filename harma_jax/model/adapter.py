@@ -21,6 +21,7 @@ class AdapterSettings(Additions):
   Without `attention` the identity takes its place in all formulas.
   """
 
+  kind = 'harma'
   shares = True
 
   bottleneck: int = 128

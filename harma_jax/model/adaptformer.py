@@ -15,6 +15,8 @@ class AdaptFormerSettings(Additions):
   So the paper has it; its released code gives the bottleneck x before the LayerNorm.
   """
 
+  kind = 'adaptformer'
+
   bottleneck: int = 64
   scale: float = 0.1
 

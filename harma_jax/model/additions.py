@@ -17,6 +17,7 @@ class Additions:
   what they got by what is learned, zero for fresh weights.
   """
 
+  kind = 'none'  # of `model.adapters`
   shares = False  # whether layers also use one `SharedAdapter` for all
 
   def change_dense(self, name: str, x: jax.Array, y: jax.Array) -> jax.Array:

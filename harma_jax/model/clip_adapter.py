@@ -17,6 +17,8 @@ class ClipAdapterSettings(Additions):
   would be zero there: so fresh weights leave CLIP as it is.
   """
 
+  kind = 'clip_adapter'
+
   reduction: int = 4
   ratio: float = 0.2
 

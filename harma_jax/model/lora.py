@@ -25,6 +25,8 @@ PLACES = {
 class LoraSettings(Additions):
   """`W + alpha / rank A B` for query and value and, with `mlp`, the two of the MLP."""
 
+  kind = 'lora'
+
   rank: int = 8
   alpha: float = 16.0
   mlp: bool = False
