@@ -56,8 +56,11 @@ def main(argv: Sequence[str]) -> None:
   folder = pathlib.Path(cli.WORKDIR.value or f'workdir/{out.stem}')
   rates, seeds = read_rates(_RATES.value), read_seeds(_SEEDS.value)
   results = read_results(out, about=about(run_config('harma', seed=0, rates={})))
-  for method, seed in itertools.product(_METHODS.value, seeds):
-    config = run_config(method, seed=seed, rates=rates)
+  runs = {
+    (method, seed): run_config(method, seed=seed, rates=rates)
+    for seed, method in itertools.product(seeds, _METHODS.value)
+  }
+  for (method, seed), config in runs.items():
     if not any(is_run(row, method, seed) for row in results['runs']):
       row = run(config, method, workdir=folder / f'{method}-{seed}')
       results['runs'].append(row)

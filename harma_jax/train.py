@@ -150,7 +150,10 @@ def stages(
 ) -> dict[pathlib.Path, ConfigDict]:
   """The config of each folder, in the order in which they train."""
   config = resolve_size(config, workdir=workdir)
-  if PRETRAIN not in config or config.init:
+  if PRETRAIN not in config:
+    return {workdir: config}
+  if config.init:
+    logging.info('init=%s takes the place of the pretraining', config.init)
     return {workdir: config}
   first = config.copy_and_resolve_references()
   with first.unlocked():

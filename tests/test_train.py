@@ -309,6 +309,20 @@ def test_no_stage_begins_while_another_is_mistaken(
   assert not (tmp_path / 'run').exists()
 
 
+def test_given_weights_take_the_place_of_the_pretraining(
+  adapters_after_pretraining, finished_run, tmp_path, caplog
+):
+  config = adapters_after_pretraining.copy_and_resolve_references()
+  assert list(loop.stages(config, workdir=tmp_path)) == [
+    tmp_path / 'pretrain',
+    tmp_path,
+  ]
+  caplog.set_level('INFO')
+  config.init = str(finished_run)
+  assert loop.stages(config, workdir=tmp_path) == {tmp_path: config}
+  assert f'init={finished_run} takes the place' in caplog.text
+
+
 def test_pretraining_does_not_begin_in_the_folder_of_another_run(
   adapters_after_pretraining, finished_run
 ):
