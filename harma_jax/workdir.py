@@ -58,17 +58,21 @@ def read_config(workdir: str | pathlib.Path) -> ConfigDict:
 
 
 def _with_kind_of_adapters(config: dict) -> dict:
-  """`config`; one that only says whether there are adapters means those of HarMA."""
+  """`config`; one that only says whether there are adapters means those of HarMA.
+
+  It may also lack the fields of `data` that evaluation reads.
+  """
   if not isinstance(config['model']['adapters'], bool):
     return config
-  later = {
+  data = {'max_pixels': 89_478_485, 'on_bad_image': 'raise'} | config['data']
+  model = config['model'] | {
     'adapters': 'harma' if config['model']['adapters'] else 'none',
     'adapter_attention': True,
     'lora': dataclasses.asdict(LoraSettings()),
     'adaptformer': dataclasses.asdict(AdaptFormerSettings()),
     'clip_adapter': dataclasses.asdict(ClipAdapterSettings()),
   }
-  return config | {'model': config['model'] | later}
+  return config | {'model': model, 'data': data}
 
 
 def check_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
