@@ -25,16 +25,18 @@ def resident():
 def batch():
   rows = np.random.default_rng(1).permutation(20)[:8].astype(np.int32)
   epoch = np.full(8, 3, np.int32)
-  return {'items': rows, 'epoch': epoch, 'image_ids': rows // 2, 'rows': rows}
+  seed = np.zeros(8, np.int32)
+  batch = {'seed': seed, 'epoch': epoch, 'image_ids': rows // 2, 'rows': rows}
+  return batch | {'items': rows}
 
 
 @pytest.fixture(scope='module')
 def drawn(resident, batch):
-  return jax.device_get(jax.jit(make_inputs(seed=0, **DRAWN))(resident, batch))
+  return jax.device_get(jax.jit(make_inputs(**DRAWN))(resident, batch))
 
 
 def test_rows_of_images_and_captions_are_looked_up(resident, batch):
-  found = jax.jit(make_inputs(seed=0, **PLAIN))(resident, batch)
+  found = jax.jit(make_inputs(**PLAIN))(resident, batch)
   np.testing.assert_array_equal(found['images'], resident['images'][batch['rows'] // 2])
   np.testing.assert_array_equal(found['tokens'], resident['tokens'][batch['rows']])
   assert set(found) == {'images', 'tokens', 'image_ids', 'rows'}
@@ -42,21 +44,21 @@ def test_rows_of_images_and_captions_are_looked_up(resident, batch):
 
 def test_several_captions_an_image(resident, batch):
   rows = np.stack([batch['rows'], batch['rows'] ^ 1], axis=1)
-  found = make_inputs(seed=0, **PLAIN)(resident, batch | {'rows': rows})
+  found = make_inputs(**PLAIN)(resident, batch | {'rows': rows})
   np.testing.assert_array_equal(found['tokens'], resident['tokens'][rows])
 
 
 def test_images_of_the_batch_are_as_good_as_resident_ones(resident, batch, drawn):
   brought = {name: resident[name][batch['image_ids']] for name in ('images', 'sizes')}
   tokens = {'tokens': resident['tokens']}
-  found = jax.jit(make_inputs(seed=0, **DRAWN))(tokens, batch | brought)
+  found = jax.jit(make_inputs(**DRAWN))(tokens, batch | brought)
   jax.tree.map(np.testing.assert_array_equal, jax.device_get(found), drawn)
 
 
 def test_devices_do_not_matter(resident, batch, drawn):
   mesh = make_mesh()
   step = jax.jit(
-    make_inputs(seed=0, **DRAWN),
+    make_inputs(**DRAWN),
     in_shardings=(replicated(mesh), batch_sharding(mesh)),
     out_shardings=batch_sharding(mesh),
   )
@@ -66,11 +68,11 @@ def test_devices_do_not_matter(resident, batch, drawn):
 
 
 def test_an_item_is_augmented_by_seed_epoch_and_itself(resident, batch, drawn):
-  inputs = jax.jit(make_inputs(seed=0, **DRAWN))
+  inputs = jax.jit(make_inputs(**DRAWN))
   order = np.random.default_rng(2).permutation(8)
   again = inputs(resident, {name: rows[order] for name, rows in batch.items()})
   np.testing.assert_array_equal(again['images'], drawn['images'][order])
   later = inputs(resident, batch | {'epoch': batch['epoch'] + 1})
   assert (later['images'] != drawn['images']).any()
-  other = jax.jit(make_inputs(seed=1, **DRAWN))(resident, batch)
+  other = inputs(resident, batch | {'seed': batch['seed'] + 1})
   assert (other['images'] != drawn['images']).any()
