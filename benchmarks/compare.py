@@ -1,6 +1,6 @@
 """The JAX step beside the PyTorch one, on one machine, in turn.
 
-  python benchmarks/compare.py --out=FOLDER/NAME [--torch_python=PYTHON] [--rounds=3]
+  python -m benchmarks.compare --out=FOLDER/NAME [--torch_python=PYTHON] [--rounds=3]
     [--steps=5] [--warmup=2] [--size=ViT-B-32] [--platforms=cpu,accelerator]
     [--train_flags='--config.data.root=FOLDER ...']
 

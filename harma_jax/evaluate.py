@@ -8,7 +8,6 @@ the embeddings lie on the sphere; and last one line of JSON.
 """
 
 import json
-import pathlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,8 +19,8 @@ from harma_jax.build import (
   build_evaluation_split,
   build_features,
   build_model,
-  build_params,
   build_table,
+  read_start,
   read_workdir,
 )
 from harma_jax.errors import UserError
@@ -38,15 +37,13 @@ from harma_jax.evaluation.recall import (
   recall_of_ranks,
 )
 from harma_jax.metrics import RECALLS, print_table
-from harma_jax.model.clip import Clip
-from harma_jax.train import PRETRAIN
 from harma_jax.workdir import read_config
 
 _SPLIT = cli.shared_flag('split')
 _DATA_ROOT = cli.shared_flag('data_root')
 
 SELECTED, BEFORE = 'selected', 'step 0'
-AWARE = 'selected, identical right'
+AWARE = 'identical right'
 
 
 def main(argv: Sequence[str]) -> None:
@@ -79,7 +76,7 @@ def evaluate(
     Of each split the recalls in per cent of `chance`; of the `ceiling` that identical
     captions put; of `step 0` and `selected`, each also with its median ranks and
     `geometry`, and `selected, 2.5 %` and `selected, 97.5 %`, between which 95 % of the
-    resamples of the queries lie; the same three of `selected, identical right`. The
+    resamples of the queries lie; the same three of `identical right`. The
     weights of `step 0` are made again as training made them: there is no such row, and
     a warning, where what they were made of is gone.
 
@@ -92,7 +89,7 @@ def evaluate(
     for split in splits
   ]
   params = read_workdir(workdir)
-  before = params_before(config, model, workdir=workdir)
+  before = _read_start(workdir)
   features_of = build_features(config, model)
   results = {}
   for split in data:
@@ -106,13 +103,12 @@ def evaluate(
   return results
 
 
-def params_before(config: ConfigDict, model: Clip, *, workdir: str) -> dict:
-  """The parameters of step 0, made again; empty where they cannot be."""
-  init = str(pathlib.Path(workdir) / PRETRAIN) if PRETRAIN in config else config.init
+def _read_start(workdir: str) -> dict:
+  """The parameters of step 0; empty where they cannot be made again."""
   try:
-    return build_params(config, model, init=init)[0]
+    return read_start(workdir)
   except UserError as error:
-    logging.warning('step 0 is not evaluated, its weights cannot be made: %s', error)
+    logging.warning('step 0 is not evaluated: %s', error)
     return {}
 
 

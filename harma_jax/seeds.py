@@ -15,8 +15,14 @@ from harma_jax.errors import UserError
 from harma_jax.evaluation.recall import Recall
 from harma_jax.metrics import print_table
 from harma_jax.processes import of_first
-from harma_jax.train import PRETRAIN, stages, train
-from harma_jax.workdir import RESULTS_FILE, check_workdir, has_saved, replace_text
+from harma_jax.train import stages, train
+from harma_jax.workdir import (
+  PRETRAIN,
+  RESULTS_FILE,
+  check_workdir,
+  has_saved,
+  replace_text,
+)
 
 SEEDS_FILE = 'seeds.json'
 
