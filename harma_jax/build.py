@@ -1,6 +1,7 @@
 """From a config to the objects that it describes; nothing below reads a config."""
 
 import contextlib
+import math
 import pathlib
 from collections.abc import Callable, Iterator
 
@@ -31,9 +32,11 @@ from harma_jax.data.pixels import (
 from harma_jax.data.scenes import write_scenes
 from harma_jax.data.tokenizer import text_lengths, tokenize_table
 from harma_jax.errors import UserError, expect
-from harma_jax.evaluation.evaluator import EvaluationSplit
+from harma_jax.evaluation.duplicates import caption_groups
+from harma_jax.evaluation.evaluator import EvaluationSplit, make_features
+from harma_jax.evaluation.ranks import Features
 from harma_jax.inputs import make_inputs
-from harma_jax.mesh import free_device_bytes, place_rows
+from harma_jax.mesh import free_device_bytes, make_mesh, place_rows, tree_shardings
 from harma_jax.model.adapter import ADAPTER_PADDING, SHARED_ADAPTER, AdapterSettings
 from harma_jax.model.adaptformer import AdaptFormerSettings
 from harma_jax.model.additions import Additions
@@ -555,7 +558,6 @@ def build_inputs(
   """What makes the step's batch of images of `side` pixels, with `config.augment`."""
   settings = config.augment
   return make_inputs(
-    seed=config.seed,
     mesh=mesh,
     side=side,
     crop_scale=tuple(settings.crop_scale),
@@ -582,8 +584,27 @@ def build_evaluation_split(
     images=np.concatenate(list(images)),
     tokens=tokens,
     caption_image=table.caption_image,
+    groups=caption_groups(table.captions),
     length=longest_length(config, model, tokens),
   )
+
+
+def build_features(
+  config: ConfigDict, model: Clip
+) -> Callable[[dict, EvaluationSplit], Features]:
+  """`features(params, split)` of parameters on the host, for a run that has ended.
+
+  There may be other devices here than in training: what they divide is no matter.
+  """
+  mesh = make_mesh(fsdp=math.gcd(config.mesh.fsdp, len(jax.devices())))
+  batch_size = mesh.size * math.ceil(config.evaluation.batch_size / mesh.size)
+  features_of = make_features(model, mesh=mesh, batch_size=batch_size)
+
+  def features(params, split):
+    placed = jax.device_put(params, tree_shardings(params, mesh=mesh))
+    return features_of(placed, split)
+
+  return features
 
 
 def check_root(config: ConfigDict) -> None:

@@ -174,7 +174,9 @@ def abstract_inputs(
   resident = {
     'tokens': jax.ShapeDtypeStruct(tokens, jnp.int32, sharding=replicated(mesh))
   }
-  sent = {name: shape((batch,), jnp.int32) for name in ('items', 'epoch', 'image_ids')}
+  sent = {
+    name: shape((batch,), jnp.int32) for name in ('items', 'seed', 'epoch', 'image_ids')
+  }
   rows = (batch, several) if several > 1 else (batch,)
   sent['rows'] = shape(rows, jnp.int32)
   if on_device:
