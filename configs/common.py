@@ -60,6 +60,13 @@ OPTIMIZER = {
   'weight_decay': 0.04,
   'clip_norm': 0.0,  # 0: no clipping
 }
+TRAIN = {
+  'epochs': 10.0,
+  'batch_size': 428,
+  # A loss or gradient that is not finite: raise ends the run and names the samples,
+  # skip leaves the step out and counts it.
+  'on_nonfinite': 'raise',
+}
 DATA = {
   'root': '',
   'annotations': 'auto',  # or a file of root, {split} in its name is filled in
@@ -101,7 +108,7 @@ def get_config() -> ConfigDict:
       'objective': OBJECTIVE,
       'harmonization': HARMONIZATION,
       'optimizer': OPTIMIZER,
-      'train': {'epochs': 10.0, 'batch_size': 428},
+      'train': TRAIN,
       'data': DATA,
       'augment': AUGMENT,
       # select_on: val, or test for comparison with numbers that were.

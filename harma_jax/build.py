@@ -52,7 +52,7 @@ from harma_jax.optim import (
   split_params,
 )
 from harma_jax.processes import maximum
-from harma_jax.step import TrainState, init_state, make_train_step
+from harma_jax.step import TrainState, guard, init_state, make_train_step
 from harma_jax.weights.adapter import load_adapter
 from harma_jax.weights.load import (
   check_settings,
@@ -188,17 +188,18 @@ def build_head(config: ConfigDict, objective: Objective, *, total_steps: int) ->
 def build_step(
   config: ConfigDict, model: Clip, optimizer, schedule, *, total_steps: int
 ) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
-  """The step of a run over `total_steps` steps."""
+  """The step of a run over `total_steps` steps, with the guard of its config."""
   settings = config.harmonization
   in_weights = settings.pair != 'none' and settings.space == 'adapter'
   head = build_head(config, build_objective(config), total_steps=total_steps)
-  return make_train_step(
+  step = make_train_step(
     model,
     head,
     optimizer,
     schedule,
     weight_space_chunk=settings.chunk if in_weights else 0,
   )
+  return guard(step, halt=config.train.on_nonfinite == 'raise')
 
 
 def build_state(
@@ -254,7 +255,6 @@ def resolve_size(config: ConfigDict, *, workdir: pathlib.Path) -> ConfigDict:
     known = read_config(workdir if has_saved(workdir) else config.init).model
     found = {'size': known.size, 'image_size': known.image_size}
   elif config.init:
-    _check_root(config)  # before what may be a long download
     size, pixels = recognise(open_source(config.init))
     is_usual = pixels == named_size(size).image_size
     found = {'size': size, 'image_size': 0 if is_usual else pixels}
@@ -371,7 +371,7 @@ def read_start(workdir: str | pathlib.Path) -> dict:
 
 def build_table(config: ConfigDict, split: str) -> CaptionTable:
   """The captions of a split of `config.data`, drawn first where they are scenes."""
-  _check_root(config)
+  check_root(config)
   scenes = config.data.scenes
   root = pathlib.Path(config.data.root).expanduser()
   if scenes.style:
@@ -441,6 +441,12 @@ def caption_lengths(config: ConfigDict, model: Clip) -> tuple[int, ...]:
   if model.adapter is not None and model.adapter_padding == 'none':
     return ()
   return tuple(n for n in LENGTHS if n < context_length(config, model))
+
+
+def longest_length(config: ConfigDict, model: Clip, tokens: np.ndarray) -> int:
+  """To which length all captions, `tokens` i32[n, L], may be cut."""
+  lengths = *caption_lengths(config, model), tokens.shape[1]
+  return min(n for n in lengths if n >= text_lengths(tokens).max())
 
 
 def build_pixels(config: ConfigDict, table: CaptionTable) -> tuple[PixelStore, str]:
@@ -550,14 +556,13 @@ def build_evaluation_split(
     max_pixels=config.data.max_pixels,
   )
   tokens = build_tokens(config, table, model)
-  lengths = *caption_lengths(config, model), tokens.shape[1]
   return EvaluationSplit(
     name=table.split,
     images=np.concatenate(list(images)),
     tokens=tokens,
     caption_image=table.caption_image,
     groups=caption_groups(table.captions),
-    length=min(n for n in lengths if n >= text_lengths(tokens).max()),
+    length=longest_length(config, model, tokens),
   )
 
 
@@ -579,7 +584,8 @@ def build_features(
   return features
 
 
-def _check_root(config: ConfigDict) -> None:
+def check_root(config: ConfigDict) -> None:
+  """Raises UserError where `data.root` is empty."""
   if not config.data.root:
     raise UserError(
       'data.root: expected the folder of a data set; found none. '

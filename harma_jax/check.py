@@ -67,6 +67,10 @@ def _check_ranges(config: ConfigDict) -> None:
   for field in ABOVE_ZERO:
     value = operator.attrgetter(field)(config)
     expect(0 < value < math.inf, field, 'a number above 0', found=value)
+  on_nonfinite = config.train.on_nonfinite
+  choices = ('raise', 'skip')
+  what = f'one of {", ".join(choices)}'
+  expect(on_nonfinite in choices, 'train.on_nonfinite', what, found=on_nonfinite)
   warmup = config.optimizer.warmup
   expect(0 <= warmup <= 1, 'optimizer.warmup', 'a share of all steps', found=warmup)
 

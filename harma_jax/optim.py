@@ -174,6 +174,12 @@ def decay_groups(params: dict) -> dict:
   )
 
 
+def updates_made(optimizer_state: optax.OptState, *, default: jax.Array) -> jax.Array:
+  """i32[]: the updates that an optimizer has made; `default` where it counts none."""
+  counts = optax.tree.get_all_with_path(optimizer_state, 'count')
+  return counts[0][1] if counts else default
+
+
 def bound_temperature(params: dict) -> dict:
   """`params` with the temperature inside `TEMPERATURE_RANGE`, if it is among them."""
   if 'temperature' not in params:

@@ -32,6 +32,7 @@ from harma_jax.errors import UserError, expect
     ({'optimizer.learning_rate': float('nan')}, 'learning_rate: .* found nan'),
     ({'train.epochs': 0.0}, 'train.epochs: expected a number above 0; found 0.0'),
     ({'train.epochs': float('inf')}, 'train.epochs: .* found inf'),
+    ({'train.on_nonfinite': 'stop'}, 'on_nonfinite: expected one of raise, skip'),
     ({'train.batch_size': 12}, 'train.batch_size: .* 8 devices; found 12.*=16'),
     ({'train.batch_size': 0}, 'train.batch_size: .* found 0'),
     ({'evaluation.batch_size': 0}, 'evaluation.batch_size: .* found 0'),

@@ -1,6 +1,8 @@
 """Every config file and argument, and that each field of theirs is read."""
 
+import functools
 import inspect
+import json
 import pathlib
 import re
 
@@ -23,6 +25,7 @@ from harma_jax.errors import UserError
 from harma_jax.mesh import make_mesh
 from harma_jax.objective.alignment import make_objective
 from harma_jax.optim import count
+from harma_jax.topology import TrainSizes, for_platform, trace_step
 from harma_jax.train import stages
 from harma_jax.workdir import PRETRAIN
 
@@ -89,6 +92,42 @@ def test_the_released_settings():
   config = load('rsicd.py:georsclip')
   assert (config.optimizer.learning_rate, config.train.epochs) == (4e-6, 80.0)
   assert build_model(config).size.activation == 'quick_gelu'
+
+
+@pytest.fixture(scope='module')
+def lowered():
+  """`lowered(stage, on_device, platform)`: the text of its step, made of shapes alone.
+
+  Stages that differ only in how long they train, or from what, share one.
+  """
+
+  @functools.cache
+  def trace(text, on_device):
+    config = ConfigDict(json.loads(text))
+    sizes = TrainSizes(images=1000, captions=5000, canvas=(256, 320), known=False)
+    mesh = make_mesh(devices=jax.devices()[:4])
+    return trace_step(config, mesh=mesh, sizes=sizes, on_device=on_device)[1]
+
+  @functools.cache
+  def lower(text, on_device, platform):
+    return trace(text, on_device).lower(lowering_platforms=(platform,)).as_text()
+
+  def of_stage(stage, on_device, platform):
+    stage = for_platform(stage, platform)
+    stage.update({'train': {'epochs': 1.0}, 'init': ''})
+    return lower(stage.to_json(), on_device, platform)
+
+  return of_stage
+
+
+@pytest.mark.parametrize('platform', ['tpu', 'cuda'])
+@pytest.mark.parametrize('on_device', [True, False], ids=['device', 'sent'])
+@pytest.mark.parametrize('path', PATHS)
+def test_the_step_lowers_for_accelerators(lowered, path, on_device, platform, tmp_path):
+  for stage in stages(resolved(path), workdir=tmp_path).values():
+    text = lowered(stage, on_device, platform)
+    assert 'mhlo.num_partitions = 4' in text
+    assert re.search(r'stablehlo\.dot_general .*xbf16>', text)
 
 
 def test_vit_b_32_trains_the_released_number_of_weights():

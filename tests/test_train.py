@@ -5,9 +5,11 @@ import json
 import logging
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from harma_jax import build
 from harma_jax import train as loop
 from harma_jax.build import (
   build_model,
@@ -18,10 +20,12 @@ from harma_jax.build import (
 )
 from harma_jax.checkpoint import Checkpoints
 from harma_jax.data.annotations import load_captions
+from harma_jax.data.sampler import batch_rows
 from harma_jax.errors import UserError
 from harma_jax.evaluation.duplicates import caption_groups, recall_ceiling
 from harma_jax.evaluation.recall import chance_recall
 from harma_jax.metrics import RECALLS
+from harma_jax.optim import updates_made
 from harma_jax.train import train
 
 STEPS = 6  # of the small run: 24 captions in batches of 8, two epochs
@@ -317,7 +321,7 @@ def test_adapters_start_from_the_best_weights_of_the_pretraining(
   config = json.loads((tmp_path / 'pretrain/config.json').read_text())
   assert 'pretrain' not in config
   assert config['optimizer']['train'] == 'full'
-  assert config['train'] == {'epochs': 1.0, 'batch_size': 8}
+  assert (config['train']['epochs'], config['train']['batch_size']) == (1.0, 8)
 
 
 @pytest.mark.parametrize(
@@ -358,3 +362,87 @@ def test_an_overlay_that_does_not_fit_is_the_users_mistake(
     config.pretrain = overlay
   with pytest.raises(UserError, match='pretrain: expected fields of the config'):
     train(config, workdir=tmp_path)
+
+
+@pytest.fixture
+def spoil(monkeypatch):
+  """`spoil(4)`: the loss of the step after four is not a number."""
+
+  def arrange(at):
+    make = build.make_train_step
+
+    def make_spoiled(*arguments, **settings):
+      step = make(*arguments, **settings)
+
+      def spoiled(state, batch):
+        after, metrics = step(state, batch)
+        loss = jnp.where(state.step == at, jnp.nan, metrics['loss'])
+        return after, metrics | {'loss': loss}
+
+      return spoiled
+
+    monkeypatch.setattr(build, 'make_train_step', make_spoiled)
+    return lambda: monkeypatch.setattr(build, 'make_train_step', make)
+
+  return arrange
+
+
+def names_of(table, rows):
+  return [f'row {row}, {table.image_path(row // 2)}, ' for row in rows]
+
+
+@pytest.mark.parametrize('cache', ['host', 'device'])
+@pytest.mark.parametrize('log_every', [1, 100])
+def test_a_step_that_is_not_finite_ends_the_run_and_loses_nothing(
+  small_config, small_data, finished_run, tmp_path, spoil, log_every, cache
+):
+  config = small_config({'log_every': log_every, 'data.cache': cache})
+  repair = spoil(4)
+  with pytest.raises(UserError) as error:
+    train(config, workdir=tmp_path)
+  message = str(error.value)
+  for words in ('step 5 of 6, in epoch 2: ', 'loss nan, ', str(tmp_path), 'skip'):
+    assert words in message
+  table = load_captions(small_data, split='train')
+  rows = batch_rows(4, n=24, batch_size=8, seed=0)
+  named = [name in message for name in names_of(table, rows)]
+  assert named == [True] * 5 + [False] * 3
+  with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
+    assert checkpoints.latest_step() == 4
+  assert all(row['step'] <= 4 for row in rows_of(tmp_path))
+
+  # What was no fault of the run is gone: it goes on as if nothing had been.
+  repair()
+  train(small_config(), workdir=tmp_path)
+  ended = saved_state(config, tmp_path, STEPS)
+  assert all_equal(ended, saved_state(config, finished_run, STEPS))
+  assert results_of(tmp_path) == results_of(finished_run)
+
+
+def test_a_run_may_go_on_without_a_step_that_is_not_finite(
+  small_config, finished_run, tmp_path, spoil, caplog
+):
+  spoil(4)
+  config = small_config()
+  with pytest.raises(UserError, match='step 5 of 6'):
+    train(config, workdir=tmp_path)
+  skipping = small_config({'train.on_nonfinite': 'skip'})
+  train(skipping, workdir=tmp_path)
+  rows = rows_of(tmp_path, 'train')
+  assert [row['step'] for row in rows] == list(range(1, STEPS + 1))
+  assert [row['skipped'] for row in rows] == [0, 0, 0, 0, 1, 1]
+  assert '1 steps skipped so far: loss or gradient not finite' in caplog.text
+  state = saved_state(config, tmp_path, STEPS)
+  assert updates_made(state.optimizer_state, default=None) == STEPS - 1
+  assert not all_equal(state, saved_state(config, finished_run, STEPS))
+  assert jax.tree.all(jax.tree.map(lambda x: np.isfinite(x).all(), state.trainable))
+
+
+def test_an_evaluation_that_is_not_a_number_ends_the_run_and_is_not_the_best(
+  small_config, tmp_path, fake_recalls
+):
+  fake_recalls([10, float('nan')])
+  with pytest.raises(UserError, match='mean_recall that is a number at step 3'):
+    train(small_config(), workdir=tmp_path)
+  with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
+    assert (checkpoints.best_step(), checkpoints.latest_step()) == (0, 0)
