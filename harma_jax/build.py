@@ -38,12 +38,17 @@ from harma_jax.evaluation.ranks import Features
 from harma_jax.inputs import make_inputs
 from harma_jax.mesh import free_device_bytes, make_mesh, place_rows, tree_shardings
 from harma_jax.model.adapter import ADAPTER_PADDING, SHARED_ADAPTER, AdapterSettings
+from harma_jax.model.adaptformer import AdaptFormerSettings
+from harma_jax.model.additions import Additions
 from harma_jax.model.clip import Clip
+from harma_jax.model.clip_adapter import ClipAdapterSettings
+from harma_jax.model.lora import LoraSettings
 from harma_jax.model.sizes import SIZES, named_size
 from harma_jax.model.transformer import LAYERS, REMAT
 from harma_jax.objective.alignment import Objective, make_objective, warn_of_sum
 from harma_jax.objective.head import Head, harmonized_head, plain_head
 from harma_jax.optim import (
+  ADAPTERS,
   MODES,
   label_leaves,
   make_optimizer,
@@ -92,6 +97,21 @@ def build_model(config: ConfigDict) -> Clip:
   _check_choice('model.remat', config.remat, REMAT)
   _check_choice('model.dtype', config.dtype, ('auto', *DTYPES))
   _check_choice('model.frozen_dtype', config.frozen_dtype, ('auto', *DTYPES))
+  size = named_size(config.size, image_size=config.image_size)
+  return Clip(
+    size=size,
+    adapter=_build_adapter(config),
+    shared_adapter=config.shared_adapter,
+    adapter_padding=config.adapter_padding,
+    layers=_layers(config.layers, depth=max(size.image.layers, size.text.layers)),
+    remat=config.remat,
+    dtype=_dtype(config.dtype),
+  )
+
+
+def _build_adapter(config: ConfigDict) -> Additions | None:
+  """What `config.model`, given here, adds to the towers."""
+  _check_choice('model.adapters', config.adapters, ADAPTERS)
   for field in ('bottleneck', 'shared_bottleneck'):
     expect(
       config[field] % config.adapter_heads == 0,
@@ -99,21 +119,20 @@ def build_model(config: ConfigDict) -> Clip:
       f'a multiple of the {config.adapter_heads} heads (model.adapter_heads)',
       found=config[field],
     )
-  adapter = AdapterSettings(
+  harma = AdapterSettings(
     bottleneck=config.bottleneck,
     shared_bottleneck=config.shared_bottleneck,
     heads=config.adapter_heads,
+    attention=config.adapter_attention,
   )
-  size = named_size(config.size, image_size=config.image_size)
-  return Clip(
-    size=size,
-    adapter=adapter if config.adapters else None,
-    shared_adapter=config.shared_adapter,
-    adapter_padding=config.adapter_padding,
-    layers=_layers(config.layers, depth=max(size.image.layers, size.text.layers)),
-    remat=config.remat,
-    dtype=_dtype(config.dtype),
-  )
+  adapters = {
+    'harma': harma,
+    'lora': LoraSettings(**config.lora),
+    'adaptformer': AdaptFormerSettings(**config.adaptformer),
+    'clip_adapter': ClipAdapterSettings(**config.clip_adapter),
+    'none': None,
+  }
+  return adapters[config.adapters]
 
 
 def frozen_dtype(config: ConfigDict) -> jnp.dtype:
@@ -213,8 +232,12 @@ def build_state(
     optimizer: of the trainable ones.
     n_captions: of the training split, for the account that harmonization keeps of them.
   """
-  shared = 'shared_adapter' in params
-  labels = label_leaves(params, patterns_of(config.optimizer.train, shared=shared))
+  patterns = patterns_of(
+    config.optimizer.train,
+    shared='shared_adapter' in params,
+    adapters=config.model.adapters,
+  )
+  labels = label_leaves(params, patterns)
   trainable, frozen = split_params(params, labels)
   keeps_account = config.harmonization.pair != 'none'
   return init_state(
@@ -465,7 +488,7 @@ def build_pixels(config: ConfigDict, table: CaptionTable) -> tuple[PixelStore, s
     threads=settings.threads,
     max_pixels=settings.max_pixels,
   )
-  cache = settings.cache
+  cache = settings.cache if config.train.epochs else 'stream'  # none is looked at
   if cache == 'auto':
     cache = _nearest_cache(pixels)
     logging.info(

@@ -136,8 +136,9 @@ class Run:
 def train(config: ConfigDict, *, workdir: pathlib.Path) -> None:
   """Trains, evaluates and saves; goes on where an earlier start in `workdir` stopped.
 
-  With `config.pretrain`, which holds the fields that differ, another run comes first,
-  in a folder of its own, and its best weights are where this one starts.
+  With `config.pretrain`, which holds the fields that differ, and without `config.init`
+  another run comes first, in a folder of its own; its best weights are where this one
+  starts.
 
   Args:
     config: as `configs/common.py` lays it out.
@@ -182,6 +183,9 @@ def stages(
   """The config of each folder, in the order in which they train."""
   config = resolve_size(config, workdir=workdir)
   if PRETRAIN not in config:
+    return {workdir: config}
+  if config.init:
+    logging.info('init=%s takes the place of the pretraining', config.init)
     return {workdir: config}
   first = config.copy_and_resolve_references()
   with first.unlocked():
@@ -290,8 +294,9 @@ def _make_plan(config: ConfigDict, *, table: CaptionTable) -> Plan:
   several = config.data.captions_per_image > 1
   items = table.n_images if several else table.n_captions
   per_epoch = steps_per_epoch(items, batch_size=config.train.batch_size)
+  epochs = config.train.epochs
   return Plan(
-    total=max(round(config.train.epochs * per_epoch), 1),
+    total=max(round(epochs * per_epoch), 1) if epochs else 0,
     per_epoch=per_epoch,
     evaluate_every=max(round(config.evaluation.every_epochs * per_epoch), 1),
     save_every=config.checkpoint.every_steps,
@@ -316,11 +321,11 @@ def start(run: Run, *, init: str) -> tuple[TrainState, Callable]:
   else:
     state = run.checkpoints.restore(latest, _abstract_state(run, optimizer))
     logging.info('resuming after step %d of %d', latest, run.plan.total)
-  trainable, frozen = count(state.trainable), count(state.frozen)
+  trainable = count(state.trainable) if total else 0  # without a step nothing trains
   logging.info(
     'devices: %d %s, trainable parameters: %s of %s',
     *(run.mesh.size, jax.devices()[0].platform),
-    *(f'{trainable:,}', f'{trainable + frozen:,}'),
+    *(f'{trainable:,}', f'{count(state.params):,}'),
   )
   side = run.model.size.image_size
   inputs = build_inputs(run.config, side=side, mesh=run.mesh)

@@ -19,7 +19,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 TINY_RUN = (
   '--config.model.size=tiny-16',
   '--config.model.image_size=16',
-  '--noconfig.model.adapters',
+  '--config.model.adapters=none',
   '--config.optimizer.train=projection',
   '--config.objective.triplet_weight=0',
   '--config.init=',

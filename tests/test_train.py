@@ -274,6 +274,14 @@ def test_without_val_the_last_step_is_taken(small_config, tmp_path):
   assert evaluations_of(tmp_path).keys() == {(0, 'test'), (STEPS, 'test')}
 
 
+def test_without_an_epoch_the_starting_weights_are_measured(small_config, tmp_path):
+  train(small_config({'train.epochs': 0.0}), workdir=tmp_path)
+  results = results_of(tmp_path)
+  assert (results['steps'], results['best_step']) == (0, 0)
+  assert all(set(split) == {'chance', 'step 0'} for split in results['splits'].values())
+  assert not rows_of(tmp_path, 'train')
+
+
 def test_an_epoch_may_be_evaluated_several_times(small_config, tmp_path, fake_recalls):
   fake_recalls(range(9))
   train(small_config({'evaluation.every_epochs': 0.1}), workdir=tmp_path)
@@ -282,7 +290,7 @@ def test_an_epoch_may_be_evaluated_several_times(small_config, tmp_path, fake_re
 
 
 PRETRAIN = {
-  'model': {'adapters': False},
+  'model': {'adapters': 'none'},
   'optimizer': {'train': 'full', 'learning_rate': 1e-3},
   'train': {'epochs': 1.0},
 }
@@ -293,7 +301,7 @@ def adapters_after_pretraining(small_config):
   """Config of a run that trains the whole model first, then adapters on it."""
   config = small_config(
     {
-      'model.adapters': True,
+      'model.adapters': 'harma',
       'model.shared_adapter': 'none',
       'optimizer.train': 'adapters',
     }
@@ -329,7 +337,7 @@ def test_adapters_start_from_the_best_weights_of_the_pretraining(
   [
     ('optimizer.schedule', 'steep', 'optimizer.schedule'),
     ('train.batch_size', 12, 'multiple of the 8 devices'),
-    ('pretrain.train.epochs', 0.0, 'train.epochs'),
+    ('pretrain.train.epochs', -1.0, 'train.epochs'),
   ],
 )
 def test_no_stage_begins_while_another_is_mistaken(
@@ -343,10 +351,24 @@ def test_no_stage_begins_while_another_is_mistaken(
   assert not (tmp_path / 'run').exists()
 
 
+def test_given_weights_take_the_place_of_the_pretraining(
+  adapters_after_pretraining, finished_run, tmp_path, caplog
+):
+  config = adapters_after_pretraining.copy_and_resolve_references()
+  assert list(loop.stages(config, workdir=tmp_path)) == [
+    tmp_path / 'pretrain',
+    tmp_path,
+  ]
+  caplog.set_level('INFO')
+  config.init = str(finished_run)
+  assert loop.stages(config, workdir=tmp_path) == {tmp_path: config}
+  assert f'init={finished_run} takes the place' in caplog.text
+
+
 def test_pretraining_does_not_begin_in_the_folder_of_another_run(
   adapters_after_pretraining, finished_run
 ):
-  with pytest.raises(UserError, match=r'model\.adapters was False, now True'):
+  with pytest.raises(UserError, match=r"model\.adapters was 'none', now 'harma'"):
     train(adapters_after_pretraining, workdir=finished_run)
   assert not (finished_run / 'pretrain').exists()
 

@@ -59,7 +59,7 @@ def make_features(
 ) -> Callable[[dict, EvaluationSplit], Features]:
   """Builds `features(params, split)`; captions of the same tokens are encoded once.
 
-  It raises UserError where they are not finite: their recalls would mean nothing.
+  It raises UserError where features are not finite: their recalls would mean nothing.
   """
   encode_image, encode_text = make_encoders(model, mesh=mesh, batch_size=batch_size)
 
@@ -67,11 +67,14 @@ def make_features(
     # No caption is longer than its end token; a cut changes nothing else.
     tokens = split.tokens[:, : split.length]
     texts, which = np.unique(tokens, axis=0, return_inverse=True)
-    which = which.ravel()
-    image_features = encode_image(params, split.images)
-    text_features = encode_text(params, texts)
-    _check_finite(split.name, images=image_features, captions=text_features[which])
-    return Features(image_features, text_features, which)
+    found = Features(
+      images=encode_image(params, split.images),
+      texts=encode_text(params, texts),
+      caption_text=which.ravel(),
+    )
+    captions = found.texts[found.caption_text]
+    _check_finite(split.name, images=found.images, captions=captions)
+    return found
 
   return features
 
