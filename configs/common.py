@@ -20,6 +20,9 @@ MODEL = {
   'clip_adapter': {'reduction': 4, 'ratio': 0.2},
   'layers': 'auto',  # scan | unroll (faster steps, slower compilation) | auto
   'remat': 'none',  # none | block
+  # xla | cudnn (NVIDIA GPUs, half precision) | auto: the faster one, measured at the
+  # start; name one where runs must be equal bit for bit.
+  'attention': 'auto',
   # Of the towers' arithmetic: float32 | bfloat16 | auto, f32 on a CPU, else bf16.
   'dtype': 'auto',
   # Of the weights that do not train, on the devices: auto | float32 | bfloat16.

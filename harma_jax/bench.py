@@ -39,6 +39,7 @@ from harma_jax.build import (
   place_images,
   resolve_size,
   state_shapes,
+  with_fastest_attention,
 )
 from harma_jax.check import check_config
 from harma_jax.compilation import memory_of
@@ -169,7 +170,8 @@ def measure_train(config: ConfigDict, *, steps: int, warmup: int) -> dict:
 
 def measure_eval(config: ConfigDict, *, steps: int, warmup: int) -> dict:
   """Encoding of images and of captions of the validation split, batch by batch."""
-  model, mesh = build_model(config), make_mesh(fsdp=config.mesh.fsdp)
+  model = with_fastest_attention(config, build_model(config))
+  mesh = make_mesh(fsdp=config.mesh.fsdp)
   split = build_evaluation_split(
     config, build_table(config, config.data.val_split), model
   )
@@ -272,7 +274,8 @@ def flop_per_pair(config: ConfigDict) -> float | None:
   Counted on the program before optimisation, the layers unrolled (a loop's body is
   counted once) and nothing recomputed; None where the backend does not count.
   """
-  model = dataclasses.replace(build_model(config), layers='unroll', remat='none')
+  model = build_model(config)
+  model = dataclasses.replace(model, layers='unroll', remat='none', kernel='xla')
   optimizer, schedule = build_optimizer(config, total_steps=1)
   step = build_step(config, model, optimizer, schedule, total_steps=1)
   state = state_shapes(config, model, optimizer, n_captions=_pairs(config))
@@ -349,7 +352,8 @@ class _Prepared:
 
 
 def _prepare(config: ConfigDict, *, n_captions: int) -> _Prepared:
-  model, mesh = build_model(config), make_mesh(fsdp=config.mesh.fsdp)
+  model = with_fastest_attention(config, build_model(config))
+  mesh = make_mesh(fsdp=config.mesh.fsdp)
   optimizer, schedule = build_optimizer(config, total_steps=1000)
   step = build_step(config, model, optimizer, schedule, total_steps=1000)
   batch = place_batch(random_batch(config, model), mesh=mesh)

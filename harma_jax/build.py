@@ -1,6 +1,7 @@
 """From a config to the objects that it describes; nothing below reads a config."""
 
 import contextlib
+import dataclasses
 import math
 import pathlib
 from collections.abc import Callable, Iterator
@@ -40,6 +41,7 @@ from harma_jax.mesh import free_device_bytes, make_mesh, place_rows, tree_shardi
 from harma_jax.model.adapter import ADAPTER_PADDING, SHARED_ADAPTER, AdapterSettings
 from harma_jax.model.adaptformer import AdaptFormerSettings
 from harma_jax.model.additions import Additions
+from harma_jax.model.attention_kernel import KERNELS, fastest_kernel, has_choice
 from harma_jax.model.clip import Clip
 from harma_jax.model.clip_adapter import ClipAdapterSettings
 from harma_jax.model.lora import LoraSettings
@@ -95,9 +97,11 @@ def build_model(config: ConfigDict) -> Clip:
   _check_choice('model.adapter_padding', config.adapter_padding, ADAPTER_PADDING)
   _check_choice('model.layers', config.layers, ('auto', *LAYERS))
   _check_choice('model.remat', config.remat, REMAT)
+  _check_choice('model.attention', config.attention, ('auto', *KERNELS))
   _check_choice('model.dtype', config.dtype, ('auto', *DTYPES))
   _check_choice('model.frozen_dtype', config.frozen_dtype, ('auto', *DTYPES))
   size = named_size(config.size, image_size=config.image_size)
+  dtype = _dtype(config.dtype)
   return Clip(
     size=size,
     adapter=_build_adapter(config),
@@ -105,7 +109,9 @@ def build_model(config: ConfigDict) -> Clip:
     adapter_padding=config.adapter_padding,
     layers=_layers(config.layers, depth=max(size.image.layers, size.text.layers)),
     remat=config.remat,
-    dtype=_dtype(config.dtype),
+    # A run that trained with another kernel is evaluated anywhere.
+    kernel='cudnn' if config.attention == 'cudnn' and has_choice(dtype) else 'xla',
+    dtype=dtype,
   )
 
 
@@ -133,6 +139,22 @@ def _build_adapter(config: ConfigDict) -> Additions | None:
     'none': None,
   }
   return adapters[config.adapters]
+
+
+def with_fastest_attention(config: ConfigDict, model: Clip) -> Clip:
+  """`model`; with `model.attention=auto` its kernel is the faster one, by measurement.
+
+  All processes take the same: cuDNN's where it is faster in each of them.
+  """
+  if config.model.attention != 'auto':
+    return model
+  own = fastest_kernel(
+    model.size,
+    batch_size=max(config.train.batch_size // jax.device_count(), 1),
+    dtype=model.dtype,
+  )
+  kernel = KERNELS[maximum(KERNELS.index(own))]
+  return dataclasses.replace(model, kernel=kernel)
 
 
 def frozen_dtype(config: ConfigDict) -> jnp.dtype:

@@ -16,6 +16,7 @@ from harma_jax.build import (
 )
 from harma_jax.errors import UserError, expect
 from harma_jax.mesh import check_batch, make_mesh
+from harma_jax.model.attention_kernel import has_choice
 from harma_jax.objective.alignment import make_objective
 
 AT_LEAST = {
@@ -58,6 +59,12 @@ def check_config(config: ConfigDict) -> None:
   check_batch(config.train.batch_size, mesh=mesh, field='train.batch_size')
   check_batch(config.evaluation.batch_size, mesh=mesh, field='evaluation.batch_size')
   model = build_model(config)
+  expect(
+    config.model.attention != 'cudnn' or has_choice(model.dtype),
+    'model.attention',
+    'auto or xla where there is no NVIDIA GPU or no half precision',
+    found=config.model.attention,
+  )
   context_length(config, model)
   _check_harmonization(config)
   build_head(config, make_objective(**config.objective), total_steps=1)

@@ -37,6 +37,7 @@ from harma_jax.build import (
   place_images,
   resolve_size,
   state_shapes,
+  with_fastest_attention,
 )
 from harma_jax.check import check_config
 from harma_jax.checkpoint import Checkpoints, abstract_of
@@ -214,7 +215,7 @@ def _train_stage(config: ConfigDict, *, workdir: pathlib.Path, init: str) -> Non
 @contextlib.contextmanager
 def prepared(config: ConfigDict, *, workdir: pathlib.Path, init: str) -> Iterator[Run]:
   """Reads the data, which finds what is wrong with it, and takes the folder."""
-  model = build_model(config)
+  model = with_fastest_attention(config, build_model(config))
   mesh = make_mesh(fsdp=config.mesh.fsdp)
   tables = _read_tables(config)
   plan = _make_plan(config, table=tables['train'])

@@ -30,7 +30,9 @@ from harma_jax.build import (
   read_workdir,
   resolve_size,
   state_shapes,
+  with_fastest_attention,
 )
+from harma_jax.check import check_config
 from harma_jax.data.images import read_image, resize_for_evaluation
 from harma_jax.errors import UserError
 from harma_jax.mesh import make_mesh
@@ -289,6 +291,31 @@ def test_weights_are_opened_before_anything_is_done(tmp_path, finished_run, toy_
   (toy_clip / 'open_clip_model.safetensors').write_bytes(b'damaged')
   with pytest.raises(UserError, match=r'open_clip_model\.safetensors'):
     check_init(str(toy_clip))
+
+
+def test_the_attention_kernel_is_the_one_that_is_faster_everywhere(
+  small_config, monkeypatch
+):
+  asked = []
+  monkeypatch.setattr(
+    build, 'fastest_kernel', lambda *_, **about: asked.append(about) or 'cudnn'
+  )
+  model = build_model(config := small_config())
+  assert model.kernel == 'xla'
+  assert with_fastest_attention(config, model).kernel == 'cudnn'
+  assert asked == [{'batch_size': 1, 'dtype': jnp.float32}]
+  monkeypatch.setattr(build, 'maximum', lambda _: 1)  # xla is faster in another process
+  assert with_fastest_attention(config, model).kernel == 'xla'
+  named = small_config({'model.attention': 'xla'})
+  assert with_fastest_attention(named, model).kernel == 'xla'
+  assert len(asked) == 2
+
+
+def test_a_run_with_another_kernel_is_built_anywhere(small_config):
+  config = small_config({'model.attention': 'cudnn'})
+  assert build_model(config).kernel == 'xla'
+  with pytest.raises(UserError, match=r'model\.attention: expected auto or xla where'):
+    check_config(config)
 
 
 def test_tables_and_tokens(small_config):

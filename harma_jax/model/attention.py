@@ -18,6 +18,7 @@ class Attention(nn.Module):
   qkv_init: Initializer = nn.initializers.xavier_uniform()
   out_init: Initializer = nn.initializers.xavier_uniform()
   adapter: Additions = Additions()
+  kernel: str = 'xla'
 
   @nn.compact
   def __call__(self, x: jax.Array, *, mask: jax.Array | None = None) -> jax.Array:
@@ -42,6 +43,7 @@ class Attention(nn.Module):
       value,
       mask=None if mask is None else mask[:, None, None, :],
       is_causal=self.causal,
+      implementation=self.kernel,
     )
     out = nn.Dense(width, kernel_init=self.out_init, dtype=self.dtype, name='out')
     return out(attended.reshape(batch, length, width))

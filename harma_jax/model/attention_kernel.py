@@ -14,6 +14,11 @@ HALF = (jnp.bfloat16, jnp.float16)
 REPEATS = 5
 
 
+def has_choice(dtype: jnp.dtype) -> bool:
+  """Whether there is more than one: cuDNN's is for NVIDIA GPUs and half precision."""
+  return jax.default_backend() == 'gpu' and dtype in HALF
+
+
 def fastest_kernel(
   size: Size,
   *,
@@ -23,7 +28,7 @@ def fastest_kernel(
 ) -> str:
   """The faster of `KERNELS`, forward and backward, in the shapes of both towers.
 
-  cuDNN's kernel is for NVIDIA GPUs and half precision; elsewhere nothing is measured.
+  Nothing is measured where there is no choice.
 
   Args:
     size: of the towers.
@@ -31,7 +36,7 @@ def fastest_kernel(
     dtype: of the towers' arithmetic.
     seconds_of: `seconds_of(kernel, shape, dtype=, causal=)`; default `time_kernel`.
   """
-  if jax.default_backend() != 'gpu' or dtype not in HALF:
+  if not has_choice(dtype):
     return 'xla'
   seconds_of = seconds_of or time_kernel
   lengths = 1 + (size.image_size // size.patch_size) ** 2, size.context_length

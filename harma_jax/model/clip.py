@@ -110,6 +110,7 @@ class Clip:
       code); `padding`: to those up to the end token, so that padding has no effect.
     layers: `scan` or `unroll`.
     remat: `none`, or `block` to recompute each block in the backward pass.
+    kernel: of attention, `xla` or `cudnn`.
     dtype: of the towers' arithmetic; parameters keep theirs, features are f32.
   """
 
@@ -119,6 +120,7 @@ class Clip:
   adapter_padding: str = 'none'
   layers: str = 'scan'
   remat: str = 'none'
+  kernel: str = 'xla'
   dtype: jnp.dtype = jnp.float32
 
   def init(self, key: jax.Array) -> dict:
@@ -213,6 +215,7 @@ class Clip:
       dtype=self.dtype,
       layers=self.layers,
       remat=self.remat,
+      kernel=self.kernel,
       **settings,
     )
 

@@ -62,6 +62,7 @@ class Block(nn.Module):
   causal: bool
   adapter: Additions
   dtype: jnp.dtype
+  kernel: str = 'xla'
   keep_hidden: bool = False
 
   @nn.compact
@@ -75,6 +76,7 @@ class Block(nn.Module):
       qkv_init=nn.initializers.normal(self.size.width**-0.5),
       out_init=nn.initializers.normal((2 * self.size.width * self.size.layers) ** -0.5),
       adapter=self.adapter,
+      kernel=self.kernel,
       name='attention',
     )
     x = x + attention(layer_norm('ln_1', dtype=self.dtype)(x))
@@ -101,6 +103,7 @@ class Transformer(nn.Module):
   dtype: jnp.dtype
   layers: str = 'scan'
   remat: str = 'none'
+  kernel: str = 'xla'
   keep_hidden: bool = False
 
   @nn.compact
@@ -136,6 +139,7 @@ class Transformer(nn.Module):
       causal=self.causal,
       adapter=self.adapter,
       dtype=self.dtype,
+      kernel=self.kernel,
       keep_hidden=self.keep_hidden,
       name='blocks',
     )
