@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -23,7 +24,14 @@ from harma_jax.data.annotation_files import (
   read_entries,
   require_folder,
 )
+from harma_jax.data.images import ImageFile
 from harma_jax.errors import UserError
+
+
+class ImageFolder(Protocol):
+  """A `pathlib.Path`, or what gives images by their names as one does."""
+
+  def __truediv__(self, name: str) -> ImageFile: ...
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,7 +39,7 @@ class CaptionTable:
   """The captions of one split, and the image each belongs to.
 
   Attributes:
-    image_root: folder of the images.
+    image_root: folder of the images, or what is read like one.
     image_files: one per distinct image, relative to `image_root` with `/`, in order of
       first appearance.
     captions: as annotated, in the order of the file.
@@ -39,7 +47,7 @@ class CaptionTable:
     split: name of the split.
   """
 
-  image_root: pathlib.Path
+  image_root: ImageFolder
   image_files: tuple[str, ...]
   captions: tuple[str, ...]
   caption_image: np.ndarray
@@ -53,8 +61,8 @@ class CaptionTable:
   def n_captions(self) -> int:
     return len(self.captions)
 
-  def image_path(self, row: int) -> pathlib.Path:
-    """The file of image `row`."""
+  def image_path(self, row: int) -> ImageFile:
+    """The file of image `row`, which `read_image` reads."""
     return self.image_root / self.image_files[row]
 
 

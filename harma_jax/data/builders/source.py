@@ -11,6 +11,7 @@ from harma_jax.data.annotation_files import (
   read_entries,
   require_folder,
 )
+from harma_jax.data.prepared import is_prepared
 from harma_jax.errors import UserError
 
 
@@ -23,9 +24,15 @@ def find_splits(
   whose rows name their split has the splits they name.
 
   Raises:
-    UserError: no split is found, a folder is missing, or a file cannot be read.
+    UserError: no split is found, a folder is missing, or a file cannot be read; the
+      folder is a prepared one.
   """
   root = require_folder(root, field='data.root', what='the folder of the data set')
+  if annotations == 'auto' and is_prepared(root):
+    raise UserError(
+      f'{root}: expected a source of annotations and images; found what prepare wrote. '
+      'Train on it with --config.data.root, or name the source that it was made from.'
+    )
   found = {}
   for split in (*SPLIT_WORDS, *asked):
     if _has_file(root, split=split, annotations=annotations):
