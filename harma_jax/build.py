@@ -445,6 +445,7 @@ def build_batches(
   last_step: int,
 ) -> Iterator[tuple[dict, int]]:
   """This process's part of the training batches; see `train_batches`."""
+  reads = pixels is not None and pixels.kept is None
   return train_batches(
     table,
     tokens,
@@ -458,6 +459,7 @@ def build_batches(
     process_index=jax.process_index(),
     process_count=jax.process_count(),
     threads=config.data.threads,
+    workers=config.data.workers if reads else 0,
   )
 
 

@@ -20,7 +20,7 @@ FROZEN_FOLDER = 'frozen'
 # What may differ in a resumed run: where things are and how fast, not what is done.
 FREE = (
   *('log_every', 'checkpoint.keep', 'checkpoint.every_steps', 'mesh.fsdp'),
-  *('data.threads', 'data.cache', 'data.root'),
+  *('data.threads', 'data.workers', 'data.cache', 'data.root'),
 )
 
 
