@@ -13,7 +13,7 @@ from harma_jax.mesh import batch_sharding, replicated, tree_shardings
 from harma_jax.model.clip import Clip
 from harma_jax.objective.harmonize import Embeddings, Products, products_of
 from harma_jax.objective.head import Head, Headed
-from harma_jax.optim import bound_temperature, merge_params
+from harma_jax.optim import bound_temperature, merge_params, updates_made
 
 
 @flax.struct.dataclass
@@ -21,7 +21,7 @@ class TrainState:
   """Everything that a step reads and writes.
 
   Attributes:
-    step: i32[], steps taken.
+    step: i32[], steps taken; `~steps`, below 0, where the next one failed (`guard`).
     trainable: the subtree that gradients are taken of.
     frozen: the rest of the parameters; no gradient, no optimizer state.
     optimizer_state: of the trainable subtree.
@@ -103,6 +103,7 @@ def make_train_step(
       )
     embeddings, pull_back = jax.vjp(features, state.trainable)
     headed = head(*embeddings, batch['image_ids'], state.step, products)
+    made = updates_made(state.optimizer_state, default=state.step)
     (gradients,) = pull_back(headed.cotangents)
     updates, optimizer_state = optimizer.update(
       gradients, state.optimizer_state, state.trainable
@@ -112,7 +113,7 @@ def make_train_step(
       **own_text_metrics(headed.cosine, tokens),
       'gradient_norm': optax.tree.norm(gradients),
       'temperature': embeddings[2],
-      'learning_rate': jnp.asarray(schedule(state.step), jnp.float32),
+      'learning_rate': jnp.asarray(schedule(made), jnp.float32),
     }
     state = state.replace(
       step=state.step + 1,
@@ -123,6 +124,38 @@ def make_train_step(
     return state, metrics
 
   return step
+
+
+def guard(step: Callable, *, halt: bool) -> Callable:
+  """`step` that changes no weights where its loss or its gradient is not finite.
+
+  The optimizer's state and the curriculum stay too. All on the device: nobody waits.
+
+  Args:
+    step: of `make_train_step`.
+    halt: the state takes no further step, and says so by its negative `step`. Otherwise
+      the step counts as taken; the metric `skipped` i32[] has all that made no update.
+  """
+
+  def guarded(state, batch):
+    after, metrics = step(state, batch)
+    finite = jnp.isfinite(metrics['loss']) & jnp.isfinite(metrics['gradient_norm'])
+    takes = finite & (state.step >= 0)
+    kept = {
+      name: jax.tree.map(
+        lambda new, old: jnp.where(takes, new, old),
+        getattr(after, name),
+        getattr(state, name),
+      )
+      for name in ('trainable', 'optimizer_state', 'curriculum')
+    }
+    made = updates_made(kept['optimizer_state'], default=after.step)
+    halted = jnp.minimum(state.step, ~state.step)
+    number = jnp.where(takes, after.step, halted) if halt else after.step
+    metrics = metrics | {'skipped': after.step - made}
+    return after.replace(step=number, **kept), metrics
+
+  return guarded
 
 
 def encode_samples(
@@ -226,14 +259,14 @@ def compile_step(
     state: placed by `place_state`.
     mesh: of all devices.
     inputs: makes the step's batch, `inputs(resident, batch)`; the result then takes
-      `(state, resident, batch)`, with what is resident copied to every device.
+      `(state, resident, batch)`, with what is resident as it lies.
   """
   shardings = tree_shardings(state, mesh=mesh)
   everywhere, rows = replicated(mesh), batch_sharding(mesh)
   if inputs is None:
     whole, arguments = step, (shardings, rows)
   else:
-    whole, arguments = _after(inputs, step), (shardings, everywhere, rows)
+    whole, arguments = _after(inputs, step), (shardings, None, rows)
   return jax.jit(
     whole,
     in_shardings=arguments,
@@ -244,6 +277,17 @@ def compile_step(
 
 def _after(inputs: Callable, step: Callable) -> Callable:
   return lambda state, resident, batch: step(state, inputs(resident, batch))
+
+
+def cast_frozen(state: TrainState, dtype: jnp.dtype) -> TrainState:
+  """The state with the weights that do not train in `dtype`; of arrays or of shapes."""
+
+  def cast(leaf):
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+      return jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=leaf.sharding)
+    return leaf.astype(dtype)
+
+  return state.replace(frozen=jax.tree.map(cast, state.frozen))
 
 
 def place_state(state: TrainState, *, mesh: Mesh) -> TrainState:

@@ -55,7 +55,7 @@ def train_batches(
   Args:
     table: the captions of the training split.
     tokens: i32[n_captions, L], of all captions.
-    seed: of the order.
+    seed: of the order, and handed on to augmentation.
     batch_size: of the global batch.
     first_step: counted from 0.
     last_step: excluded.
@@ -73,10 +73,10 @@ def train_batches(
 
   Returns:
     An iterator, to be closed when left early, of batches and the length that holds all
-    captions of the global batch. A batch is a dict of `items` i32[b] and `epoch` i32[b]
-    (what augmentation draws from), `image_ids` i32[b] (rows of the table's images),
-    `rows` i32[b], or i32[b, M] with M captions an image (rows of its captions) and,
-    with `pixels`, `images` u8[b, H, W, 3] and `sizes` i32[b, 2]; b = batch_size /
+    captions of the global batch. A batch is a dict of `items`, `seed` and `epoch`
+    i32[b] (what augmentation draws from), `image_ids` i32[b] (rows of the table's
+    images), `rows` i32[b], or i32[b, M] with M captions an image (rows of its captions)
+    and, with `pixels`, `images` u8[b, H, W, 3] and `sizes` i32[b, 2]; b = batch_size /
     process_count.
 
   Raises:
@@ -93,9 +93,10 @@ def train_batches(
   longest = _longest_text(table, tokens, of_images=several)
   lengths = np.array([*lengths, tokens.shape[1]])
   if workers and pixels:
-    # A worker holds a batch that is handed over and one that waits; one is in use.
+    # Of each worker one batch waits for a place in the queue and one lies there, and
+    # as many again on this side; one more is being copied.
     n_bytes = pixels.n_bytes * (part.stop - part.start) // table.n_images
-    check_shared_memory((2 * workers + 1) * n_bytes)
+    check_shared_memory((4 * workers + 1) * n_bytes)
 
   def rows_of(items, epoch):
     if not several:
@@ -110,6 +111,7 @@ def train_batches(
     image_ids = items if several else table.caption_image[items]
     batch = {
       'items': items,
+      'seed': np.full(len(items), seed),
       'epoch': np.full(len(items), epoch),
       'image_ids': image_ids,
       'rows': rows_of(items, epoch),

@@ -18,7 +18,7 @@ from harma_jax.data.sampler import batch_rows
 from harma_jax.errors import UserError
 
 N_IMAGES, SIDE, BATCH, LENGTH = 7, 8, 4, 9
-INDICES = ('items', 'epoch', 'image_ids', 'rows')
+INDICES = ('items', 'seed', 'epoch', 'image_ids', 'rows')
 KEYS = (*INDICES, 'images', 'sizes')
 
 
@@ -77,6 +77,7 @@ def _plain_batches(table, *, seed, last_step):
       images[place, : image.height, : image.width] = np.asarray(image)
     yield {
       'items': rows,
+      'seed': [seed] * BATCH,
       'epoch': [step // (n // BATCH)] * BATCH,
       'image_ids': np.array([table.caption_image[row] for row in rows]),
       'rows': rows,
@@ -99,7 +100,7 @@ def test_batches_match_a_plain_loop_over_epochs(table):
 def test_where_the_device_has_the_images_a_batch_is_indices_alone(table):
   for alone, whole in zip(_dicts(table, store=False), _dicts(table), strict=True):
     assert set(alone) == set(INDICES)
-    assert sum(rows.nbytes for rows in alone.values()) == 4 * 4 * BATCH
+    assert sum(rows.nbytes for rows in alone.values()) == 5 * 4 * BATCH
     assert all(np.array_equal(alone[key], whole[key]) for key in INDICES)
 
 
@@ -281,8 +282,8 @@ def test_leaving_early_ends_the_workers(table, no_process_is_left):
 
 
 def test_too_little_shared_memory_is_told_before_the_first_batch(table, monkeypatch):
-  usage = shutil.disk_usage('/')._replace(free=30_000)
+  usage = shutil.disk_usage('/')._replace(free=60_000)
   monkeypatch.setattr(workers.shutil, 'disk_usage', lambda _: usage)
-  _batches(table, workers=1).close()  # three batches of 4 * 26 * 30 * 3 bytes
+  _batches(table, workers=1).close()  # five batches of 4 * 26 * 30 * 3 bytes
   with pytest.raises(UserError, match=r'0 MB free in /dev/shm.*data\.workers=0'):
     _batches(table, workers=2)
