@@ -329,8 +329,12 @@ def workers_of(program):
   return found
 
 
-def are_gone(numbers):
-  return not any(pathlib.Path(f'/proc/{number}').exists() for number in numbers)
+def wait_for_end(numbers, *, seconds=60):
+  """Waits until none of these processes is there."""
+  end = time.monotonic() + seconds
+  while any(pathlib.Path(f'/proc/{number}').exists() for number in numbers):
+    assert time.monotonic() < end, 'processes are left'
+    time.sleep(0.05)
 
 
 @pytest.fixture
@@ -365,7 +369,7 @@ def test_ctrl_c_reaches_workers_too_and_the_run_still_saves(
   assert stderr.splitlines()[-1] == 'Interrupted. The same command resumes.'
   assert any((workdir / 'checkpoints').iterdir())
   assert 'leaked' not in stderr
-  assert are_gone(workers)
+  wait_for_end(workers)
 
 
 def test_workers_do_not_outlive_a_run_that_is_killed(start_with_workers, tmp_path):
@@ -374,10 +378,7 @@ def test_workers_do_not_outlive_a_run_that_is_killed(start_with_workers, tmp_pat
   workers = workers_of(program)
   program.kill()
   program.wait()
-  end = time.monotonic() + 60
-  while not are_gone(workers):
-    assert time.monotonic() < end, 'workers are left'
-    time.sleep(0.1)
+  wait_for_end(workers)
 
 
 def test_an_unreadable_image_that_a_worker_finds_is_one_line(
