@@ -67,6 +67,7 @@ OPTIMIZER = {
 TRAIN = {
   'epochs': 10.0,  # 0: only evaluated
   'batch_size': 428,
+  'steps_per_dispatch': 1,  # so many steps in one program, for small ones
   # A loss or gradient that is not finite: raise ends the run and names the samples,
   # skip leaves the step out and counts it.
   'on_nonfinite': 'raise',

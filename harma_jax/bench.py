@@ -156,7 +156,7 @@ def measure_train(config: ConfigDict, *, steps: int, warmup: int) -> dict:
 
   def take_step(state, found):
     batch = place_batch(found[0], mesh=mesh)
-    return step_for(state, batch, found[1])(state, batch)
+    return step_for(state, batch, length=found[1])(state, batch)
 
   with contextlib.closing(found) as batches:
     _, seconds = time_steps(take_step, state, batches, **timing)

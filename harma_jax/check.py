@@ -19,6 +19,7 @@ from harma_jax.mesh import check_batch, make_mesh
 from harma_jax.objective.alignment import make_objective
 
 AT_LEAST = {
+  'train.steps_per_dispatch': 1,
   'seed': 0,
   'model.image_size': 0,
   'model.bottleneck': 1,

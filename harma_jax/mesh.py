@@ -54,9 +54,9 @@ def check_batch(batch_size: int, *, mesh: Mesh, field: str) -> None:
     )
 
 
-def batch_sharding(mesh: Mesh) -> NamedSharding:
-  """Rows of a batch over all devices."""
-  return NamedSharding(mesh, PartitionSpec((DATA, FSDP)))
+def batch_sharding(mesh: Mesh, *, axis: int = 0) -> NamedSharding:
+  """Rows of a batch, which count along `axis`, over all devices."""
+  return NamedSharding(mesh, PartitionSpec(*[None] * axis, (DATA, FSDP)))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -84,9 +84,14 @@ def tree_shardings(tree, *, mesh: Mesh):
   return jax.tree.map(lambda leaf: leaf_sharding(leaf, mesh=mesh), tree)
 
 
-def place_batch(batch: dict[str, np.ndarray], *, mesh: Mesh) -> dict[str, jax.Array]:
-  """The global batch, of which `batch` is this process's contiguous part."""
-  sharding = batch_sharding(mesh)
+def place_batch(
+  batch: dict[str, np.ndarray], *, mesh: Mesh, axis: int = 0
+) -> dict[str, jax.Array]:
+  """The global batch, of which `batch` is this process's contiguous part.
+
+  Its rows count along `axis`; before that, as in a stack of batches, all is whole.
+  """
+  sharding = batch_sharding(mesh, axis=axis)
   return {
     name: jax.make_array_from_process_local_data(sharding, rows)
     for name, rows in batch.items()

@@ -251,6 +251,7 @@ def compile_step(
   *,
   mesh: Mesh,
   inputs: Callable[[dict, dict], dict] | None = None,
+  several: bool = False,
 ) -> Callable:
   """`step` jitted over `mesh`: batch rows sharded, parameters by shape, state donated.
 
@@ -260,6 +261,7 @@ def compile_step(
     mesh: of all devices.
     inputs: makes the step's batch, `inputs(resident, batch)`; the result then takes
       `(state, resident, batch)`, with what is resident as it lies.
+    several: the result takes `(state, resident, batches, count)`, see `take_several`.
   """
   shardings = tree_shardings(state, mesh=mesh)
   everywhere, rows = replicated(mesh), batch_sharding(mesh)
@@ -267,12 +269,47 @@ def compile_step(
     whole, arguments = step, (shardings, rows)
   else:
     whole, arguments = _after(inputs, step), (shardings, None, rows)
+  if several:
+    whole = take_several(whole)
+    arguments = shardings, None, batch_sharding(mesh, axis=1), everywhere
   return jax.jit(
     whole,
     in_shardings=arguments,
     out_shardings=(shardings, everywhere),
     donate_argnums=0,
   )
+
+
+def take_several(step: Callable) -> Callable:
+  """Several steps in one program: `(state, resident, batches, count)`.
+
+  The host starts a program and not each step. How many it takes is data, so that a
+  group cut short, by an evaluation or a resume, runs the same program.
+
+  Args:
+    step: `(state, resident, batch) -> (state, metrics)`.
+
+  Returns:
+    A function of batches stacked along a new first axis, of which the first `count`
+    i32[] are taken; the metrics are those of the last step, or of the one that halted.
+  """
+
+  def several(state, resident, batches, count):
+    def batch_at(i):
+      return jax.tree.map(lambda rows: rows[i], batches)
+
+    def take(i, found):
+      state, metrics = found
+      after, new = step(state, resident, batch_at(i))
+      going = state.step >= 0
+      metrics = jax.tree.map(lambda *pair: jnp.where(going, *pair), new, metrics)
+      return after, metrics
+
+    _, shapes = jax.eval_shape(step, state, resident, batch_at(0))
+    none = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    return jax.lax.fori_loop(0, count, take, (state, none))
+
+  return several
 
 
 def _after(inputs: Callable, step: Callable) -> Callable:

@@ -7,6 +7,7 @@ a run that stops anywhere goes on as if it had not stopped.
 import contextlib
 import dataclasses
 import functools
+import itertools
 import json
 import pathlib
 from collections.abc import Callable, Iterator
@@ -53,7 +54,7 @@ from harma_jax.nonfinite import describe_samples, make_finite_samples
 from harma_jax.optim import count
 from harma_jax.processes import agree, code_version, of_first
 from harma_jax.step import TrainState, cast_frozen, compile_step, place_state
-from harma_jax.stepper import make_stepper
+from harma_jax.stepper import make_stepper, place_group
 from harma_jax.stop import Stopped, StopRequest, agreed
 from harma_jax.workdir import (
   CONFLICTS_FILE,
@@ -82,12 +83,14 @@ class Plan:
     per_epoch: steps of an epoch.
     evaluate_every: an evaluation, and a checkpoint with what it measured.
     save_every: further checkpoints; 0 for none.
+    dispatch: how many steps are taken at once, where nothing is due between.
   """
 
   total: int
   per_epoch: int
   evaluate_every: int
   save_every: int
+  dispatch: int
 
   def evaluates(self, step: int) -> bool:
     """Whether validation is due before step number `step`."""
@@ -300,6 +303,7 @@ def _make_plan(config: ConfigDict, *, table: CaptionTable) -> Plan:
     per_epoch=per_epoch,
     evaluate_every=max(round(config.evaluation.every_epochs * per_epoch), 1),
     save_every=config.checkpoint.every_steps,
+    dispatch=config.train.steps_per_dispatch,
   )
 
 
@@ -329,7 +333,9 @@ def start(run: Run, *, init: str) -> tuple[TrainState, Callable]:
   )
   side = run.model.size.image_size
   inputs = build_inputs(run.config, side=side, mesh=run.mesh)
-  return state, compile_step(step_fn, state, mesh=run.mesh, inputs=inputs)
+  several = run.plan.dispatch > 1
+  step = compile_step(step_fn, state, mesh=run.mesh, inputs=inputs, several=several)
+  return state, step
 
 
 def _abstract_state(run: Run, optimizer) -> TrainState:
@@ -350,11 +356,11 @@ def _loop(run: Run, state: TrainState, step_fn: Callable) -> TrainState:
   """Evaluates, saves, then draws a batch and takes a step, until all are taken."""
   first, saved = int(state.step), run.checkpoints.latest_step()
   step_for, batches = feed(run, step_fn, first_step=first)
-  unread = {}
+  step, before, unread = first, first - 1, {}
   fail = functools.partial(_fail_if_halted, run, unread=unread)
   with contextlib.closing(batches), StopRequest() as stop:
-    for step in range(first, run.plan.total + 1):
-      asked = agreed(stop.signal, step=step)
+    while True:
+      asked = agreed(stop.signal, step=step, before=before)
       if (run.plan.saves(step) or asked) and step != saved:
         fail(state)
         metrics = {}
@@ -368,17 +374,29 @@ def _loop(run: Run, state: TrainState, step_fn: Callable) -> TrainState:
         return state
       if asked:
         raise Stopped(asked)
-      batch, length = next(batches)
-      batch = place_batch(batch, mesh=run.mesh)
-      take_step = step_for(state, batch, length)
+      group = list(itertools.islice(batches, _next_due(run, step) - step))
+      arguments, length = place_group(group, size=run.plan.dispatch, mesh=run.mesh)
+      take_steps = step_for(state, *arguments, length=length)
       if step == first:
         run.log.start_clock(step)
-      state, metrics = take_step(state, batch)
+      state, metrics = take_steps(state, *arguments)
+      step, before = step + len(group), step
       unread[step] = {name: metrics[name] for name in ('loss', 'gradient_norm')}
-      if run.log.is_due(step + 1):
+      if run.log.is_due(step):
         fail(state)
-      run.log.train(step + 1, metrics)
-  raise AssertionError('the last step returns')
+      run.log.train(step, metrics)
+
+
+def _next_due(run: Run, step: int) -> int:
+  """The step after `step` before which the host has something to do.
+
+  It depends on the numbers alone: a run that resumes takes the same steps together.
+  """
+  return next(
+    later
+    for later in itertools.count(step + 1)
+    if later % run.plan.dispatch == 0 or run.plan.saves(later) or run.log.is_due(later)
+  )
 
 
 def _fail_if_halted(run: Run, state: TrainState, *, unread: dict) -> None:
@@ -387,8 +405,8 @@ def _fail_if_halted(run: Run, state: TrainState, *, unread: dict) -> None:
   Args:
     run: of the state.
     state: after the last step that was asked for.
-    unread: loss and gradient norm of the steps since this was called last, by the
-      steps before them; emptied.
+    unread: loss and gradient norm of the steps since this was called last, of those
+      taken at once by the number of the last; emptied.
 
   Raises:
     UserError: a step has failed; names its number, epoch and samples.
@@ -402,7 +420,7 @@ def _fail_if_halted(run: Run, state: TrainState, *, unread: dict) -> None:
     run.checkpoints.save(step, state.replace(step=~state.step), metrics={})
   found = ', '.join(
     f'{name.replace("_", " ")} {np.asarray(value).item():g}'
-    for name, value in unread[step].items()
+    for name, value in unread[min(last for last in unread if last > step)].items()
   )
   raise UserError(
     f'step {step + 1} of {run.plan.total}, in epoch {step // run.plan.per_epoch + 1}: '

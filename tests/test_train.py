@@ -184,20 +184,42 @@ def test_a_run_on_a_prepared_folder_is_the_run_on_its_source(
     assert (tmp_path / name).read_text() == (finished_run / name).read_text()
 
 
+@pytest.mark.parametrize('stop', [4, 6])
+def test_steps_in_one_program_go_on_bit_identically(
+  small_config, finished_run, tmp_path, stop
+):
+  """Groups end where they end in the run that was not stopped, not where it was."""
+  config = small_config({'train.steps_per_dispatch': 2, 'log_every': 100})
+  train(config, workdir=tmp_path / 'whole')
+  with stopped_after(stop):
+    train(config, workdir=tmp_path / 'stopped')
+  train(config, workdir=tmp_path / 'stopped')
+  whole, stopped, single = (
+    saved_state(config, folder, STEPS)
+    for folder in (tmp_path / 'whole', tmp_path / 'stopped', finished_run)
+  )
+  assert all_equal(whole, stopped)
+  jax.tree.map(
+    lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6),
+    whole,
+    single,
+  )
+
+
 def test_half_precision_of_frozen_weights_stays_on_the_devices(
   small_config, tmp_path, monkeypatch
 ):
   """Also after a resume; the checkpoint has them as they came, for exports."""
   config, seen = small_config({'model.frozen_dtype': 'bfloat16'}), set()
 
-  original = loop._start
+  original = loop.start
 
   def start(run, **options):
     state, step_fn = original(run, **options)
     seen.add(frozenset(str(leaf.dtype) for leaf in jax.tree.leaves(state.frozen)))
     return state, step_fn
 
-  monkeypatch.setattr(loop, '_start', start)
+  monkeypatch.setattr(loop, 'start', start)
   with stopped_after(5):
     train(config, workdir=tmp_path)
   train(config, workdir=tmp_path)
