@@ -92,6 +92,7 @@ DATA = {
   'max_pixels': 89_478_485,  # of an image file; a larger one is refused
   'on_bad_image': 'raise',  # raise | skip, with its captions
   'threads': 2,
+  'workers': 0,  # with cache=stream: processes that read images, of `threads` each
   # Draws the data set instead of reading one, where a style is given.
   'scenes': {'style': '', 'train': 0, 'val': 0, 'test': 0, 'seed': 0},
 }

@@ -30,6 +30,7 @@ from harma_jax.data.pixels import (
   free_host_bytes,
   open_pixels,
 )
+from harma_jax.data.prepared import is_prepared, read_prepared
 from harma_jax.data.scenes import write_scenes
 from harma_jax.data.tokenizer import text_lengths, tokenize_table
 from harma_jax.errors import UserError, expect
@@ -429,10 +430,7 @@ def build_table(config: ConfigDict, split: str) -> CaptionTable:
     side = build_model(config).size.image_size
     root = root / f'{scenes.style}-{side}-{scenes.seed}'
     write_scenes(root, counts=counts, side=side, style=scenes.style, seed=scenes.seed)
-  table = load_captions(
-    root, split=split, annotations=config.data.annotations, images=config.data.images
-  )
-  table = _readable(config, table)
+  table = _readable(config, _read_table(config.data, root=root, split=split))
   if split != config.data.train_split or not config.data.swap_captions:
     return table
   table, wrong = swap_captions(table, share=config.data.swap_captions, seed=config.seed)
@@ -442,6 +440,17 @@ def build_table(config: ConfigDict, split: str) -> CaptionTable:
     *(config.data.swap_captions, f'{wrong.sum():,}', f'{table.n_captions:,}'),
   )
   return table
+
+
+def _read_table(
+  settings: ConfigDict, *, root: pathlib.Path, split: str
+) -> CaptionTable:
+  """Reads a folder that was prepared, or annotations and images as they are."""
+  if settings.annotations == 'auto' and is_prepared(root):
+    return read_prepared(root, split=split)
+  return load_captions(
+    root, split=split, annotations=settings.annotations, images=settings.images
+  )
 
 
 def _readable(config: ConfigDict, table: CaptionTable) -> CaptionTable:
@@ -558,6 +567,7 @@ def build_batches(
   last_step: int,
 ) -> Iterator[tuple[dict, int]]:
   """This process's part of the training batches; see `train_batches`."""
+  reads = pixels is not None and pixels.kept is None
   return train_batches(
     table,
     tokens,
@@ -571,6 +581,7 @@ def build_batches(
     process_index=jax.process_index(),
     process_count=jax.process_count(),
     threads=config.data.threads,
+    workers=config.data.workers if reads else 0,
   )
 
 

@@ -38,6 +38,7 @@ AT_LEAST = {
   'data.cache_side': 1,
   'data.max_pixels': 1,
   'data.threads': 0,
+  'data.workers': 0,
   'checkpoint.every_steps': 0,
   'checkpoint.keep': 1,
   'log_every': 1,

@@ -31,7 +31,7 @@ PRETRAIN = 'pretrain'  # the run that comes first: its folder, and its field
 # What may differ in a resumed run: where things are and how fast, not what is done.
 FREE = (
   *('log_every', 'checkpoint.keep', 'checkpoint.every_steps', 'mesh.fsdp'),
-  *('data.threads', 'data.cache', 'data.root', 'train.on_nonfinite'),
+  *('data.threads', 'data.workers', 'data.cache', 'data.root', 'train.on_nonfinite'),
 )
 
 

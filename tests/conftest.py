@@ -22,6 +22,7 @@ jax.config.update('jax_numpy_rank_promotion', 'raise')
 flags.FLAGS.mark_as_parsed()
 
 from configs.common import get_config  # noqa: E402, after the settings
+from harma_jax.data.builders.prepare import prepare  # noqa: E402
 from harma_jax.model.adapter import AdapterSettings  # noqa: E402
 from harma_jax.model.clip import Clip  # noqa: E402
 from harma_jax.model.sizes import SIZES, Size, TowerSize  # noqa: E402
@@ -131,6 +132,14 @@ def write_data():
 def small_data(write_data, tmp_path_factory):
   """A data set of `write_data`; not to be changed."""
   return write_data(tmp_path_factory.mktemp('data') / 'small')
+
+
+@pytest.fixture(scope='session')
+def prepared_data(small_data, tmp_path_factory):
+  """`small_data` prepared; not to be changed."""
+  out = tmp_path_factory.mktemp('prepared') / 'out'
+  prepare(small_data, out, dataset='captions', threads=2)
+  return out
 
 
 def _set_compilation_cache(settings):

@@ -33,6 +33,7 @@ from harma_jax.build import (
   with_fastest_attention,
 )
 from harma_jax.check import check_config
+from harma_jax.data.annotations import fingerprint
 from harma_jax.data.images import read_image, resize_for_evaluation
 from harma_jax.errors import UserError
 from harma_jax.mesh import make_mesh
@@ -359,6 +360,36 @@ def test_the_cache_has_room_in_every_process(small_config, monkeypatch):
   monkeypatch.setattr(build, 'maximum', lambda place: max(place, 2))
   config = small_config({'data.cache_side': 16, 'data.cache': 'auto'})
   assert build_pixels(config, build_table(config, 'val'))[1] == 'stream'
+
+
+def test_a_prepared_folder_gives_what_its_source_does(small_config, prepared_data):
+  source = small_config({'data.cache': 'stream'})
+  prepared = small_config({'data.cache': 'stream', 'data.root': str(prepared_data)})
+  model = build_model(source)
+  for name in ('train', 'val', 'test'):
+    table, read = (build_table(config, name) for config in (source, prepared))
+    assert fingerprint(read) == fingerprint(table)
+    tokens, other = (build_tokens(source, each, model) for each in (table, read))
+    np.testing.assert_array_equal(other, tokens)
+    expected, found = (
+      build_pixels(config, each)[0].take(np.arange(6))
+      for config, each in ((source, table), (prepared, read))
+    )
+    np.testing.assert_array_equal(found.images, expected.images)
+  expected, found = (build_evaluation_split(source, t, model) for t in (table, read))
+  np.testing.assert_array_equal(found.images, expected.images)
+
+
+def test_annotations_that_are_named_are_read_beside_prepared_files(
+  small_config, write_data, tmp_path
+):
+  root = write_data(tmp_path / 'data')
+  (root / 'incomplete').mkdir()
+  fields = {'data.root': str(root)}
+  with pytest.raises(UserError, match=r'prepared folder with manifest\.json'):
+    build_table(small_config(fields), 'val')
+  fields['data.annotations'] = 'captions.jsonl'
+  assert build_table(small_config(fields), 'val').n_images == 6
 
 
 def test_unreadable_images_are_skipped_where_the_config_says_so(

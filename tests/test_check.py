@@ -45,6 +45,7 @@ from harma_jax.errors import UserError, expect
     ({'evaluation.select_on': 'test', 'data.test_split': ''}, 'data.test_split set'),
     ({'data.test_split': 'val'}, "data.test_split: .* found 'val' for both"),
     ({'data.threads': -1}, 'data.threads: expected 0 or more; found -1'),
+    ({'data.workers': -1}, 'data.workers: expected 0 or more; found -1'),
     ({'data.context_length': 99}, 'data.context_length: expected 2 to 8.*found 99'),
     ({'augment.crop_scale': (0.5, 2.0)}, 'augment.crop_scale: .* found .0.5, 2.0'),
     ({'augment.crop_scale': (0.5,)}, 'augment.crop_scale: .* found .0.5,'),

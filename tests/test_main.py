@@ -319,3 +319,72 @@ def test_a_file_in_the_place_of_the_work_folder_is_left(
   with pytest.raises(UserError, match=f'can be written; found {tmp_path}/file'):
     train(small_config(), workdir=tmp_path / 'file')
   assert (tmp_path / 'file').read_text() == 'precious'
+
+
+def workers_of(program):
+  """The processes that any thread of `program` has started."""
+  threads = pathlib.Path(f'/proc/{program.pid}/task').glob('*/children')
+  found = [int(number) for path in threads for number in path.read_text().split()]
+  assert len(found) >= 2
+  return found
+
+
+def wait_for_end(numbers, *, seconds=60):
+  """Waits until none of these processes is there."""
+  end = time.monotonic() + seconds
+  while any(pathlib.Path(f'/proc/{number}').exists() for number in numbers):
+    assert time.monotonic() < end, 'processes are left'
+    time.sleep(0.05)
+
+
+@pytest.fixture
+def start_with_workers(start, small_data, tmp_path):
+  """`start_with_workers(root=...)`: a long run of the toy that reads in two workers."""
+
+  def make(root=small_data):
+    return start(
+      '--config=configs/rsitmd.py',
+      f'--config.data.root={root}',
+      f'--workdir={tmp_path}/run',
+      '--config.data.cache=stream',
+      '--config.data.workers=2',
+      '--config.train.epochs=2000',
+      '--config.evaluation.every_epochs=1000',
+      *TINY_RUN,
+    )
+
+  return make
+
+
+def test_ctrl_c_reaches_workers_too_and_the_run_still_saves(
+  start_with_workers, tmp_path
+):
+  program = start_with_workers()
+  workdir = tmp_path / 'run'
+  wait_for(lambda: len(rows_of(workdir)) >= 3, program=program)
+  workers = workers_of(program)
+  for number in (*workers, program.pid):  # as a terminal does
+    os.kill(number, signal.SIGINT)
+  _, stderr = ended(program, code=130)
+  assert stderr.splitlines()[-1] == 'Interrupted. The same command resumes.'
+  assert any((workdir / 'checkpoints').iterdir())
+  assert 'leaked' not in stderr
+  wait_for_end(workers)
+
+
+def test_workers_do_not_outlive_a_run_that_is_killed(start_with_workers, tmp_path):
+  program = start_with_workers()
+  wait_for(lambda: len(rows_of(tmp_path / 'run')) >= 3, program=program)
+  workers = workers_of(program)
+  program.kill()
+  program.wait()
+  wait_for_end(workers)
+
+
+def test_an_unreadable_image_that_a_worker_finds_is_one_line(
+  start_with_workers, own_data
+):
+  path = own_data / 'images/train_7.png'
+  path.write_bytes(path.read_bytes()[:900])
+  _, stderr = ended(start_with_workers(own_data), code=2)
+  assert stderr.splitlines()[-1].startswith(f'error: {path}: expected a readable image')

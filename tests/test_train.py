@@ -173,6 +173,17 @@ def test_a_stopped_run_goes_on_bit_identically(
   assert all_equal(ended, saved_state(config, finished_run, STEPS))
 
 
+@pytest.mark.parametrize('reading', [{}, {'data.cache': 'stream', 'data.workers': 2}])
+def test_a_run_on_a_prepared_folder_is_the_run_on_its_source(
+  small_config, prepared_data, finished_run, tmp_path, reading
+):
+  config = small_config({'data.root': str(prepared_data)} | reading)
+  train(config, workdir=tmp_path)
+  assert without_speed(rows_of(tmp_path)) == without_speed(rows_of(finished_run))
+  for name in ('data.json', 'results.json'):
+    assert (tmp_path / name).read_text() == (finished_run / name).read_text()
+
+
 @pytest.mark.parametrize('stop', [4, 6])
 def test_steps_in_one_program_go_on_bit_identically(
   small_config, finished_run, tmp_path, stop

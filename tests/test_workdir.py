@@ -94,6 +94,7 @@ def test_what_does_not_change_the_run_may_change(used, small_config):
     'log_every': 7,
     'checkpoint.keep': 3,
     'data.threads': 2,
+    'data.workers': 3,
     'data.cache': 'stream',
     'data.root': '/elsewhere',
   }
