@@ -1,6 +1,7 @@
 """From a config to the objects that it describes; nothing below reads a config."""
 
 import contextlib
+import math
 import pathlib
 from collections.abc import Callable, Iterator
 
@@ -8,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from harma_jax.checkpoint import Checkpoints, step_to_read
@@ -32,7 +34,7 @@ from harma_jax.data.tokenizer import text_lengths, tokenize_table
 from harma_jax.errors import UserError, expect
 from harma_jax.evaluation.evaluator import EvaluationSplit
 from harma_jax.inputs import make_inputs
-from harma_jax.mesh import free_device_bytes
+from harma_jax.mesh import free_device_bytes, make_mesh
 from harma_jax.model.adapter import ADAPTER_PADDING, SHARED_ADAPTER, AdapterSettings
 from harma_jax.model.clip import Clip
 from harma_jax.model.sizes import SIZES, named_size
@@ -485,6 +487,15 @@ def build_evaluation_split(
     caption_image=table.caption_image,
     length=min(n for n in lengths if n >= text_lengths(tokens).max()),
   )
+
+
+def build_evaluation_mesh(config: ConfigDict) -> tuple[Mesh, int]:
+  """A mesh to evaluate a run on, and a batch size that its devices divide.
+
+  There may be other devices here than in training: what they divide is no matter.
+  """
+  mesh = make_mesh(fsdp=math.gcd(config.mesh.fsdp, len(jax.devices())))
+  return mesh, mesh.size * math.ceil(config.evaluation.batch_size / mesh.size)
 
 
 def _check_root(config: ConfigDict) -> None:

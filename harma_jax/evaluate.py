@@ -6,7 +6,6 @@ Prints a table of recalls beside chance for each split, and last one line of JSO
 """
 
 import json
-import math
 from collections.abc import Sequence
 
 import jax
@@ -15,6 +14,7 @@ from ml_collections import ConfigDict
 
 from harma_jax import cli
 from harma_jax.build import (
+  build_evaluation_mesh,
   build_evaluation_split,
   build_model,
   build_table,
@@ -22,7 +22,7 @@ from harma_jax.build import (
 )
 from harma_jax.evaluation.evaluator import make_evaluator
 from harma_jax.evaluation.recall import Recall, chance_recall
-from harma_jax.mesh import make_mesh, tree_shardings
+from harma_jax.mesh import tree_shardings
 from harma_jax.metrics import print_table
 from harma_jax.workdir import read_config
 
@@ -59,9 +59,7 @@ def evaluate(
     build_evaluation_split(config, build_table(config, split), model)
     for split in splits
   ]
-  # There may be other devices here than in training: what they divide is no matter.
-  mesh = make_mesh(fsdp=math.gcd(config.mesh.fsdp, len(jax.devices())))
-  batch_size = mesh.size * math.ceil(config.evaluation.batch_size / mesh.size)
+  mesh, batch_size = build_evaluation_mesh(config)
   params = read_workdir(workdir)
   params = jax.device_put(params, tree_shardings(params, mesh=mesh))
   measure = make_evaluator(model, mesh=mesh, batch_size=batch_size)

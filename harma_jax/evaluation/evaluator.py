@@ -40,17 +40,27 @@ def make_evaluator(model: Clip, *, mesh: Mesh, batch_size: int) -> Evaluator:
 
   The towers are compiled once each, for batches of `batch_size` over `mesh`.
   """
-  encode_image, encode_text = make_encoders(model, mesh=mesh, batch_size=batch_size)
+  encoders = make_encoders(model, mesh=mesh, batch_size=batch_size)
 
   def evaluate(params, split):
-    # No caption is longer than its end token; a cut changes nothing else.
-    tokens = split.tokens[:, : split.length]
-    texts, which = np.unique(tokens, axis=0, return_inverse=True)
-    image_features = encode_image(params, split.images)
-    text_features = encode_text(params, texts)[which.ravel()]
+    image_features, text_features = split_features(params, split, *encoders)
     return recall_at_k(image_features @ text_features.T, split.caption_image)
 
   return evaluate
+
+
+def split_features(
+  params: dict, split: EvaluationSplit, encode_image: Callable, encode_text: Callable
+) -> tuple[np.ndarray, np.ndarray]:
+  """Unit features f32[n_images, D] and f32[n_captions, D], by `make_encoders`.
+
+  Equal captions are encoded once, so that they tie exactly.
+  """
+  # No caption is longer than its end token; a cut changes nothing else.
+  tokens = split.tokens[:, : split.length]
+  texts, which = np.unique(tokens, axis=0, return_inverse=True)
+  text_features = encode_text(params, texts)[which.ravel()]
+  return encode_image(params, split.images), text_features
 
 
 def make_encoders(
