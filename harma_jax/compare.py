@@ -8,7 +8,6 @@ with commas between them. Prints tables of the differences, and last one line of
 
 import dataclasses
 import json
-import math
 import pathlib
 from collections.abc import Sequence
 
@@ -22,6 +21,7 @@ from scipy import stats
 
 from harma_jax import cli
 from harma_jax.build import (
+  build_evaluation_mesh,
   build_evaluation_split,
   build_model,
   build_table,
@@ -31,10 +31,10 @@ from harma_jax.data.annotations import CaptionTable, fingerprint
 from harma_jax.errors import UserError
 from harma_jax.evaluation.bootstrap import recall_differences
 from harma_jax.evaluation.duplicates import caption_groups, duplicate_aware_ranks
-from harma_jax.evaluation.evaluator import EvaluationSplit, make_encoders
+from harma_jax.evaluation.evaluator import make_encoders, split_features
 from harma_jax.evaluation.recall import Ranks, recall_of_ranks, retrieval_ranks
-from harma_jax.mesh import make_mesh, tree_shardings
-from harma_jax.metrics import RECALLS
+from harma_jax.mesh import tree_shardings
+from harma_jax.metrics import RECALLS, header_of
 from harma_jax.workdir import read_config, replace_text
 
 # As `evaluate` has them: one program may import both.
@@ -206,30 +206,21 @@ def ranks_of_run(
     UserError: nothing was saved in its folder.
   """
   model = build_model(run.config)
-  # There may be other devices here than in training: what they divide is no matter.
-  mesh = make_mesh(fsdp=math.gcd(run.config.mesh.fsdp, len(jax.devices())))
-  batch_size = mesh.size * math.ceil(run.config.evaluation.batch_size / mesh.size)
+  mesh, batch_size = build_evaluation_mesh(run.config)
   params = read_workdir(run.folder)
   params = jax.device_put(params, tree_shardings(params, mesh=mesh))
   encoders = make_encoders(model, mesh=mesh, batch_size=batch_size)
   ranks = {}
   for name, table in tables.items():
     split = build_evaluation_split(run.config, table, model)
-    scores = _scores(params, split, *encoders)
+    image_features, text_features = split_features(params, split, *encoders)
+    scores = image_features @ text_features.T
     groups = caption_groups(table.captions)
     ranks[name] = {
       'standard': retrieval_ranks(scores, table.caption_image),
       'duplicate_aware': duplicate_aware_ranks(scores, groups, table.caption_image),
     }
   return ranks
-
-
-def _scores(params: dict, split: EvaluationSplit, encode_image, encode_text):
-  """f32[n_images, n_captions]; equal captions are encoded once, to tie exactly."""
-  tokens = split.tokens[:, : split.length]
-  texts, which = np.unique(tokens, axis=0, return_inverse=True)
-  text_features = encode_text(params, texts)[which.ravel()]
-  return encode_image(params, split.images) @ text_features.T
 
 
 def _differences(
@@ -271,8 +262,7 @@ def print_differences(title: str, rows: dict[str, dict]) -> None:
     row = rows[name]
     numbers = [f'{row["first"]:.1f}', f'{row["second"]:.1f}']
     cells = [*numbers, f'{row["difference"]:+.2f}', *_interval(row)]
-    header = 'mR' if name == 'mean_recall' else name.upper().replace('_R', ' @')
-    table.add_row(header, *cells, *_interval(row.get('over_seeds')))
+    table.add_row(header_of(name), *cells, *_interval(row.get('over_seeds')))
   console = Console(width=100)
   console.print(title, highlight=False, soft_wrap=True)
   console.print(table)

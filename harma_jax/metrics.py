@@ -92,7 +92,7 @@ class RunLog:
 
   def evaluations(self) -> list[dict]:
     """All evaluations of the run so far, those before a resume included."""
-    return [row for row in _read_rows(self._path) if row['kind'] == 'evaluation']
+    return [row for row in read_rows(self._path) if row['kind'] == 'evaluation']
 
   def _write(self, **row) -> None:
     if self._writes:
@@ -105,13 +105,17 @@ def print_table(title: str, rows: Mapping[str, Recall]) -> None:
   table = Table()
   table.add_column('')
   for name in RECALLS:
-    header = 'mR' if name == 'mean_recall' else name.upper().replace('_R', ' @')
-    table.add_column(header, justify='right', no_wrap=True)
+    table.add_column(header_of(name), justify='right', no_wrap=True)
   for name, recall in rows.items():
     table.add_row(name, *(f'{recall[key]:.1f}' for key in RECALLS))
   console = Console(width=100)
   console.print(title, highlight=False, soft_wrap=True)
   console.print(table)
+
+
+def header_of(name: str) -> str:
+  """A recall's name as tables have it: `I2T @5`, `mR`."""
+  return 'mR' if name == 'mean_recall' else name.upper().replace('_R', ' @')
 
 
 def _progress_bar(*, enabled: bool) -> Progress:
@@ -126,7 +130,7 @@ def _progress_bar(*, enabled: bool) -> Progress:
   )
 
 
-def _read_rows(path: pathlib.Path) -> list[dict]:
+def read_rows(path: pathlib.Path) -> list[dict]:
   """The whole rows of a file: a killed run may leave the beginning of one behind."""
   if not path.exists():
     return []
@@ -136,5 +140,5 @@ def _read_rows(path: pathlib.Path) -> list[dict]:
 
 def _drop_rows_after(path: pathlib.Path, step: int) -> None:
   """Forgets what a stopped run wrote after its last checkpoint: it is done again."""
-  rows = [row for row in _read_rows(path) if row['step'] <= step]
+  rows = [row for row in read_rows(path) if row['step'] <= step]
   replace_text(path, ''.join(json.dumps(row) + '\n' for row in rows))
