@@ -16,8 +16,10 @@ MODEL = {
   'adapter_heads': 8,
   'layers': 'auto',  # scan | unroll (faster steps, slower compilation) | auto
   'remat': 'none',  # none | block
-  'dtype': 'auto',  # auto | float32 | bfloat16, of the towers' arithmetic
-  'frozen_dtype': 'float32',  # float32 | bfloat16, of the weights that do not train
+  # Of the towers' arithmetic: float32 | bfloat16 | auto, f32 on a CPU, else bf16.
+  'dtype': 'auto',
+  # Of the weights that do not train, on the devices: auto | float32 | bfloat16.
+  'frozen_dtype': 'auto',
 }
 OBJECTIVE = {
   'contrastive_weight': 1.0,
@@ -26,6 +28,8 @@ OBJECTIVE = {
   'gamma': 2.0,
   'triplet_reduction': 'mean',  # mean | sum, as released
   'mask_same_image': True,  # False as released
+  # Of a larger batch, the rows of the similarities that are in memory at once; 0: all.
+  'chunk': 8192,
 }
 # Realigning and dropping samples whose two losses conflict (arXiv 2211.02077).
 HARMONIZATION = {

@@ -34,7 +34,7 @@ from harma_jax.data.tokenizer import text_lengths, tokenize_table
 from harma_jax.errors import UserError, expect
 from harma_jax.evaluation.evaluator import EvaluationSplit
 from harma_jax.inputs import make_inputs
-from harma_jax.mesh import free_device_bytes, make_mesh
+from harma_jax.mesh import free_device_bytes, make_mesh, place_rows
 from harma_jax.model.adapter import ADAPTER_PADDING, SHARED_ADAPTER, AdapterSettings
 from harma_jax.model.clip import Clip
 from harma_jax.model.sizes import SIZES, named_size
@@ -49,6 +49,7 @@ from harma_jax.optim import (
   patterns_of,
   split_params,
 )
+from harma_jax.processes import maximum
 from harma_jax.step import TrainState, init_state, make_train_step
 from harma_jax.weights.adapter import load_adapter
 from harma_jax.weights.load import (
@@ -61,7 +62,13 @@ from harma_jax.weights.load import (
 from harma_jax.weights.names import paths_of, tree_of
 from harma_jax.weights.provenance import provenance
 from harma_jax.weights.sources import open_source
-from harma_jax.workdir import has_saved, is_workdir, read_config, read_provenance
+from harma_jax.workdir import (
+  PRETRAIN,
+  has_saved,
+  is_workdir,
+  read_config,
+  read_provenance,
+)
 
 # Of a batch's captions, in positions; 99 % of RSICD's and RSITMD's are within 27.
 LENGTHS = (16, 24, 32, 48)
@@ -82,7 +89,7 @@ def build_model(config: ConfigDict) -> Clip:
   _check_choice('model.layers', config.layers, ('auto', *LAYERS))
   _check_choice('model.remat', config.remat, REMAT)
   _check_choice('model.dtype', config.dtype, ('auto', *DTYPES))
-  _check_choice('model.frozen_dtype', config.frozen_dtype, DTYPES)
+  _check_choice('model.frozen_dtype', config.frozen_dtype, ('auto', *DTYPES))
   for field in ('bottleneck', 'shared_bottleneck'):
     expect(
       config[field] % config.adapter_heads == 0,
@@ -90,7 +97,6 @@ def build_model(config: ConfigDict) -> Clip:
       f'a multiple of the {config.adapter_heads} heads (model.adapter_heads)',
       found=config[field],
     )
-  automatic = 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
   adapter = AdapterSettings(
     bottleneck=config.bottleneck,
     shared_bottleneck=config.shared_bottleneck,
@@ -104,8 +110,18 @@ def build_model(config: ConfigDict) -> Clip:
     adapter_padding=config.adapter_padding,
     layers=_layers(config.layers, depth=max(size.image.layers, size.text.layers)),
     remat=config.remat,
-    dtype=DTYPES[automatic if config.dtype == 'auto' else config.dtype],
+    dtype=_dtype(config.dtype),
   )
+
+
+def frozen_dtype(config: ConfigDict) -> jnp.dtype:
+  """In which the weights that do not train are kept on the devices."""
+  return _dtype(config.model.frozen_dtype)
+
+
+def _dtype(name: str) -> jnp.dtype:
+  automatic = 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
+  return DTYPES[automatic if name == 'auto' else name]
 
 
 def _layers(layers: str, *, depth: int) -> str:
@@ -197,8 +213,6 @@ def build_state(
   shared = 'shared_adapter' in params
   labels = label_leaves(params, patterns_of(config.optimizer.train, shared=shared))
   trainable, frozen = split_params(params, labels)
-  dtype = DTYPES[config.model.frozen_dtype]
-  frozen = jax.tree.map(lambda leaf: leaf.astype(dtype), frozen)
   keeps_account = config.harmonization.pair != 'none'
   return init_state(
     trainable,
@@ -325,6 +339,34 @@ def read_workdir(workdir: str | pathlib.Path) -> dict:
     return jax.device_get(checkpoints.restore_params(step, abstract).params)
 
 
+def read_start(workdir: str | pathlib.Path) -> dict:
+  """The parameters before a run's first step, as numpy arrays.
+
+  They are built again as the run built them: from the weights of `init`, or from the
+  run that came first.
+
+  Raises:
+    UserError: `workdir` is not the folder of a run, or the weights that it started from
+      are gone or are others now.
+  """
+  config = read_config(workdir)
+  first = pathlib.Path(workdir) / PRETRAIN
+  init = str(first) if is_workdir(first) else config.init
+  params, record = build_params(config, build_model(config), init=init)
+  optimizer, _ = build_optimizer(config, total_steps=1)
+  state = jax.device_get(build_state(config, params, optimizer))
+  saved, known = paths_of(read_workdir(workdir)), read_provenance(workdir)
+  frozen = paths_of(state.frozen).items()
+  if record.get('sha256') != known.get('sha256', record.get('sha256')) or any(
+    not np.array_equal(leaf, saved[path]) for path, leaf in frozen
+  ):
+    raise UserError(
+      f'Expected the weights that the run in {workdir} started from; those of '
+      f'{init or "its seed"} are others now. Bring the old ones back.'
+    )
+  return state.params
+
+
 def build_table(config: ConfigDict, split: str) -> CaptionTable:
   """The captions of a split of `config.data`, drawn first where they are scenes."""
   _check_root(config)
@@ -402,11 +444,13 @@ def caption_lengths(config: ConfigDict, model: Clip) -> tuple[int, ...]:
 def build_pixels(config: ConfigDict, table: CaptionTable) -> tuple[PixelStore, str]:
   """The training images, and where `config.data.cache` keeps them.
 
+  Only for `host` they are read now; `place_images` reads them for `device`.
+
   Raises:
     UserError: an image cannot be read.
   """
   settings = config.data
-  _check_choice('data.cache', settings.cache, CACHES)
+  _check_choice('data.cache', settings.cache, ('auto', *CACHES))
   pixels = open_pixels(
     table,
     side=settings.cache_side,
@@ -415,16 +459,39 @@ def build_pixels(config: ConfigDict, table: CaptionTable) -> tuple[PixelStore, s
   )
   cache = settings.cache
   if cache == 'auto':
-    free = free_device_bytes()
-    cache = choose_cache(
-      pixels.n_bytes, device_bytes=free, host_bytes=free_host_bytes()
-    )
+    cache = _nearest_cache(pixels)
     logging.info(
       'data.cache=auto: %s, for %.2f GB of pixels', cache, pixels.n_bytes / 1e9
     )
-  if cache != 'stream':
+  if cache == 'host':
     pixels = pixels.keep(threads=settings.threads)
   return pixels, cache
+
+
+def _nearest_cache(pixels: PixelStore) -> str:
+  """The nearest memory that has room in every process: all run one program."""
+  free = free_device_bytes()
+  own = choose_cache(
+    pixels.n_bytes,
+    device_bytes=None if free is None else free * jax.device_count(),
+    host_bytes=free_host_bytes(),
+  )
+  return CACHES[maximum(CACHES.index(own))]
+
+
+def place_images(config: ConfigDict, pixels: PixelStore, *, mesh: Mesh) -> dict:
+  """All training images on the devices, cut over them; see `make_inputs`.
+
+  A process reads what its own devices hold.
+
+  Raises:
+    UserError: an image cannot be read.
+  """
+  return place_rows(
+    lambda rows: pixels.take(rows, threads=config.data.threads)._asdict(),
+    count=pixels.table.n_images,
+    mesh=mesh,
+  )
 
 
 def build_batches(
@@ -454,11 +521,14 @@ def build_batches(
   )
 
 
-def build_inputs(config: ConfigDict, *, side: int) -> Callable[[dict, dict], dict]:
+def build_inputs(
+  config: ConfigDict, *, side: int, mesh: Mesh
+) -> Callable[[dict, dict], dict]:
   """What makes the step's batch of images of `side` pixels, with `config.augment`."""
   settings = config.augment
   return make_inputs(
     seed=config.seed,
+    mesh=mesh,
     side=side,
     crop_scale=tuple(settings.crop_scale),
     flip=settings.flip,

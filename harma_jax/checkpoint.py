@@ -47,10 +47,14 @@ class Checkpoints:
     """What was measured at a saved step; empty where nothing was."""
     return self._manager.metrics(step) or {}
 
+  def save_frozen(self, frozen: dict) -> None:
+    """Saves what does not train, unless it is there: in the dtypes that it has now."""
+    if frozen and not self._frozen.exists():
+      _save_tree(self._frozen, frozen)
+
   def save(self, step: int, state: TrainState, *, metrics: dict) -> None:
     """Saves `state`, which has taken `step` steps; returns while it is written."""
-    if state.frozen and not self._frozen.exists():
-      _save_tree(self._frozen, state.frozen)
+    self.save_frozen(state.frozen)
     rest = _rest(state)
     self._manager.save(
       step,

@@ -113,10 +113,7 @@ def _writers(config: ConfigDict, *, provenance: dict) -> dict[str, Callable]:
   return {
     'harma': functools.partial(write_harma, config=_plain(config)),
     'adapter': functools.partial(
-      write_adapter,
-      size=config.model.size,
-      frozen_dtype=config.model.frozen_dtype,
-      provenance=provenance,
+      write_adapter, size=config.model.size, provenance=provenance
     ),
     'open_clip': write_open_clip,
     'huggingface': functools.partial(write_huggingface, context_length=length),

@@ -3,11 +3,11 @@
 import time
 from collections.abc import Callable
 
+import jax
 import numpy as np
 from absl import logging
 from jax.sharding import Mesh
 
-from harma_jax.data.pixels import Pixels
 from harma_jax.mesh import place_everywhere
 from harma_jax.step import TrainState
 
@@ -15,7 +15,7 @@ Step = Callable[[TrainState, dict], tuple[TrainState, dict]]
 
 
 def make_stepper(
-  step: Callable, *, tokens: np.ndarray, pixels: Pixels | None, mesh: Mesh
+  step: Callable, *, tokens: np.ndarray, images: dict[str, jax.Array], mesh: Mesh
 ) -> Callable[[TrainState, dict, int], Step]:
   """Builds `step_for(state, batch, length) -> (state, batch) -> (state, metrics)`.
 
@@ -24,10 +24,9 @@ def make_stepper(
   Args:
     step: of `compile_step` with inputs.
     tokens: i32[n_captions, L], of all training captions.
-    pixels: all training images, to be copied to every device, or None.
+    images: all training images on the devices (see `make_inputs`), or nothing.
     mesh: of all devices.
   """
-  images = place_everywhere(pixels._asdict() if pixels else {}, mesh=mesh)
   known = {}
 
   def step_for(state, batch, length):

@@ -30,6 +30,8 @@ from harma_jax.build import (
   build_tokens,
   caption_lengths,
   check_init,
+  frozen_dtype,
+  place_images,
   resolve_size,
   state_shapes,
 )
@@ -46,12 +48,13 @@ from harma_jax.metrics import RunLog, print_table
 from harma_jax.model.clip import Clip
 from harma_jax.optim import count
 from harma_jax.processes import agree, code_version, of_first
-from harma_jax.step import TrainState, compile_step, place_state
+from harma_jax.step import TrainState, cast_frozen, compile_step, place_state
 from harma_jax.stepper import make_stepper
 from harma_jax.stop import Stopped, StopRequest, agreed
 from harma_jax.workdir import (
   CONFLICTS_FILE,
   METRICS_FILE,
+  PRETRAIN,
   PROVENANCE_FILE,
   RESULTS_FILE,
   check_workdir,
@@ -61,7 +64,6 @@ from harma_jax.workdir import (
   replace_text,
 )
 
-PRETRAIN = 'pretrain'
 NOTED = 200  # of the most conflicting captions, at each evaluation
 
 
@@ -100,8 +102,8 @@ class Run:
   mesh: Mesh
   plan: Plan
   train_table: CaptionTable
-  pixels: PixelStore
-  cache: str
+  pixels: PixelStore | None
+  images: dict
   checkpoints: Checkpoints
   log: RunLog
   evaluate: Evaluator
@@ -184,6 +186,8 @@ def _prepared(config: ConfigDict, *, workdir: pathlib.Path, init: str) -> Iterat
     if name != 'train'
   }
   pixels, cache = build_pixels(config, tables['train'])
+  on_device = cache == 'device'
+  images = place_images(config, pixels, mesh=mesh) if on_device else {}
   if not has_saved(workdir):
     check_init(init)
   prints = {name: fingerprint(table) for name, table in tables.items()}
@@ -207,8 +211,8 @@ def _prepared(config: ConfigDict, *, workdir: pathlib.Path, init: str) -> Iterat
       mesh=mesh,
       plan=plan,
       train_table=tables['train'],
-      pixels=pixels,
-      cache=cache,
+      pixels=None if on_device else pixels,
+      images=images,
       checkpoints=checkpoints,
       log=log,
       evaluate=make_evaluator(
@@ -258,6 +262,8 @@ def _start(run: Run, *, init: str) -> tuple[TrainState, Callable]:
     n_captions = run.train_table.n_captions
     state = build_state(run.config, params, optimizer, n_captions=n_captions)
     state = place_state(state, mesh=run.mesh)
+    run.checkpoints.save_frozen(state.frozen)  # as they came, for exports
+    state = cast_frozen(state, frozen_dtype(run.config))
   else:
     state = run.checkpoints.restore(latest, _abstract_state(run, optimizer))
     logging.info('resuming after step %d of %d', latest, run.plan.total)
@@ -267,13 +273,15 @@ def _start(run: Run, *, init: str) -> tuple[TrainState, Callable]:
     *(run.mesh.size, jax.devices()[0].platform),
     *(f'{trainable:,}', f'{trainable + frozen:,}'),
   )
-  inputs = build_inputs(run.config, side=run.model.size.image_size)
+  side = run.model.size.image_size
+  inputs = build_inputs(run.config, side=side, mesh=run.mesh)
   return state, compile_step(step_fn, state, mesh=run.mesh, inputs=inputs)
 
 
 def _abstract_state(run: Run, optimizer) -> TrainState:
   n_captions = run.train_table.n_captions
   shapes = state_shapes(run.config, run.model, optimizer, n_captions=n_captions)
+  shapes = cast_frozen(shapes, frozen_dtype(run.config))
   shardings = tree_shardings(shapes, mesh=run.mesh)
   return jax.tree.map(
     lambda leaf, sharding: jax.ShapeDtypeStruct(
@@ -288,18 +296,12 @@ def _loop(run: Run, state: TrainState, step_fn: Callable) -> TrainState:
   """Evaluates, saves, then draws a batch and takes a step, until all are taken."""
   first, saved = int(state.step), run.checkpoints.latest_step()
   tokens = build_tokens(run.config, run.train_table, run.model)
-  on_device = run.cache == 'device'
-  step_for = make_stepper(
-    step_fn,
-    tokens=tokens,
-    pixels=run.pixels.kept if on_device else None,
-    mesh=run.mesh,
-  )
+  step_for = make_stepper(step_fn, tokens=tokens, images=run.images, mesh=run.mesh)
   batches = build_batches(
     run.config,
     run.train_table,
     tokens,
-    pixels=None if on_device else run.pixels,
+    pixels=run.pixels,
     lengths=caption_lengths(run.config, run.model),
     first_step=first,
     last_step=run.plan.total,

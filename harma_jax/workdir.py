@@ -17,6 +17,7 @@ PROVENANCE_FILE = 'provenance.json'
 RESULTS_FILE = 'results.json'
 CHECKPOINT_FOLDER = 'checkpoints'
 FROZEN_FOLDER = 'frozen'
+PRETRAIN = 'pretrain'  # the run that comes first: its folder, and its field
 
 # What may differ in a resumed run: where things are and how fast, not what is done.
 FREE = (

@@ -20,9 +20,11 @@ from harma_jax.build import (
   state_shapes,
 )
 from harma_jax.errors import UserError
+from harma_jax.mesh import make_mesh
 from harma_jax.objective.alignment import make_objective
 from harma_jax.optim import count
-from harma_jax.train import PRETRAIN, stages
+from harma_jax.train import stages
+from harma_jax.workdir import PRETRAIN
 
 CONFIGS = pathlib.Path(__file__).resolve().parent.parent / 'configs'
 FILES = sorted(p.name for p in CONFIGS.glob('*.py') if 'get_config(' in p.read_text())
@@ -60,7 +62,7 @@ def test_each_stage_of_a_config_builds(path, tmp_path):
   for stage in stages(config, workdir=tmp_path).values():
     model = build_model(stage)
     build_objective(stage)
-    build_inputs(stage, side=model.size.image_size)
+    build_inputs(stage, side=model.size.image_size, mesh=make_mesh())
     context_length(stage, model)
     optimizer, schedule = build_optimizer(stage, total_steps=100)
     shapes = state_shapes(stage, model, optimizer)

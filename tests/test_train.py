@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 from harma_jax import train as loop
-from harma_jax.build import build_model, build_optimizer, read_workdir, state_shapes
+from harma_jax.build import (
+  build_model,
+  build_optimizer,
+  read_start,
+  read_workdir,
+  state_shapes,
+)
 from harma_jax.checkpoint import Checkpoints
 from harma_jax.data.annotations import load_captions
 from harma_jax.errors import UserError
@@ -159,6 +165,31 @@ def test_a_stopped_run_goes_on_bit_identically(
   assert all_equal(ended, saved_state(config, finished_run, STEPS))
 
 
+def test_half_precision_of_frozen_weights_stays_on_the_devices(
+  small_config, tmp_path, monkeypatch
+):
+  """Also after a resume; the checkpoint has them as they came, for exports."""
+  config, seen = small_config({'model.frozen_dtype': 'bfloat16'}), set()
+
+  original = loop._start
+
+  def start(run, **options):
+    state, step_fn = original(run, **options)
+    seen.add(frozenset(str(leaf.dtype) for leaf in jax.tree.leaves(state.frozen)))
+    return state, step_fn
+
+  monkeypatch.setattr(loop, '_start', start)
+  with stopped_after(5):
+    train(config, workdir=tmp_path)
+  train(config, workdir=tmp_path)
+  assert seen == {frozenset({'bfloat16'})}
+  fresh = jax.jit(build_model(config).init)(jax.random.key(config.seed))
+  state = saved_state(config, tmp_path, STEPS)
+  for tower in ('image', 'text'):
+    fresh[tower].pop('projection')
+    assert all_equal(state.frozen[tower], fresh[tower])
+
+
 def test_a_finished_run_is_reported_again_without_a_step(
   small_config, finished_run, monkeypatch, capsys
 ):
@@ -276,6 +307,9 @@ def test_adapters_start_from_the_best_weights_of_the_pretraining(
     assert second['splits'][split]['step 0'] == first['splits'][split][selected]
   scratch, adapted = (read_workdir(tmp_path / at) for at in ('pretrain', ''))
   assert all_equal(scratch['image']['projection'], adapted['image']['projection'])
+  start = read_start(tmp_path)
+  assert all_equal(scratch['image']['projection'], start['image']['projection'])
+  assert not all_equal(adapted['text'], start['text'])  # whose adapters are new
   config = json.loads((tmp_path / 'pretrain/config.json').read_text())
   assert 'pretrain' not in config
   assert config['optimizer']['train'] == 'full'

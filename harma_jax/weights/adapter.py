@@ -4,7 +4,6 @@ import hashlib
 import json
 import pathlib
 
-import jax.numpy as jnp
 import numpy as np
 import safetensors
 import safetensors.numpy
@@ -25,7 +24,6 @@ def write_adapter(
   *,
   model: Clip,
   size: str,
-  frozen_dtype: str,
   provenance: dict,
 ) -> None:
   """Writes the adapters and the temperature, f32, and what backbone they fit.
@@ -35,7 +33,6 @@ def write_adapter(
     params: of `model`; names in the file are their paths, joined by `.`.
     model: has adapters.
     size: its name.
-    frozen_dtype: in which the backbone was kept while the adapters trained.
     provenance: where the backbone comes from.
   """
   folder.mkdir(parents=True)
@@ -51,8 +48,7 @@ def write_adapter(
     'size': size,
     **settings_of(model),
     'backbone': {
-      'sha256': backbone_hash(params, dtype=frozen_dtype),
-      'dtype': frozen_dtype,
+      'sha256': backbone_hash(params),
       'provenance': provenance,
     },
   }
@@ -104,12 +100,10 @@ def settings_of(model: Clip) -> dict:
   }
 
 
-def backbone_hash(params: dict, *, dtype: str) -> str:
+def backbone_hash(params: dict) -> str:
   """SHA-256 (hex) of CLIP's own leaves: sorted paths, shapes, values as f32.
 
-  Args:
-    params: adapters, temperature and the unused logit scale are left out.
-    dtype: values are rounded to it first: `float32` changes nothing.
+  Adapters, the temperature and the unused logit scale are left out.
   """
   leaves = {
     path: leaf
@@ -118,7 +112,7 @@ def backbone_hash(params: dict, *, dtype: str) -> str:
   }
   digest = hashlib.sha256()
   for path in sorted(leaves):
-    leaf = np.asarray(leaves[path]).astype(jnp.dtype(dtype)).astype('<f4', order='C')
+    leaf = np.asarray(leaves[path]).astype('<f4', order='C')
     digest.update(f'{path} {list(leaf.shape)}\n'.encode())
     digest.update(leaf)
   return digest.hexdigest()
@@ -173,7 +167,7 @@ def _check_settings(config: dict, wanted: dict, *, folder: pathlib.Path) -> None
 
 def _check_backbone(config: dict, params: dict, *, folder: pathlib.Path) -> None:
   backbone = config['backbone']
-  found = backbone_hash(params, dtype=backbone['dtype'])
+  found = backbone_hash(params)
   if found != backbone['sha256']:
     origin = backbone['provenance'].get('init', '') or 'random weights'
     raise UserError(
