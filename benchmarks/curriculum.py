@@ -244,7 +244,7 @@ def compiled_step(study: Study, setting: str, *, seed: int):
 def batches(
   study: Study, tokens: np.ndarray, *, seed: int, first: int, last: int
 ) -> Iterator[dict]:
-  inputs = augmenting(study, seed)
+  inputs = augmenting(study)
   for batch, _ in train_batches(
     study.pixels.table,
     tokens,
@@ -260,16 +260,15 @@ def batches(
 
 
 @functools.cache
-def augmenting_of(seed: int, side: int, settings: str):
+def augmenting_of(side: int, settings: str):
   config = common()
-  config.seed = seed
   config.augment.update(json.loads(settings))
   return jax.jit(build_inputs(config, side=side, mesh=make_mesh()))
 
 
-def augmenting(study: Study, seed: int):
+def augmenting(study: Study):
   settings = study.config.augment.to_json()
-  return augmenting_of(seed, study.model.size.image_size, settings)
+  return augmenting_of(study.model.size.image_size, settings)
 
 
 def drop_rates(account: dict, wrong: np.ndarray) -> dict:

@@ -32,9 +32,11 @@ from harma_jax.data.pixels import (
 from harma_jax.data.scenes import write_scenes
 from harma_jax.data.tokenizer import text_lengths, tokenize_table
 from harma_jax.errors import UserError, expect
-from harma_jax.evaluation.evaluator import EvaluationSplit
+from harma_jax.evaluation.duplicates import caption_groups
+from harma_jax.evaluation.evaluator import EvaluationSplit, make_features
+from harma_jax.evaluation.ranks import Features
 from harma_jax.inputs import make_inputs
-from harma_jax.mesh import free_device_bytes, make_mesh, place_rows
+from harma_jax.mesh import free_device_bytes, make_mesh, place_rows, tree_shardings
 from harma_jax.model.adapter import ADAPTER_PADDING, SHARED_ADAPTER, AdapterSettings
 from harma_jax.model.clip import Clip
 from harma_jax.model.sizes import SIZES, named_size
@@ -527,7 +529,6 @@ def build_inputs(
   """What makes the step's batch of images of `side` pixels, with `config.augment`."""
   settings = config.augment
   return make_inputs(
-    seed=config.seed,
     mesh=mesh,
     side=side,
     crop_scale=tuple(settings.crop_scale),
@@ -555,17 +556,27 @@ def build_evaluation_split(
     images=np.concatenate(list(images)),
     tokens=tokens,
     caption_image=table.caption_image,
+    groups=caption_groups(table.captions),
     length=min(n for n in lengths if n >= text_lengths(tokens).max()),
   )
 
 
-def build_evaluation_mesh(config: ConfigDict) -> tuple[Mesh, int]:
-  """A mesh to evaluate a run on, and a batch size that its devices divide.
+def build_features(
+  config: ConfigDict, model: Clip
+) -> Callable[[dict, EvaluationSplit], Features]:
+  """`features(params, split)` of parameters on the host, for a run that has ended.
 
   There may be other devices here than in training: what they divide is no matter.
   """
   mesh = make_mesh(fsdp=math.gcd(config.mesh.fsdp, len(jax.devices())))
-  return mesh, mesh.size * math.ceil(config.evaluation.batch_size / mesh.size)
+  batch_size = mesh.size * math.ceil(config.evaluation.batch_size / mesh.size)
+  features_of = make_features(model, mesh=mesh, batch_size=batch_size)
+
+  def features(params, split):
+    placed = jax.device_put(params, tree_shardings(params, mesh=mesh))
+    return features_of(placed, split)
+
+  return features
 
 
 def _check_root(config: ConfigDict) -> None:

@@ -1,9 +1,11 @@
 """Trains and evaluates.
 
   python -m harma_jax.main --config=configs/rsitmd.py [--workdir=FOLDER]
-    [--config.any.field=value]
+    [--config.any.field=value] [--seeds=0,1,2]
 
-The same command again resumes. On several machines: docs/launching.md.
+The same command again resumes. On several machines: docs/launching.md. With `--seeds`
+each trains in a folder of its own, FOLDER/seed_0 and so on, after one pretraining where
+the config has one.
 """
 
 import os
@@ -15,10 +17,12 @@ from ml_collections import config_flags
 
 from harma_jax import cli, processes
 from harma_jax.compilation import keep_compiled
+from harma_jax.seeds import parse_seeds, train_seeds
 from harma_jax.train import train
 from harma_jax.workdir import default_workdir
 
 _CONFIG = config_flags.DEFINE_config_file('config', help_string='A file of configs/.')
+_SEEDS = flags.DEFINE_list('seeds', None, 'Of runs to train, and to average.')
 _COORDINATOR = flags.DEFINE_string(
   'coordinator', None, 'HOST:PORT of the first of several processes.'
 )
@@ -36,9 +40,14 @@ def main(argv: Sequence[str]) -> None:
   """Runs the config of the command line."""
   cli.no_arguments(argv)
   config, path = cli.read_config_flag(_CONFIG.name)
+  seeds = None if _SEEDS.value is None else parse_seeds(_SEEDS.value)
   keep_compiled()
   _join_others()
-  train(config, workdir=pathlib.Path(cli.WORKDIR.value or default_workdir(path)))
+  workdir = pathlib.Path(cli.WORKDIR.value or default_workdir(path))
+  if seeds:
+    train_seeds(config, workdir=workdir, seeds=seeds)
+  else:
+    train(config, workdir=workdir)
 
 
 def _join_others() -> None:

@@ -41,6 +41,7 @@ from harma_jax.data.annotations import CaptionTable, fingerprint
 from harma_jax.data.pixels import PixelStore
 from harma_jax.data.sampler import steps_per_epoch
 from harma_jax.errors import UserError
+from harma_jax.evaluation.duplicates import recall_ceiling
 from harma_jax.evaluation.evaluator import EvaluationSplit, Evaluator, make_evaluator
 from harma_jax.evaluation.recall import Recall, chance_recall
 from harma_jax.mesh import make_mesh, place_batch, tree_shardings
@@ -415,7 +416,10 @@ def _results(
   split: EvaluationSplit, rows: list[dict], *, best: int, total: int
 ) -> dict[str, Recall]:
   recalls = {row['step']: row for row in rows if row['split'] == split.name}
-  named = {'chance': chance_recall(split.caption_image, len(split.images))}
+  named = {
+    'chance': chance_recall(split.caption_image, len(split.images)),
+    'ceiling': recall_ceiling(split.groups, split.caption_image),
+  }
   steps = {'step 0': 0}
   for step, what in ((best, 'selected'), (total, 'last')):
     if step not in steps.values():

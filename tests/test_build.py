@@ -360,7 +360,7 @@ def test_augmentation_takes_its_settings(small_config):
   resident = {'tokens': np.zeros((40, 3), np.int32)}
   batch = {
     **{name: np.arange(40, dtype=np.int32) for name in ('items', 'image_ids', 'rows')},
-    'epoch': np.zeros(40, np.int32),
+    **{name: np.zeros(40, np.int32) for name in ('seed', 'epoch')},
     'images': np.repeat(rng.integers(0, 256, (1, 16, 16, 3), np.uint8), 40, axis=0),
     'sizes': np.full((40, 2), 16, np.int32),
   }

@@ -23,11 +23,11 @@ def resident():
 
 @pytest.fixture(scope='module')
 def make():
-  """`make(seed=0, **augmentation)`: the inputs over one device, or so many."""
+  """`make(**augmentation)`: the inputs over one device, or so many."""
 
-  def build(devices=1, seed=0, **augmentation):
+  def build(devices=1, **augmentation):
     mesh = make_mesh(devices=jax.devices()[:devices])
-    return jax.jit(make_inputs(seed=seed, mesh=mesh, **augmentation))
+    return jax.jit(make_inputs(mesh=mesh, **augmentation))
 
   return build
 
@@ -36,7 +36,8 @@ def make():
 def batch():
   rows = np.random.default_rng(1).permutation(20)[:8].astype(np.int32)
   epoch = np.full(8, 3, np.int32)
-  return {'items': rows, 'epoch': epoch, 'image_ids': rows // 2, 'rows': rows}
+  drawn_from = {'items': rows, 'seed': np.zeros(8, np.int32), 'epoch': epoch}
+  return drawn_from | {'image_ids': rows // 2, 'rows': rows}
 
 
 @pytest.fixture(scope='module')
@@ -82,5 +83,5 @@ def test_an_item_is_augmented_by_seed_epoch_and_itself(make, resident, batch, dr
   np.testing.assert_array_equal(again['images'], drawn['images'][order])
   later = inputs(resident, batch | {'epoch': batch['epoch'] + 1})
   assert (later['images'] != drawn['images']).any()
-  other = make(seed=1, **DRAWN)(resident, batch)
+  other = inputs(resident, batch | {'seed': batch['seed'] + 1})
   assert (other['images'] != drawn['images']).any()

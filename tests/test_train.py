@@ -19,6 +19,7 @@ from harma_jax.build import (
 from harma_jax.checkpoint import Checkpoints
 from harma_jax.data.annotations import load_captions
 from harma_jax.errors import UserError
+from harma_jax.evaluation.duplicates import caption_groups, recall_ceiling
 from harma_jax.evaluation.recall import chance_recall
 from harma_jax.metrics import RECALLS
 from harma_jax.train import train
@@ -118,8 +119,11 @@ def test_results_hold_chance_step_0_and_the_step_that_was_best_on_val(
   assert (results['seed'], results['steps']) == (0, STEPS)
   for split in ('val', 'test'):
     table = load_captions(small_data, split=split)
-    chance, step_0, *_, selected = results['splits'][split].values()
+    chance, ceiling, step_0, *_, selected = results['splits'][split].values()
     assert chance == chance_recall(table.caption_image, table.n_images)
+    groups = caption_groups(table.captions)
+    assert ceiling == recall_ceiling(groups, table.caption_image)
+    assert measured[0, split]['i2t_median_rank'] >= 1
     assert step_0 == {name: measured[0, split][name] for name in RECALLS}
     assert selected == {name: measured[best, split][name] for name in RECALLS}
 
@@ -128,7 +132,7 @@ def test_a_table_of_each_split_is_printed(finished_run):
   printed = (finished_run.parent / 'stdout.txt').read_text()
   for split in ('val', 'test'):
     assert f'{split}: recall in % of 6 images and 12 captions, seed 0' in printed
-  assert printed.count('chance') == 2
+  assert printed.count('chance') == printed.count('ceiling') == 2
   assert printed.count('step 0') == 2
   assert '16.7' in printed  # R@1 of six images by chance
 
