@@ -11,14 +11,13 @@ import json
 import pathlib
 from collections.abc import Mapping, Sequence
 
-import jax
-from absl import flags, logging
+from absl import logging
 from ml_collections import ConfigDict
 
 from harma_jax import __version__, cli
 from harma_jax.build import (
-  build_evaluation_mesh,
   build_evaluation_split,
+  build_features,
   build_model,
   build_table,
   read_start,
@@ -27,14 +26,14 @@ from harma_jax.build import (
 from harma_jax.data.annotations import CaptionTable, fingerprint
 from harma_jax.data.images import read_image
 from harma_jax.errors import UserError
-from harma_jax.evaluation.evaluator import make_encoders, split_features
-from harma_jax.evaluation.recall import recall_at_k
-from harma_jax.mesh import tree_shardings
+from harma_jax.evaluation.bootstrap import recall_differences
+from harma_jax.evaluation.ranks import Features, count_not_below, retrieval_ranks_of
+from harma_jax.evaluation.recall import Ranks, recall_of_ranks
 from harma_jax.metrics import read_rows
 from harma_jax.reporting.curves import conflicts_section, curves_section
 from harma_jax.reporting.overview import caution_section, cautions, overview_section
 from harma_jax.reporting.page import escape, page, picture
-from harma_jax.reporting.projection import Features, projection_section
+from harma_jax.reporting.projection import projection_section
 from harma_jax.reporting.recalls import (
   best_of,
   recalls_section,
@@ -52,10 +51,7 @@ from harma_jax.workdir import (
   read_provenance,
 )
 
-# As `evaluate` has it: one program may import both.
-_DATA_ROOT = flags.DEFINE_string(
-  'data_root', None, 'Where the data set is now.', allow_override=True
-)
+_DATA_ROOT = cli.shared_flag('data_root')
 
 STYLE = pathlib.Path(__file__).parent / 'reporting/style.css'
 TOLERANCE = 0.5  # of mean recall in points, between devices and number formats
@@ -113,14 +109,16 @@ class Measured:
   Attributes:
     table: captions and images of the split.
     features: `before` training, where that could be rebuilt, and `after`.
+    ranks: of the queries, after training.
     missing: why `before` is not there; '' where it is.
-    note: what was recomputed, in words.
+    notes: on what was recomputed.
   """
 
   table: CaptionTable
   features: Mapping[str, Features]
+  ranks: Ranks
   missing: str
-  note: str
+  notes: Sequence[str]
 
 
 def report(workdir: pathlib.Path, *, data_root: str | None = None) -> str:
@@ -185,26 +183,29 @@ def measure(
   """
   table = _read_table(config, record.selecting, workdir=workdir)
   model = build_model(config)
-  mesh, batch_size = build_evaluation_mesh(config)
   split = build_evaluation_split(config, table, model)
-  encoders = make_encoders(model, mesh=mesh, batch_size=batch_size)
-
-  def features_of(params):
-    params = jax.device_put(params, tree_shardings(params, mesh=mesh))
-    return split_features(params, split, *encoders)
-
+  features_of = build_features(config, model)
   recorded = _recorded(record)
-  features, missing = {'after': features_of(params)}, ''
+  features, missing = {'after': features_of(params, split)}, ''
+  ranks = {'after': _ranks(features['after'], table)}
   try:
-    before = features_of(read_start(workdir))
-    _check_start(_mean_recall(before, table), recorded.get(0))
+    before = features_of(read_start(workdir), split)
+    ranks['before'] = _ranks(before, table)
+    _check_start(_mean_recall(ranks['before']), recorded.get(0))
     features = {'before': before} | features
   except UserError as error:
     logging.warning('Left out of the report: the model before training. %s', error)
     missing = 'Before training: left out, for the starting weights cannot be rebuilt.'
-  after = _mean_recall(features['after'], table)
-  note = _recomputed(after, recorded.get(record.best_step))
-  return Measured(table=table, features=features, missing=missing, note=note)
+  notes = [_recomputed(_mean_recall(ranks['after']), recorded.get(record.best_step))]
+  if 'before' in features:
+    notes.append(_gain(ranks['before'], ranks['after'], table))
+  return Measured(
+    table=table,
+    features=features,
+    ranks=ranks['after'],
+    missing=missing,
+    notes=notes,
+  )
 
 
 def _read_table(
@@ -229,9 +230,22 @@ def _recorded(record: Record) -> dict[int | None, float]:
   return {step_of(name): recall['mean_recall'] for name, recall in rows.items()}
 
 
-def _mean_recall(features: Features, table: CaptionTable) -> float:
-  images, texts = features
-  return recall_at_k(images @ texts.T, table.caption_image)['mean_recall']
+def _ranks(features: Features, table: CaptionTable) -> Ranks:
+  owner = table.caption_image
+  return retrieval_ranks_of(count_not_below(features, owner), owner)
+
+
+def _mean_recall(ranks: Ranks) -> float:
+  return recall_of_ranks(ranks)['mean_recall']
+
+
+def _gain(before: Ranks, after: Ranks, table: CaptionTable) -> str:
+  row = recall_differences([before], [after], table.caption_image)['mean_recall']
+  return (
+    f'Mean recall on {table.split} after training less that before: '
+    f'{row["difference"]:+.2f}, 95 % interval over queries {row["low"]:+.2f} to '
+    f'{row["high"]:+.2f}. Other seeds are not in it.'
+  )
 
 
 def _check_start(measured: float, recorded: float | None) -> None:
@@ -249,7 +263,7 @@ def _recomputed(measured: float, recorded: float | None) -> str:
   if recorded is None:
     return f'{text}.'
   if abs(measured - recorded) <= TOLERANCE:
-    return f'{text}; recorded were {recorded:.2f}.'
+    return f'{text}, recorded {recorded:.2f}.'
   return f'{text}. It DOES NOT AGREE with the {recorded:.2f} that were recorded.'
 
 
@@ -269,7 +283,7 @@ def _body(record: Record, measured: Measured | None, *, title: str) -> str:
   }
   parts = [
     f'<h1>{escape(title)}</h1>',
-    caution_section([*notes, measured.note if measured else _WITHOUT_DATA]),
+    caution_section([*notes, *(measured.notes if measured else [_WITHOUT_DATA])]),
     overview_section(fields, **named),
     recalls_section(record.splits, counts=counts, data_name=data_name),
     curves_section(
@@ -284,7 +298,8 @@ def _body(record: Record, measured: Measured | None, *, title: str) -> str:
 
 
 def _measured_parts(measured: Measured, fields: Mapping) -> str:
-  table, (images, texts) = measured.table, measured.features['after']
+  table, after = measured.table, measured.features['after']
+  captions = after.texts[after.caption_text]
 
   def show(row, alt):
     read = functools.partial(
@@ -294,8 +309,8 @@ def _measured_parts(measured: Measured, fields: Mapping) -> str:
 
   gallery = Gallery(table.captions, table.image_files, table.caption_image, show)
   return (
-    queries_section(images @ texts.T, gallery, split=table.split, seed=SEED)
-    + classes_section(images, texts, table.caption_image, table.image_files)
+    queries_section(after, measured.ranks, gallery, split=table.split, seed=SEED)
+    + classes_section(after.images, captions, table.caption_image, table.image_files)
     + projection_section(
       measured.features, table.caption_image, seed=SEED, missing=measured.missing
     )

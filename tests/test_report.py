@@ -9,6 +9,7 @@ import pytest
 from absl.testing import flagsaver
 
 from harma_jax.errors import UserError
+from harma_jax.metrics import RECALLS
 from harma_jax.report import main, report
 from harma_jax.workdir import read_config
 
@@ -83,14 +84,16 @@ def test_its_tables_are_those_of_the_results(page, finished_run):
     for name, recall in rows.items():
       cells = re.search(rf'<th scope="row">{name}</th>(.*?)</tr>', table)[1]
       assert re.findall('<td>(.*?)</td>', cells) == [
-        f'{v:.2f}' for v in recall.values()
+        f'{recall[key]:.2f}' for key in RECALLS
       ]
 
 
 def test_it_recomputes_what_was_recorded(page, finished_run):
   results = json.loads((finished_run / 'results.json').read_text())
   value = list(results['splits']['val'].values())[-1]['mean_recall']
-  assert f'mean recall {value:.2f}; recorded were {value:.2f}.' in cautions_of(page)
+  gain = value - results['splits']['val']['step 0']['mean_recall']
+  assert f'before: {gain:+.2f}, 95 % interval over queries' in cautions_of(page)
+  assert f'mean recall {value:.2f}, recorded {value:.2f}.' in cautions_of(page)
 
 
 def test_it_has_every_section(page):

@@ -155,9 +155,10 @@ def conflicts_section(rows: Sequence[Mapping], *, pair: str) -> str:
   series = {what: points(rows, name) for name, what in _SHARES.items()}
   text = (
     f'harmonization.pair={pair}: for each sample, the cosine of the two gradients that '
-    'are compared. Below 0 they pull against each other: a conflict.'
+    'are compared. Below 0 they pull against each other: a conflict. The map shows it '
+    f'{_of_strip(counts)}.'
   )
-  strip = figure(_strip(counts, epochs), escape(_of_strip(counts)))
+  strip = figure(_strip(counts, epochs), 'cosines by epoch')
   shares = _chart(series, what='shares of the samples', x_label='epoch', mark=None)
   return section(title, paragraph(text), f'<div class="grid">{strip}{shares}</div>')
 
@@ -185,10 +186,10 @@ def _strip(shares: np.ndarray, epochs: Sequence[float]) -> str:
   labels[0], labels[n_bins // 2], labels[-1] = '-1', '0', '1'
   every = max(n_columns // 4, 1)
   return heat_map(
-    shares[::-1],
+    np.sqrt(shares[::-1]),
     rows=labels[::-1],
-    columns=['' if k % every else f'{e:.3g}' for k, e in enumerate(epochs)],
-    title=f'cosines of compared gradients by epoch. {_of_strip(shares)}',
+    columns=['' if k % every else f'{e:.2g}' for k, e in enumerate(epochs)],
+    title=f'cosines of compared gradients by epoch, {_of_strip(shares)}',
     cell=((WIDTH - LEFT - RIGHT) / n_columns, 168 / n_bins),
     x_label='epoch',
   )
@@ -196,6 +197,6 @@ def _strip(shares: np.ndarray, epochs: Sequence[float]) -> str:
 
 def _of_strip(shares: np.ndarray) -> str:
   return (
-    'cosine of the compared gradients, from -1 below to 1 above: the darker, the more '
-    f'samples, up to {100 * shares.max():.0f} % of a column'
+    'from -1 (below) to 1 (above): the stronger the colour, the more samples, up to '
+    f'{100 * shares.max():.0f} % of a column (colour by the square root of the share)'
   )

@@ -5,13 +5,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from harma_jax.evaluation.geometry import geometry
+from harma_jax.evaluation.ranks import Features
 from harma_jax.reporting.charts import scatter
 from harma_jax.reporting.page import escape, figure, paragraph, section, table
 
 MOST_PAIRS = 300  # that are drawn
 _TITLE = 'Images and captions in two dimensions'
-
-Features = tuple[np.ndarray, np.ndarray]
 
 
 def pca(features: np.ndarray, *, n: int = 2) -> tuple[np.ndarray, np.ndarray]:
@@ -41,8 +40,7 @@ def projection_section(
   """A scatter plot of each state of the model, on axes of one scale, and its geometry.
 
   Args:
-    features: name of a state (`before`, `after`) -> unit features f32[n_images, D] and
-      f32[n_captions, D].
+    features: name of a state of the model, `before` or `after` -> features.
     caption_image: i32[n_captions], the image that a caption belongs to.
     seed: of the choice of the pairs that are drawn.
     missing: why a state is not there; '' where none is missing.
@@ -54,8 +52,8 @@ def projection_section(
     return section(_TITLE, paragraph(text))
   drawn = np.random.default_rng(seed).permutation(len(images))[:MOST_PAIRS]
   planes = {
-    name: _plane(image[images], text[captions])
-    for name, (image, text) in features.items()
+    name: _plane(of.images[images], of.texts[of.caption_text[captions]])
+    for name, of in features.items()
   }
   limit = 1.05 * max(float(np.abs(points).max()) for points, _ in planes.values())
   measured = {name: geometry(*of, caption_image) for name, of in features.items()}
@@ -65,7 +63,8 @@ def projection_section(
   ]
   text = (
     f'The images and one caption of each, {len(images):,} pairs, by their first two '
-    'principal components, computed for each plot by itself; both have the same scale. '
+    'principal components, computed for each plot by itself (the first across, the '
+    'second up), at one scale. '
     f'{len(drawn):,} pairs, chosen at random (seed {seed}), are drawn. '
   )
   plots = f'<div class="pair">{"".join(figures)}</div>'

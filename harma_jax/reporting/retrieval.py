@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from harma_jax.evaluation.duplicates import caption_groups
-from harma_jax.evaluation.recall import retrieval_ranks
+from harma_jax.evaluation.ranks import Features
+from harma_jax.evaluation.recall import Ranks
 from harma_jax.reporting.page import escape, paragraph, section
 
 EACH, TOP = 4, 5  # queries of a kind; what is shown of each
@@ -70,7 +71,7 @@ def top_hits(scores: np.ndarray, right: np.ndarray, same: np.ndarray) -> list[Hi
   """The first `TOP` items, and the best right one where it comes later.
 
   Among equal scores the right ones come last: ties count against the model, as in
-  `retrieval_ranks`.
+  `evaluation.recall`.
 
   Args:
     scores: f32[n], higher is more similar.
@@ -88,38 +89,41 @@ def top_hits(scores: np.ndarray, right: np.ndarray, same: np.ndarray) -> list[Hi
 
 
 def queries_section(
-  scores: np.ndarray, gallery: Gallery, *, split: str, seed: int
+  features: Features, ranks: Ranks, gallery: Gallery, *, split: str, seed: int
 ) -> str:
   """Queries of both directions with what they found.
 
   Args:
-    scores: f32[n_images, n_captions], cosines.
-    gallery: images and captions, in the order of `scores`.
+    features: of the split.
+    ranks: of its queries.
+    gallery: its images and captions.
     split: its name.
     seed: of the choice.
   """
-  ranks = retrieval_ranks(scores, gallery.caption_image)
   groups = caption_groups(gallery.captions)
-  asked = np.unique(gallery.caption_image)  # images that have a caption
+  images = np.unique(gallery.caption_image)  # that have a caption
+  # Identical captions of one image are one query.
+  pairs = np.stack([groups, gallery.caption_image])
+  captions = np.unique(pairs, axis=1, return_index=True)[1]
   text = (
     f'Of split {split}, with the selected weights. The queries are not picked by hand: '
     f'of each direction {EACH} with the best rank, {EACH} with the worst and {EACH} at '
-    f'random among the others; equal ranks are drawn by lot (seed {seed}). "Same '
-    'words" marks what an identical caption of another image makes indistinguishable; '
-    'it counts as wrong.'
+    f'random among the others; equal ranks are drawn by lot (seed {seed}), and '
+    'identical captions of one image are one query. "Same words" marks what an '
+    'identical caption of another image makes indistinguishable; it counts as wrong.'
   )
   return section(
     'Queries',
     paragraph(text),
     _direction(
       'Text to images',
-      choose_queries(ranks['t2i'], seed=seed),
-      lambda row: _text_card(row, scores, gallery, groups),
+      choose_queries(ranks['t2i'][captions], seed=seed),
+      lambda row: _text_card(captions[row], features, gallery, groups),
     ),
     _direction(
       'Image to texts',
       choose_queries(ranks['i2t'], seed=seed),
-      lambda row: _image_card(int(asked[row]), scores, gallery, groups),
+      lambda row: _image_card(images[row], features, gallery, groups),
     ),
   )
 
@@ -136,12 +140,13 @@ def _direction(
 
 
 def _text_card(
-  row: int, scores: np.ndarray, gallery: Gallery, groups: np.ndarray
+  row: int, features: Features, gallery: Gallery, groups: np.ndarray
 ) -> str:
+  scores = features.images @ features.texts[features.caption_text[row]]
   n_images = len(gallery.files)
   same = np.isin(np.arange(n_images), gallery.caption_image[groups == groups[row]])
   right = np.arange(n_images) == gallery.caption_image[row]
-  hits = top_hits(scores[:, row], right, same)
+  hits = top_hits(scores, right, same)
   items = ''.join(_picture_hit(hit, gallery) for hit in hits)
   return (
     f'<article><p class="query">{escape(gallery.captions[row])}</p>'
@@ -151,10 +156,11 @@ def _text_card(
 
 
 def _image_card(
-  row: int, scores: np.ndarray, gallery: Gallery, groups: np.ndarray
+  row: int, features: Features, gallery: Gallery, groups: np.ndarray
 ) -> str:
+  scores = (features.texts @ features.images[row])[features.caption_text]
   right = gallery.caption_image == row
-  hits = top_hits(scores[row], right, np.isin(groups, groups[right]))
+  hits = top_hits(scores, right, np.isin(groups, groups[right]))
   items = ''.join(
     f'<li{_class_of(hit)}><b>{_label(hit)}</b> {hit.score:.3f} '
     f'{escape(gallery.captions[hit.item])}</li>'

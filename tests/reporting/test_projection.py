@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from harma_jax.evaluation.geometry import geometry
+from harma_jax.evaluation.ranks import Features
 from harma_jax.reporting.projection import pca, projection_section
 
 
@@ -43,7 +44,10 @@ def test_equal_rows_have_no_variance():
 @pytest.fixture
 def states():
   rng = np.random.default_rng(1)
-  return {name: (unit(rng, 4, 8), unit(rng, 8, 8)) for name in ('before', 'after')}
+  return {
+    name: Features(unit(rng, 4, 8), unit(rng, 7, 8), np.array([0, 1, 2, 3, 4, 5, 6, 0]))
+    for name in ('before', 'after')
+  }
 
 
 OWNERS = np.repeat(np.arange(4), 2)
@@ -72,7 +76,7 @@ def test_a_missing_state_is_said(states):
 
 
 def test_features_that_are_not_finite_leave_it_out(states):
-  states['after'][0][0, 0] = np.nan
+  states['after'].images[0, 0] = np.nan
   text = projection_section(states, OWNERS, seed=0, missing='')
   assert 'Left out' in text
   assert '<svg' not in text

@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from harma_jax.evaluation.ranks import Features
 from harma_jax.evaluation.recall import retrieval_ranks
 from harma_jax.reporting.retrieval import (
   Gallery,
@@ -69,11 +70,17 @@ def gallery():
   )
 
 
-SCORES = np.array([[0.9, 0.1, 0.1, 0.2], [0.2, 0.8, 0.8, 0.4], [0.3, 0.7, 0.7, 0.3]])
+SCORES = np.float32([[0.9, 0.1, 0.1, 0.2], [0.2, 0.8, 0.8, 0.4], [0.3, 0.7, 0.7, 0.3]])
+
+
+def section_of(gallery):
+  features = Features(SCORES, np.eye(4, dtype=np.float32), np.arange(4))
+  ranks = retrieval_ranks(SCORES, gallery.caption_image)
+  return queries_section(features, ranks, gallery, split='val', seed=0)
 
 
 def test_queries_are_shown_with_verdicts_in_words(gallery):
-  text = queries_section(SCORES, gallery, split='val', seed=0)
+  text = section_of(gallery)
   assert text.count('<article') == 4 + 3
   assert '<b>bold</b> ship' not in text
   assert 'a &lt;b&gt;bold&lt;/b&gt; ship' in text
@@ -86,8 +93,16 @@ def test_queries_are_shown_with_verdicts_in_words(gallery):
 
 
 def test_the_words_of_a_right_caption_are_told_from_wrong_ones(gallery):
-  text = queries_section(SCORES, gallery, split='val', seed=0)
+  text = section_of(gallery)
   [card] = [c for c in text.split('<article class="beside">') if '[1: query' in c]
   labels = re.findall(r'<b>(\d+\. . [\w ]+)</b>', card)
   # Both captions `a plane` tie: the one of the other image counts before the own.
   assert labels[:2] == ['1. ≈ same words', '2. ✓ right']
+
+
+def test_identical_captions_of_one_image_are_one_query(gallery):
+  captions = ('a ship', 'a plane', 'A plane.', 'a plane')
+  owners = np.array([0, 1, 1, 2])
+  text = section_of(gallery._replace(captions=captions, caption_image=owners))
+  queries = re.findall('<p class="query">(.*?)</p>', text)
+  assert sorted(queries) == ['a plane', 'a plane', 'a ship']
