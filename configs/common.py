@@ -8,12 +8,16 @@ from ml_collections import ConfigDict
 MODEL = {
   'size': 'auto',  # as init tells, or ViT-B-32, ViT-B-32-quickgelu, ...
   'image_size': 0,  # pixels; 0 is the size's own
-  'adapters': True,
+  'adapters': 'harma',  # harma | lora | adaptformer | clip_adapter | none
   'shared_adapter': 'text',  # text | both | none
   'adapter_padding': 'padding',  # padding: masked | none: seen, as released
   'bottleneck': 128,
   'shared_bottleneck': 64,
   'adapter_heads': 8,
+  'adapter_attention': True,
+  'lora': {'rank': 8, 'alpha': 16.0, 'mlp': False},
+  'adaptformer': {'bottleneck': 64, 'scale': 0.1},
+  'clip_adapter': {'reduction': 4, 'ratio': 0.2},
   'layers': 'auto',  # scan | unroll (faster steps, slower compilation) | auto
   'remat': 'none',  # none | block
   # Of the towers' arithmetic: float32 | bfloat16 | auto, f32 on a CPU, else bf16.
@@ -60,6 +64,14 @@ OPTIMIZER = {
   'weight_decay': 0.04,
   'clip_norm': 0.0,  # 0: no clipping
 }
+TRAIN = {
+  'epochs': 10.0,  # 0: only evaluated
+  'batch_size': 428,
+  'steps_per_dispatch': 1,  # so many steps in one program, for small ones
+  # A loss or gradient that is not finite: raise ends the run and names the samples,
+  # skip leaves the step out and counts it.
+  'on_nonfinite': 'raise',
+}
 DATA = {
   'root': '',
   'annotations': 'auto',  # or a file of root, {split} in its name is filled in
@@ -101,7 +113,7 @@ def get_config() -> ConfigDict:
       'objective': OBJECTIVE,
       'harmonization': HARMONIZATION,
       'optimizer': OPTIMIZER,
-      'train': {'epochs': 10.0, 'batch_size': 428},
+      'train': TRAIN,
       'data': DATA,
       'augment': AUGMENT,
       # select_on: val, or test for comparison with numbers that were.

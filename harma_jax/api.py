@@ -331,7 +331,7 @@ def _settings_of(clip: Clip) -> dict:
   if clip.adapter is None:  # then the rest says nothing
     return settings
   return settings | {
-    'heads': clip.adapter.heads,
+    'adapter': dataclasses.asdict(clip.adapter),
     'shared_adapter': clip.shared_adapter,
     'adapter_padding': clip.adapter_padding,
   }

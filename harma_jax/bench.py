@@ -41,6 +41,7 @@ from harma_jax.build import (
   state_shapes,
 )
 from harma_jax.check import check_config
+from harma_jax.compilation import memory_of
 from harma_jax.data.pixels import PixelStore
 from harma_jax.evaluation.evaluator import make_encoders
 from harma_jax.mesh import make_mesh, place_batch, tree_shardings
@@ -155,7 +156,7 @@ def measure_train(config: ConfigDict, *, steps: int, warmup: int) -> dict:
 
   def take_step(state, found):
     batch = place_batch(found[0], mesh=mesh)
-    return step_for(state, batch, found[1])(state, batch)
+    return step_for(state, batch, length=found[1])(state, batch)
 
   with contextlib.closing(found) as batches:
     _, seconds = time_steps(take_step, state, batches, **timing)
@@ -285,16 +286,10 @@ def peak_memory(device: jax.Device, compiled: jax.stages.Compiled | None) -> dic
   stats = device.memory_stats() or {}
   if 'peak_bytes_in_use' in stats:
     return _bytes(stats['peak_bytes_in_use'], source='device')
-  analysis = compiled.memory_analysis() if compiled else None
-  if analysis is None:
+  memory = memory_of(compiled) if compiled else None
+  if memory is None:
     return _bytes(None, source=f'none: {device.platform} keeps no statistics')
-  return _bytes(
-    analysis.argument_size_in_bytes
-    + analysis.output_size_in_bytes
-    - analysis.alias_size_in_bytes
-    + analysis.temp_size_in_bytes,
-    source='compiler',
-  )
+  return _bytes(memory.total, source='compiler')
 
 
 def random_batch(config: ConfigDict, model: Clip) -> dict[str, np.ndarray]:

@@ -38,12 +38,17 @@ from harma_jax.evaluation.ranks import Features
 from harma_jax.inputs import make_inputs
 from harma_jax.mesh import free_device_bytes, make_mesh, place_rows, tree_shardings
 from harma_jax.model.adapter import ADAPTER_PADDING, SHARED_ADAPTER, AdapterSettings
+from harma_jax.model.adaptformer import AdaptFormerSettings
+from harma_jax.model.additions import Additions
 from harma_jax.model.clip import Clip
+from harma_jax.model.clip_adapter import ClipAdapterSettings
+from harma_jax.model.lora import LoraSettings
 from harma_jax.model.sizes import SIZES, named_size
 from harma_jax.model.transformer import LAYERS, REMAT
 from harma_jax.objective.alignment import Objective, make_objective, warn_of_sum
 from harma_jax.objective.head import Head, harmonized_head, plain_head
 from harma_jax.optim import (
+  ADAPTERS,
   MODES,
   label_leaves,
   make_optimizer,
@@ -52,7 +57,7 @@ from harma_jax.optim import (
   split_params,
 )
 from harma_jax.processes import maximum
-from harma_jax.step import TrainState, init_state, make_train_step
+from harma_jax.step import TrainState, guard, init_state, make_train_step
 from harma_jax.weights.adapter import load_adapter
 from harma_jax.weights.load import (
   check_settings,
@@ -92,6 +97,21 @@ def build_model(config: ConfigDict) -> Clip:
   _check_choice('model.remat', config.remat, REMAT)
   _check_choice('model.dtype', config.dtype, ('auto', *DTYPES))
   _check_choice('model.frozen_dtype', config.frozen_dtype, ('auto', *DTYPES))
+  size = named_size(config.size, image_size=config.image_size)
+  return Clip(
+    size=size,
+    adapter=_build_adapter(config),
+    shared_adapter=config.shared_adapter,
+    adapter_padding=config.adapter_padding,
+    layers=_layers(config.layers, depth=max(size.image.layers, size.text.layers)),
+    remat=config.remat,
+    dtype=_dtype(config.dtype),
+  )
+
+
+def _build_adapter(config: ConfigDict) -> Additions | None:
+  """What `config.model`, given here, adds to the towers."""
+  _check_choice('model.adapters', config.adapters, ADAPTERS)
   for field in ('bottleneck', 'shared_bottleneck'):
     expect(
       config[field] % config.adapter_heads == 0,
@@ -99,21 +119,20 @@ def build_model(config: ConfigDict) -> Clip:
       f'a multiple of the {config.adapter_heads} heads (model.adapter_heads)',
       found=config[field],
     )
-  adapter = AdapterSettings(
+  harma = AdapterSettings(
     bottleneck=config.bottleneck,
     shared_bottleneck=config.shared_bottleneck,
     heads=config.adapter_heads,
+    attention=config.adapter_attention,
   )
-  size = named_size(config.size, image_size=config.image_size)
-  return Clip(
-    size=size,
-    adapter=adapter if config.adapters else None,
-    shared_adapter=config.shared_adapter,
-    adapter_padding=config.adapter_padding,
-    layers=_layers(config.layers, depth=max(size.image.layers, size.text.layers)),
-    remat=config.remat,
-    dtype=_dtype(config.dtype),
-  )
+  adapters = {
+    'harma': harma,
+    'lora': LoraSettings(**config.lora),
+    'adaptformer': AdaptFormerSettings(**config.adaptformer),
+    'clip_adapter': ClipAdapterSettings(**config.clip_adapter),
+    'none': None,
+  }
+  return adapters[config.adapters]
 
 
 def frozen_dtype(config: ConfigDict) -> jnp.dtype:
@@ -188,17 +207,18 @@ def build_head(config: ConfigDict, objective: Objective, *, total_steps: int) ->
 def build_step(
   config: ConfigDict, model: Clip, optimizer, schedule, *, total_steps: int
 ) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
-  """The step of a run over `total_steps` steps."""
+  """The step of a run over `total_steps` steps, with the guard of its config."""
   settings = config.harmonization
   in_weights = settings.pair != 'none' and settings.space == 'adapter'
   head = build_head(config, build_objective(config), total_steps=total_steps)
-  return make_train_step(
+  step = make_train_step(
     model,
     head,
     optimizer,
     schedule,
     weight_space_chunk=settings.chunk if in_weights else 0,
   )
+  return guard(step, halt=config.train.on_nonfinite == 'raise')
 
 
 def build_state(
@@ -212,8 +232,12 @@ def build_state(
     optimizer: of the trainable ones.
     n_captions: of the training split, for the account that harmonization keeps of them.
   """
-  shared = 'shared_adapter' in params
-  labels = label_leaves(params, patterns_of(config.optimizer.train, shared=shared))
+  patterns = patterns_of(
+    config.optimizer.train,
+    shared='shared_adapter' in params,
+    adapters=config.model.adapters,
+  )
+  labels = label_leaves(params, patterns)
   trainable, frozen = split_params(params, labels)
   keeps_account = config.harmonization.pair != 'none'
   return init_state(
@@ -254,7 +278,6 @@ def resolve_size(config: ConfigDict, *, workdir: pathlib.Path) -> ConfigDict:
     known = read_config(workdir if has_saved(workdir) else config.init).model
     found = {'size': known.size, 'image_size': known.image_size}
   elif config.init:
-    _check_root(config)  # before what may be a long download
     size, pixels = recognise(open_source(config.init))
     is_usual = pixels == named_size(size).image_size
     found = {'size': size, 'image_size': 0 if is_usual else pixels}
@@ -371,7 +394,7 @@ def read_start(workdir: str | pathlib.Path) -> dict:
 
 def build_table(config: ConfigDict, split: str) -> CaptionTable:
   """The captions of a split of `config.data`, drawn first where they are scenes."""
-  _check_root(config)
+  check_root(config)
   scenes = config.data.scenes
   root = pathlib.Path(config.data.root).expanduser()
   if scenes.style:
@@ -443,6 +466,12 @@ def caption_lengths(config: ConfigDict, model: Clip) -> tuple[int, ...]:
   return tuple(n for n in LENGTHS if n < context_length(config, model))
 
 
+def longest_length(config: ConfigDict, model: Clip, tokens: np.ndarray) -> int:
+  """To which length all captions, `tokens` i32[n, L], may be cut."""
+  lengths = *caption_lengths(config, model), tokens.shape[1]
+  return min(n for n in lengths if n >= text_lengths(tokens).max())
+
+
 def build_pixels(config: ConfigDict, table: CaptionTable) -> tuple[PixelStore, str]:
   """The training images, and where `config.data.cache` keeps them.
 
@@ -459,7 +488,7 @@ def build_pixels(config: ConfigDict, table: CaptionTable) -> tuple[PixelStore, s
     threads=settings.threads,
     max_pixels=settings.max_pixels,
   )
-  cache = settings.cache
+  cache = settings.cache if config.train.epochs else 'stream'  # none is looked at
   if cache == 'auto':
     cache = _nearest_cache(pixels)
     logging.info(
@@ -550,14 +579,13 @@ def build_evaluation_split(
     max_pixels=config.data.max_pixels,
   )
   tokens = build_tokens(config, table, model)
-  lengths = *caption_lengths(config, model), tokens.shape[1]
   return EvaluationSplit(
     name=table.split,
     images=np.concatenate(list(images)),
     tokens=tokens,
     caption_image=table.caption_image,
     groups=caption_groups(table.captions),
-    length=min(n for n in lengths if n >= text_lengths(tokens).max()),
+    length=longest_length(config, model, tokens),
   )
 
 
@@ -579,7 +607,8 @@ def build_features(
   return features
 
 
-def _check_root(config: ConfigDict) -> None:
+def check_root(config: ConfigDict) -> None:
+  """Raises UserError where `data.root` is empty."""
   if not config.data.root:
     raise UserError(
       'data.root: expected the folder of a data set; found none. '

@@ -119,9 +119,13 @@ class _StandardError(io.TextIOBase):
 
 
 def _is_for_users(record: standard_logging.LogRecord) -> bool:
-  """Whether a line is ours or a warning: what libraries do is not a user's concern."""
+  """Whether a line is ours or a warning: what libraries do is not a user's concern.
+
+  A traceback of a library's thread is of an error that its caller gets to see.
+  """
   ours = pathlib.Path(record.pathname).is_relative_to(pathlib.Path(__file__).parent)
-  return ours or record.levelno >= standard_logging.WARNING
+  warns = record.levelno >= standard_logging.WARNING and not record.exc_info
+  return ours or warns
 
 
 def workdir() -> pathlib.Path:

@@ -39,6 +39,11 @@ def make_mesh(*, fsdp: int = 1, devices: list | None = None) -> Mesh:
   )
 
 
+def layout_of(mesh: Mesh) -> str:
+  """The axes of a mesh in words: `data 8 x fsdp 4`."""
+  return ' x '.join(f'{axis} {length}' for axis, length in mesh.shape.items())
+
+
 def check_batch(batch_size: int, *, mesh: Mesh, field: str) -> None:
   """Raises UserError where the devices do not divide the batch."""
   if batch_size < 1 or batch_size % mesh.size:
@@ -49,9 +54,9 @@ def check_batch(batch_size: int, *, mesh: Mesh, field: str) -> None:
     )
 
 
-def batch_sharding(mesh: Mesh) -> NamedSharding:
-  """Rows of a batch over all devices."""
-  return NamedSharding(mesh, PartitionSpec((DATA, FSDP)))
+def batch_sharding(mesh: Mesh, *, axis: int = 0) -> NamedSharding:
+  """Rows of a batch, which count along `axis`, over all devices."""
+  return NamedSharding(mesh, PartitionSpec(*[None] * axis, (DATA, FSDP)))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -79,9 +84,14 @@ def tree_shardings(tree, *, mesh: Mesh):
   return jax.tree.map(lambda leaf: leaf_sharding(leaf, mesh=mesh), tree)
 
 
-def place_batch(batch: dict[str, np.ndarray], *, mesh: Mesh) -> dict[str, jax.Array]:
-  """The global batch, of which `batch` is this process's contiguous part."""
-  sharding = batch_sharding(mesh)
+def place_batch(
+  batch: dict[str, np.ndarray], *, mesh: Mesh, axis: int = 0
+) -> dict[str, jax.Array]:
+  """The global batch, of which `batch` is this process's contiguous part.
+
+  Its rows count along `axis`; before that, as in a stack of batches, all is whole.
+  """
+  sharding = batch_sharding(mesh, axis=axis)
   return {
     name: jax.make_array_from_process_local_data(sharding, rows)
     for name, rows in batch.items()
@@ -152,7 +162,21 @@ def free_device_bytes() -> int | None:
 
   None where the devices are the host, or do not tell.
   """
+  stats = _memory_stats()
+  return min(
+    (each['bytes_limit'] - each['bytes_in_use'] for each in stats), default=None
+  )
+
+
+def device_bytes() -> int | None:
+  """Memory of the smallest device of this process, as far as jax may use it.
+
+  None where the devices are the host, or do not tell.
+  """
+  return min((each['bytes_limit'] for each in _memory_stats()), default=None)
+
+
+def _memory_stats() -> list[dict]:
+  """Of each device of this process; none where they are the host, or do not tell."""
   stats = [device.memory_stats() for device in jax.local_devices()]
-  if jax.default_backend() == 'cpu' or not all(stats):
-    return None
-  return min(each['bytes_limit'] - each['bytes_in_use'] for each in stats)
+  return stats if jax.default_backend() != 'cpu' and all(stats) else []

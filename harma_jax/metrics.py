@@ -11,9 +11,10 @@ from absl import logging
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from harma_jax.evaluation.recall import Recall
-from harma_jax.workdir import replace_text
+from harma_jax.workdir import append_rows, replace_text
 
 RECALLS = ('i2t_r1', 'i2t_r5', 'i2t_r10', 't2i_r1', 't2i_r5', 't2i_r10', 'mean_recall')
 
@@ -38,9 +39,9 @@ class RunLog:
     self._steps_per_epoch, self._total = steps_per_epoch, total_steps
     self._batch_size, self._every = batch_size, log_every
     self._writes = jax.process_index() == 0
-    self._path = path
+    self._path, self._skipped = path, 0
     if self._writes:
-      _drop_rows_after(path, -1 if last_saved is None else last_saved)
+      drop_rows_after(path, last_saved)
     self._bar = _progress_bar(enabled=self._writes)
     self._task = self._bar.add_task(
       'train', total=total_steps, completed=last_saved or 0, loss='', speed=''
@@ -58,10 +59,14 @@ class RunLog:
     """Counts pairs/s from `step` and from now on: what came before is not training."""
     self._since, self._clock = step, time.monotonic()
 
+  def is_due(self, step: int) -> bool:
+    """Whether `train` reads the metrics of this step."""
+    return step % self._every == 0 or step == self._total
+
   def train(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
     """Notes that `step` steps are done; reads `metrics` only when a line is due."""
     self._bar.update(self._task, completed=step)
-    if step % self._every and step != self._total:
+    if not self.is_due(step):
       return
     values = {name: np.asarray(value).tolist() for name, value in metrics.items()}
     pairs = (step - self._since) * self._batch_size
@@ -69,6 +74,7 @@ class RunLog:
     self.start_clock(step)
     epoch = step / self._steps_per_epoch
     self._write(kind='train', step=step, epoch=epoch, **values, pairs_per_second=speed)
+    self._warn_of_skipped(values)
     self._bar.update(
       self._task, loss=f'loss {values["loss"]:.3f}', speed=f'{speed:,.0f} pairs/s'
     )
@@ -80,6 +86,12 @@ class RunLog:
         'step %d of %d, epoch %.2f, %s, %.0f pairs/s, %.0f s left',
         *(step, self._total, epoch, terms, speed, left),
       )
+
+  def _warn_of_skipped(self, values: Mapping) -> None:
+    skipped = values.get('skipped', 0)
+    if skipped > self._skipped:
+      logging.warning('%d steps skipped so far: loss or gradient not finite', skipped)
+    self._skipped = skipped
 
   def evaluation(self, step: int, *, split: str, recall: Recall) -> None:
     """Notes the recalls of a split after `step` steps."""
@@ -96,8 +108,7 @@ class RunLog:
 
   def _write(self, **row) -> None:
     if self._writes:
-      with self._path.open('a') as file:
-        file.write(json.dumps(row) + '\n')
+      append_rows(self._path, [row])
 
 
 def print_table(title: str, rows: Mapping[str, Recall]) -> None:
@@ -116,6 +127,16 @@ def print_table(title: str, rows: Mapping[str, Recall]) -> None:
 def header_of(name: str) -> str:
   """A recall's name as tables have it: `I2T @5`, `mR`."""
   return 'mR' if name == 'mean_recall' else name.upper().replace('_R', ' @')
+
+
+def print_facts(title: str, facts: Mapping[str, str]) -> None:
+  """Prints a line of text for each name on standard output."""
+  table = Table(show_header=False)
+  for name, fact in facts.items():
+    table.add_row(Text(name), Text(fact))
+  console = Console(width=100)
+  console.print(title, highlight=False, markup=False, soft_wrap=True)
+  console.print(table)
 
 
 def _progress_bar(*, enabled: bool) -> Progress:
@@ -138,7 +159,8 @@ def read_rows(path: pathlib.Path) -> list[dict]:
   return [json.loads(line) for line in lines]
 
 
-def _drop_rows_after(path: pathlib.Path, step: int) -> None:
+def drop_rows_after(path: pathlib.Path, last_saved: int | None) -> None:
   """Forgets what a stopped run wrote after its last checkpoint: it is done again."""
-  rows = [row for row in read_rows(path) if row['step'] <= step]
+  last = -1 if last_saved is None else last_saved
+  rows = [row for row in read_rows(path) if row['step'] <= last]
   replace_text(path, ''.join(json.dumps(row) + '\n' for row in rows))

@@ -153,7 +153,7 @@ def test_adapters_come_with_their_settings(
 ):
   for source in ('_read_open_clip', '_read_hub'):
     monkeypatch.setattr(processor, source, lambda: None)
-  config = small_config({'model.adapters': True, 'model.adapter_heads': 2})
+  config = small_config({'model.adapters': 'harma', 'model.adapter_heads': 2})
   clip = build_model(config)
   assert clip.adapter == AdapterSettings(bottleneck=8, shared_bottleneck=8, heads=2)
   params = random_params(clip)

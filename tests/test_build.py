@@ -45,7 +45,7 @@ def all_equal(tree, other):
 
 
 def with_adapters(small_config, **changes):
-  fields = {'model.adapters': True, 'optimizer.train': 'adapters'}
+  fields = {'model.adapters': 'harma', 'optimizer.train': 'adapters'}
   return small_config(fields | changes)
 
 
@@ -60,7 +60,7 @@ def test_the_model_has_what_the_config_says(small_config):
     'model.remat': 'block',
     'model.dtype': 'bfloat16',
   }
-  model = build_model(small_config(fields | {'model.adapters': True}))
+  model = build_model(small_config(fields | {'model.adapters': 'harma'}))
   assert model.size.image_size == 32
   assert (model.shared_adapter, model.adapter_padding) == ('both', 'none')
   assert (model.adapter.heads, model.adapter.bottleneck) == (4, 16)
@@ -376,8 +376,8 @@ def test_augmentation_takes_its_settings(small_config):
   ('changes', 'lengths'),
   [
     ({}, (16, 24, 32, 48)),
-    ({'adapters': True, 'adapter_padding': 'padding'}, (16, 24, 32, 48)),
-    ({'adapters': True, 'adapter_padding': 'none'}, ()),
+    ({'adapters': 'harma', 'adapter_padding': 'padding'}, (16, 24, 32, 48)),
+    ({'adapters': 'harma', 'adapter_padding': 'none'}, ()),
   ],
 )
 def test_captions_are_cut_where_no_adapter_sees_padding(small_config, changes, lengths):

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import resource
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 TINY_RUN = (
   '--config.model.size=tiny-16',
   '--config.model.image_size=16',
-  '--noconfig.model.adapters',
+  '--config.model.adapters=none',
   '--config.optimizer.train=projection',
   '--config.objective.triplet_weight=0',
   '--config.init=',
@@ -26,6 +27,7 @@ TINY_RUN = (
   '--config.evaluation.batch_size=8',
   '--config.log_every=1',
 )
+LARGEST_FILE = 100_000  # bytes; a checkpoint of the tiny run has 130,000
 COMPILE_FAST = (
   '--xla_backend_optimization_level=0',
   '--xla_llvm_disable_expensive_passes=true',
@@ -147,6 +149,35 @@ def test_a_stopped_run_goes_on_with_the_same_command(
   assert set(evaluations) == of_val | {(0, 'test'), (best, 'test')}
 
 
+@pytest.mark.skipif(not hasattr(resource, 'prlimit'), reason='Linux only')
+def test_a_disk_that_takes_no_more_is_one_message_and_the_last_step_stays(
+  start, small_data, tmp_path
+):
+  command = [
+    '--config=configs/rsitmd.py',
+    f'--config.data.root={small_data}',
+    f'--workdir={tmp_path}/run',
+    '--config.train.epochs=60',
+    '--config.evaluation.every_epochs=60',
+    '--config.checkpoint.every_steps=40',
+    *TINY_RUN,
+  ]
+  program, workdir = start(*command), tmp_path / 'run'
+  wait_for(lambda: len(rows_of(workdir)) >= 45, program=program)
+  limit = LARGEST_FILE, resource.RLIM_INFINITY
+  resource.prlimit(program.pid, resource.RLIMIT_FSIZE, limit)
+  _, stderr = ended(program, code=2)
+  *_, line = stderr.splitlines()
+  assert line.startswith('error: Expected a work folder that can be written; ')
+  assert f'found {workdir}: File too large. ' in line
+  assert stderr.count('error: ') == 1
+
+  _, stderr = ended(start(*command), code=0)
+  assert any(f'resuming after step {step} of 180' in stderr for step in (40, 80, 120))
+  steps = [row['step'] for row in rows_of(workdir) if row['kind'] == 'train']
+  assert steps == list(range(1, 181))
+
+
 def test_rsitmd_trains_and_evaluates_on_tiff_images(start, data_dir, tmp_path):
   words = [
     '--config=configs/rsitmd.py:tiny',
@@ -179,7 +210,7 @@ def refused(small_config, tmp_path, monkeypatch):
   """`refused(changes)`: the message of a run that ends before weights are made."""
 
   def run(changes):
-    monkeypatch.setattr(loop, '_start', lambda *_, **__: pytest.fail('began'))
+    monkeypatch.setattr(loop, 'start', lambda *_, **__: pytest.fail('began'))
     with pytest.raises(UserError) as error:
       train(small_config(changes), workdir=tmp_path / 'run')
     assert not (tmp_path / 'run').exists()
@@ -272,7 +303,7 @@ def test_a_run_that_does_not_keep_images_goes_on_when_the_unreadable_is_replaced
 def test_another_config_leaves_a_run_as_it_is(small_config, finished_run, monkeypatch):
   files = [path for path in finished_run.rglob('*') if path.is_file()]
   before = {path: path.read_bytes() for path in files}
-  monkeypatch.setattr(loop, '_start', lambda *_, **__: pytest.fail('began'))
+  monkeypatch.setattr(loop, 'start', lambda *_, **__: pytest.fail('began'))
   words = r'learning_rate was 0\.02, now 0\.5.*--workdir'
   with pytest.raises(UserError, match=words):
     train(small_config({'optimizer.learning_rate': 0.5}), workdir=finished_run)
@@ -284,7 +315,7 @@ def test_a_file_in_the_place_of_the_work_folder_is_left(
   small_config, tmp_path, monkeypatch
 ):
   (tmp_path / 'file').write_text('precious')
-  monkeypatch.setattr(loop, '_start', lambda *_, **__: pytest.fail('began'))
+  monkeypatch.setattr(loop, 'start', lambda *_, **__: pytest.fail('began'))
   with pytest.raises(UserError, match=f'can be written; found {tmp_path}/file'):
     train(small_config(), workdir=tmp_path / 'file')
   assert (tmp_path / 'file').read_text() == 'precious'

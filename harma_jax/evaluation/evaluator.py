@@ -8,6 +8,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from harma_jax.data.images import normalize
+from harma_jax.errors import UserError
 from harma_jax.evaluation.ranks import Features, count_not_below, retrieval_ranks_of
 from harma_jax.evaluation.recall import Recall, median_ranks, recall_of_ranks
 from harma_jax.mesh import batch_sharding, place_batch, replicated, tree_shardings
@@ -56,20 +57,40 @@ def make_evaluator(model: Clip, *, mesh: Mesh, batch_size: int) -> Evaluator:
 def make_features(
   model: Clip, *, mesh: Mesh, batch_size: int
 ) -> Callable[[dict, EvaluationSplit], Features]:
-  """Builds `features(params, split)`; captions of the same tokens are encoded once."""
+  """Builds `features(params, split)`; captions of the same tokens are encoded once.
+
+  It raises UserError where features are not finite: their recalls would mean nothing.
+  """
   encode_image, encode_text = make_encoders(model, mesh=mesh, batch_size=batch_size)
 
   def features(params, split):
     # No caption is longer than its end token; a cut changes nothing else.
     tokens = split.tokens[:, : split.length]
     texts, which = np.unique(tokens, axis=0, return_inverse=True)
-    return Features(
+    found = Features(
       images=encode_image(params, split.images),
       texts=encode_text(params, texts),
       caption_text=which.ravel(),
     )
+    _check_finite(split.name, images=found.images, texts=found.texts)
+    return found
 
   return features
+
+
+def _check_finite(name: str, **features: np.ndarray) -> None:
+  bad = {what: ~np.isfinite(rows).all(axis=1) for what, rows in features.items()}
+  counts = {what: np.count_nonzero(rows) for what, rows in bad.items()}
+  if any(counts.values()):
+    found = ' and '.join(
+      f'{count} of {len(bad[what])} {what} (the first is number {bad[what].argmax()})'
+      for what, count in counts.items()
+      if count
+    )
+    raise UserError(
+      f'{name}: expected finite features; found others of {found}. Evaluate other '
+      'weights, or train with a lower --config.optimizer.learning_rate.'
+    )
 
 
 def make_encoders(

@@ -1,5 +1,6 @@
 """Adapters alone, in a folder: written, read, and put onto the backbone they fit."""
 
+import dataclasses
 import hashlib
 import json
 import pathlib
@@ -16,6 +17,8 @@ from harma_jax.weights.names import paths_of, tree_of
 WEIGHTS_FILE = 'adapter_model.safetensors'
 CONFIG_FILE = 'adapter_config.json'
 VERSION = 1
+# What a folder holds that does not say.
+SILENT = {'adapters': 'harma', 'adapter_attention': True}
 
 
 def write_adapter(
@@ -46,7 +49,7 @@ def write_adapter(
     'format': 'harma_jax adapter',
     'version': VERSION,
     'size': size,
-    **settings_of(model),
+    **_fields_of(model),
     'backbone': {
       'sha256': backbone_hash(params),
       'provenance': provenance,
@@ -66,12 +69,14 @@ def load_adapter(
   """
   folder = pathlib.Path(folder).expanduser()
   config = _read_config(folder)
-  if model.adapter is None:
+  kind = model.adapter.kind if model.adapter else 'none'
+  if kind != config['adapters']:
     raise UserError(
-      f'adapter: expected a model that can hold adapters; found model.adapters=False '
-      f'with {folder}. Set --config.model.adapters=True, or leave adapter empty.'
+      f'adapter: expected a model for the adapters of {folder}; found '
+      f'model.adapters={kind}. Set --config.model.adapters={config["adapters"]}, or '
+      'leave adapter empty.'
     )
-  _check_settings(config, settings_of(model), folder=folder)
+  _check_settings(config, _fields_of(model), folder=folder)
   _check_backbone(config, params, folder=folder)
   given = {name.replace('.', '/'): leaf for name, leaf in _read_tensors(folder).items()}
   kept = {path: leaf for path, leaf in paths_of(params).items() if path not in given}
@@ -87,8 +92,23 @@ def save_tensors(path: pathlib.Path, tensors: dict[str, np.ndarray]) -> None:
   path.chmod(0o644)  # the library lets only its writer read it
 
 
+def _fields_of(model: Clip) -> dict:
+  """What adapters of any kind depend on, by the fields of `config.model`."""
+  kind = model.adapter.kind
+  if kind == 'harma':
+    attention = {'adapter_attention': model.adapter.attention}
+    return {'adapters': kind, **settings_of(model), **attention}
+  own = dataclasses.asdict(model.adapter)
+  return {
+    'adapters': kind,
+    'image_size': model.size.image_size,
+    'activation': model.size.activation,
+    **{f'{kind}.{name}': value for name, value in own.items()},
+  }
+
+
 def settings_of(model: Clip) -> dict:
-  """What adapters depend on besides the backbone's weights, as plain values."""
+  """What HarMA's adapters depend on besides the backbone's weights, as plain values."""
   return {
     'image_size': model.size.image_size,
     'activation': model.size.activation,
@@ -125,7 +145,7 @@ def _is_adapted(path: str) -> bool:
 def _read_config(folder: pathlib.Path) -> dict:
   path = folder / CONFIG_FILE
   try:
-    config = json.loads(path.read_text())
+    config = SILENT | json.loads(path.read_text())
     version = config['version']
   except (OSError, ValueError, KeyError, TypeError) as error:
     raise UserError(

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from harma_jax.data.images import normalize
+from harma_jax.errors import UserError
 from harma_jax.evaluation.evaluator import (
   EvaluationSplit,
   make_encoders,
@@ -111,3 +112,14 @@ def test_right_captions_are_found_and_shapes_compiled_once():
   assert evaluate(params, wrong)['i2t_r1'] == evaluate(params, wrong)['t2i_r1'] == 0
   # Four images and twenty captions in batches of eight: one shape of each tower.
   assert model.traced == [(8, 2, 2, 3), (8, 2)]
+
+
+def test_features_that_are_not_finite_are_refused(clip, params, split):
+  evaluate = make_evaluator(clip, mesh=make_mesh(), batch_size=8)
+  table = params['text']['token_embedding'].at[split.tokens[2, 1]].set(np.nan)
+  params = params | {'text': params['text'] | {'token_embedding': table}}
+  count = (split.tokens == split.tokens[2, 1]).any(axis=1).sum()
+  with pytest.raises(
+    UserError, match=rf'^val: .* of {count} of 13 captions \(the first'
+  ):
+    evaluate(params, split)

@@ -22,6 +22,7 @@ from harma_jax.data.tokenizer import tokenize
 from harma_jax.errors import UserError
 from harma_jax.model.adapter import AdapterSettings
 from harma_jax.model.clip import Clip
+from harma_jax.model.lora import LoraSettings
 from harma_jax.model.sizes import SIZES
 from harma_jax.weights import processor
 from harma_jax.weights.adapter import (
@@ -589,8 +590,20 @@ def test_other_settings_are_refused_by_name(adapters, make_clip, random_params):
   with pytest.raises(UserError, match="adapter_padding is 'padding' there, 'none'"):
     load_adapter(folder, random_params(other), model=other)
   bare = make_clip(adapter=None)
-  with pytest.raises(UserError, match=r'--config\.model\.adapters=True'):
+  with pytest.raises(UserError, match=r'--config\.model\.adapters=harma'):
     load_adapter(folder, random_params(bare), model=bare)
+  lora = make_clip(adapter=LoraSettings())
+  with pytest.raises(UserError, match=r'found model\.adapters=lora'):
+    load_adapter(folder, random_params(lora), model=lora)
+
+
+def test_folders_that_name_no_kind_of_adapters_hold_those_of_harma(adapters):
+  clip, params, folder = adapters
+  config = json.loads((folder / CONFIG_FILE).read_text())
+  assert (config.pop('adapters'), config.pop('adapter_attention')) == ('harma', True)
+  (folder / CONFIG_FILE).write_text(json.dumps(config))
+  loaded, _ = load_adapter(folder, params, model=clip)
+  jax.tree.map(np.testing.assert_array_equal, loaded, params)
 
 
 def test_folders_that_hold_no_adapters_are_refused(adapters, tmp_path):
