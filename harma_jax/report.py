@@ -224,10 +224,10 @@ def _read_table(
   return table
 
 
-def _recorded(record: Record) -> dict[int | None, float]:
-  """Mean recall of the selecting split by step, that of chance under None."""
-  rows = record.splits.get(record.selecting, {})
-  return {step_of(name): recall['mean_recall'] for name, recall in rows.items()}
+def _recorded(record: Record) -> dict[int, float]:
+  """Mean recall of the selecting split by step."""
+  rows = {step_of(k): row for k, row in record.splits.get(record.selecting, {}).items()}
+  return {step: row['mean_recall'] for step, row in rows.items() if step is not None}
 
 
 def _ranks(features: Features, table: CaptionTable) -> Ranks:
@@ -274,7 +274,11 @@ def _body(record: Record, measured: Measured | None, *, title: str) -> str:
     of = measured.table
     counts[record.selecting] = f' of {of.n_images:,} images, {of.n_captions:,} captions'
   notes = cautions(
-    fields, provenance=record.provenance, results=results, splits=record.splits
+    fields,
+    provenance=record.provenance,
+    results=results,
+    splits=record.splits,
+    skipped=max((row.get('skipped', 0) for row in record.rows), default=0),
   )
   named = {'provenance': record.provenance, 'results': results, 'counts': counts}
   data_name = pathlib.Path(fields['data.root']).name

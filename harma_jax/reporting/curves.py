@@ -17,7 +17,7 @@ MOST_COLUMNS = 60  # of the strip of histograms
 _NOT_TERMS = (
   *('kind', 'step', 'epoch', 'loss', 'pairs_per_second'),
   *('gradient_norm', 'learning_rate', 'temperature'),
-  *('threshold', 'conflict_share', 'kept_share'),
+  *('threshold', 'conflict_share', 'kept_share', 'skipped'),
   *('own_text_share', 'own_text_conflict_share'),
 )
 _SHARES = {

@@ -7,12 +7,13 @@ from flax import traverse_util
 from harma_jax.evaluation.recall import Recall
 from harma_jax.reporting.page import escape, paragraph, section, table
 from harma_jax.reporting.recalls import step_of
+from harma_jax.weights.card import KINDS
 from harma_jax.workdir import without_paths
 
-_METHODS = {
-  'adapters': 'HarMA adapters on a frozen CLIP',
-  'full': 'CLIP, all weights trained',
-  'projection': 'the two projections of a frozen CLIP',
+_TRAINED = {
+  'adapters': 'the adapters and the temperature',
+  'full': 'all weights',
+  'projection': 'the two projections and the temperature',
 }
 
 
@@ -42,7 +43,6 @@ def overview_section(
 
 def in_short(fields: Mapping, *, results: Mapping, counts: Mapping[str, str]) -> dict:
   """What a reader asks first, in words."""
-  train = fields['optimizer.train']
   style = fields.get('data.scenes.style')
   name = str(fields['data.root']).rstrip('/').rpartition('/')[2]
   data = f'drawn scenes of {style}' if style else name
@@ -51,7 +51,8 @@ def in_short(fields: Mapping, *, results: Mapping, counts: Mapping[str, str]) ->
   if harmonization != 'none':
     harmonization += f', curriculum {fields["harmonization.curriculum"]}'
   return {
-    'method': _METHODS.get(train, f'optimizer.train={train}'),
+    'method': f'CLIP {KINDS[fields["model.adapters"]]}',
+    'trained': _TRAINED[fields['optimizer.train']],
     'model': str(fields['model.size']),
     'harmonization': 'off' if harmonization == 'none' else harmonization,
     'data': f'{data} ({held})' if held else data,
@@ -101,6 +102,7 @@ def cautions(
   provenance: Mapping,
   results: Mapping,
   splits: Mapping[str, Mapping[str, Recall]],
+  skipped: int,
 ) -> list[str]:
   """Sentences on what limits the run's numbers.
 
@@ -109,6 +111,7 @@ def cautions(
     provenance: of the starting weights.
     results: as in `results.json`; empty where the run has not ended.
     splits: split -> row -> recalls.
+    skipped: steps whose loss or gradient was not finite.
   """
   notes = [f'One run with one seed ({fields["seed"]}): no spread over seeds is shown.']
   selecting = fields['evaluation.select_on']
@@ -136,6 +139,8 @@ def cautions(
     )
   if not fields['init'] and not _is_pretrained(fields):
     notes.append('The run started from random weights, not from a trained CLIP.')
+  if skipped:
+    notes.append(f'{skipped:,} steps were skipped: loss or gradient was not finite.')
   return notes + _of_recalls(splits) + _of_weights(provenance)
 
 
@@ -156,10 +161,10 @@ def _of_weights(provenance: Mapping) -> list[str]:
 def _of_recalls(splits: Mapping[str, Mapping[str, Recall]]) -> list[str]:
   notes = []
   for split, rows in splits.items():
-    steps = {step_of(name): row['mean_recall'] for name, row in rows.items()}
-    after = [value for step, value in steps.items() if step]
-    if after and after[0] <= steps.get(0, -1.0):
+    recalls = {name: row['mean_recall'] for name, row in rows.items()}
+    after = [value for name, value in recalls.items() if step_of(name)]
+    if after and after[0] <= recalls.get('step 0', -1.0):
       notes.append(f'On {split} training did not raise the mean recall.')
-    if after and after[0] < 2 * steps.get(None, 0.0):
+    if after and after[0] < 2 * recalls.get('chance', 0.0):
       notes.append(f'On {split} the mean recall is below twice that of chance.')
   return notes

@@ -43,8 +43,9 @@ def recalls_section(
   meaning = paragraph(
     'I2T @k: share of images with one of their captions among the k most similar; '
     'T2I @k: share of captions with their image among the first k; mR: the mean of '
-    'these six. Ties count against the model. Step 0 is the model before training: '
-    'the starting weights with fresh adapters, where it has adapters.'
+    'these six. Ties count against the model. Ceiling: the most that is possible '
+    'where identical captions cannot be told apart. Step 0 is the model before '
+    'training: the starting weights with fresh adapters, where it has adapters.'
   )
   return section('Recall', *tables, meaning, _published(data_name, splits))
 
@@ -111,6 +112,6 @@ def best_of(rows: Sequence[Mapping]) -> Mapping | None:
 
 
 def step_of(name: str) -> int | None:
-  """The step of a row's name, as in `step 138, selected`; None for chance."""
+  """The step of a row's name, as in `step 138, selected`; None for those of no step."""
   match = re.match(r'step (\d+)', name)
   return int(match[1]) if match else None

@@ -22,7 +22,7 @@ _LIBRARIES = {
 }
 _COLUMNS = ('i2t_r1', 'i2t_r5', 'i2t_r10', 't2i_r1', 't2i_r5', 't2i_r10', 'mean_recall')
 
-_KINDS = {
+KINDS = {
   'harma': 'with HarMA adapters',
   'lora': 'with LoRA',
   'adaptformer': 'with AdaptFormer',
@@ -195,7 +195,7 @@ def _opening(config: Mapping, *, format: str) -> str:
   kind = config['model']['adapters']
   merged = ' merged into its weights' if kind == 'lora' and format != 'adapter' else ''
   return (
-    f'CLIP {size} {_KINDS[kind]}{merged}, trained for retrieval between aerial or '
+    f'CLIP {size} {KINDS[kind]}{merged}, trained for retrieval between aerial or '
     f'satellite images and captions (`optimizer.train={train}`) with harma_jax, and '
     'exported by it.'
   )

@@ -21,14 +21,17 @@ def fields():
 
 
 def rows(chance, start, selected):
-  named = {'chance': chance, 'step 0': start, 'step 8, selected': selected}
+  named = {'chance': chance, 'ceiling': 90.0}
+  named |= {'step 0': start, 'step 8, selected': selected}
   return {name: {'mean_recall': value} for name, value in named.items()}
 
 
-def notes_of(fields, *, results=RESULTS, provenance=None, splits=None):
+def notes_of(fields, *, results=RESULTS, provenance=None, splits=None, skipped=0):
   splits = {'val': rows(1.0, 5.0, 20.0)} if splits is None else splits
   provenance = provenance or {}
-  return cautions(fields, provenance=provenance, results=results, splits=splits)
+  return cautions(
+    fields, provenance=provenance, results=results, splits=splits, skipped=skipped
+  )
 
 
 def test_a_usual_run_is_only_told_what_holds_for_all(fields):
@@ -78,6 +81,10 @@ def test_a_run_that_has_not_ended_is_said(fields):
   assert in_short(fields(), results={}, counts={})['step'] == 'the run has not ended'
 
 
+def test_skipped_steps_are_said(fields):
+  assert '3 steps were skipped' in ' '.join(notes_of(fields(), skipped=3))
+
+
 def test_notes_of_the_weights_reach_the_reader_through_runs(fields):
   provenance = {'init': 'b', 'run': {'init': 'a', 'notes': ['a has seen it']}}
   assert 'a has seen it' in notes_of(fields(), provenance=provenance)
@@ -85,17 +92,17 @@ def test_notes_of_the_weights_reach_the_reader_through_runs(fields):
 
 def test_the_run_in_short(fields):
   short = in_short(fields(), results=RESULTS, counts={'val': ' of 9 images'})
-  assert short['method'] == 'HarMA adapters on a frozen CLIP'
+  assert short['method'] == 'CLIP with HarMA adapters'
   assert short['data'] == 'rsicd (val of 9 images)'
   assert short['harmonization'] == 'off'
   assert short['step'] == '8 of 12, selected on val'
   other = in_short(
-    fields({'optimizer.train': 'new', 'data.scenes.style': 'winter'}),
+    fields({'model.adapters': 'lora', 'data.scenes.style': 'winter'}),
     results=RESULTS,
     counts={},
   )
   assert (other['method'], other['data']) == (
-    'optimizer.train=new',
+    'CLIP with LoRA',
     'drawn scenes of winter',
   )
 
