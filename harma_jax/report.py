@@ -142,7 +142,11 @@ def report(workdir: pathlib.Path, *, data_root: str | None = None) -> str:
   try:
     measured = measure(config, params, workdir=workdir, record=record)
   except UserError as error:
-    logging.warning('Left out of the report, with all that needs the data: %s', error)
+    logging.warning(
+      'Left out of the report: all that needs the data (--data_root=FOLDER says where '
+      'they are now). %s',
+      error,
+    )
     measured = None
   body = _body(record, measured, title=f'Report of {workdir.resolve().name}')
   body += _footer(len(body.encode()))
