@@ -30,16 +30,21 @@ from harma_jax.evaluation.bootstrap import mean_intervals, recall_differences
 from harma_jax.evaluation.recall import Ranks, recall_of_ranks
 from harma_jax.metrics import RECALLS
 from harma_jax.optim import count
+from harma_jax.seeds import parse_seeds
 from harma_jax.train import train
 from harma_jax.workdir import METRICS_FILE, RESULTS_FILE, read_config, replace_text
 
 REFERENCES = ('zero_shot', 'full')
 RANKS_FILE = 'ranks.npz'
 SPLIT = 'val'
+SEEDS = ('0', '1', '2')
 
 _ROOT = flags.DEFINE_string('root', '', 'The folder of the data set.')
 _INIT = flags.DEFINE_string('init', '', 'Starting weights, of --config.init.')
-_SEEDS = flags.DEFINE_list('seeds', ['0', '1', '2'], 'Each method trains with each.')
+# As `main` has it: one program may import both.
+_SEEDS = flags.DEFINE_list(
+  'seeds', None, 'Each method trains with each. Default: 0,1,2.', allow_override=True
+)
 _METHODS = flags.DEFINE_list('methods', list(METHODS), 'Of configs/methods.py.')
 _ON = flags.DEFINE_string('on', 'rsicd:tiny', 'CONFIG of configs/methods.py.')
 _EPOCHS = flags.DEFINE_float('epochs', None, 'Default: those of the config.')
@@ -54,7 +59,7 @@ def main(argv: Sequence[str]) -> None:
       raise UserError(f'Expected --{flag.name}=...; found none. --help shows more.')
   out = pathlib.Path(cli.OUT.value)
   folder = pathlib.Path(cli.WORKDIR.value or f'workdir/{out.stem}')
-  rates, seeds = read_rates(_RATES.value), read_seeds(_SEEDS.value)
+  rates, seeds = read_rates(_RATES.value), parse_seeds(_SEEDS.value or SEEDS)
   results = read_results(out, about=about(run_config('harma', seed=0, rates={})))
   runs = {
     (method, seed): run_config(method, seed=seed, rates=rates)
@@ -93,14 +98,6 @@ def read_rates(words: Sequence[str]) -> dict[str, float]:
     ) from error
   expect(rates.keys() <= METHODS.keys(), 'rates', 'names of methods', found=list(rates))
   return rates
-
-
-def read_seeds(words: Sequence[str]) -> list[int]:
-  """Numbers; raises UserError where a word is none."""
-  try:
-    return [int(word) for word in words]
-  except ValueError as error:
-    raise UserError(f'--seeds: expected 0,1,2; found {",".join(words)}.') from error
 
 
 def is_run(row: Mapping, method: str, seed: int) -> bool:

@@ -10,6 +10,7 @@ from harma_jax import load
 from harma_jax import train as loop
 from harma_jax.build import read_workdir
 from harma_jax.evaluate import evaluate
+from harma_jax.metrics import RECALLS
 from harma_jax.train import train
 from harma_jax.weights.load import is_new
 from harma_jax.weights.names import paths_of
@@ -46,8 +47,14 @@ def stopped_at_2(monkeypatch):
   monkeypatch.setattr(loop.RunLog, 'train', train_once)
 
 
-def splits_of(workdir):
-  return json.loads((workdir / 'results.json').read_text())['splits']
+def results_of(workdir):
+  """By split the recalls of step 0, and those of the selected step."""
+  results = json.loads((workdir / 'results.json').read_text())
+  best = results['best_step']
+  name = f'step {best}, selected' if best else 'step 0'
+  return {
+    split: (rows['step 0'], rows[name]) for split, rows in results['splits'].items()
+  }
 
 
 def test_a_run_of_any_adapters_starts_at_its_backbone_and_comes_back(
@@ -58,11 +65,12 @@ def test_a_run_of_any_adapters_starts_at_its_backbone_and_comes_back(
     train(config, workdir=tmp_path)
   train(config, workdir=tmp_path)
   assert 'resuming after step 1 of 6' in caplog.text
-  before, after = splits_of(finished_run), splits_of(tmp_path)
+  before, after = results_of(finished_run), results_of(tmp_path)
   for split in ('val', 'test'):
-    assert after[split]['step 0'] == list(before[split].values())[-1]
+    assert after[split][0] == before[split][1]
   evaluated = evaluate(read_config(tmp_path), workdir=str(tmp_path), splits=['val'])
-  assert evaluated['val']['selected'] == list(after['val'].values())[-1]
+  selected = evaluated['val']['selected']
+  assert {name: selected[name] for name in RECALLS} == after['val'][1]
   learned = read_workdir(tmp_path)
   backbone = paths_of(read_workdir(finished_run))
   for path, leaf in paths_of(learned).items():

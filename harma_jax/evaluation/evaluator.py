@@ -72,7 +72,8 @@ def make_features(
       texts=encode_text(params, texts),
       caption_text=which.ravel(),
     )
-    _check_finite(split.name, images=found.images, texts=found.texts)
+    captions = found.texts[found.caption_text]
+    _check_finite(split.name, images=found.images, captions=captions)
     return found
 
   return features
