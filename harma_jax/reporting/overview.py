@@ -82,7 +82,7 @@ def _provenance(provenance: Mapping, *, is_pretrained: bool) -> str:
   rows = [(name, str(value)) for name, value in flat.items()]
   text = (
     'Trained by the same command before, with the fields of the config that begin with '
-    'pretrain; the run in the folder pretrain has a report of its own.'
+    'pretrain; --workdir=RUN/pretrain makes a report of that.'
   )
   record = table([(name, value or 'none') for name, value in rows])
   return (paragraph(text) if is_pretrained else '') + record
