@@ -17,6 +17,7 @@ setup(
   long_description=(HERE / 'README.md').read_text(),
   long_description_content_type='text/markdown',
   packages=find_namespace_packages(include=['harma_jax*']),
+  package_data={'harma_jax.reporting': ['*.css', '*.json']},
   python_requires='>=3.11',
   install_requires=[
     'absl-py>=2.3',

@@ -32,7 +32,7 @@ from harma_jax.evaluation.bootstrap import recall_differences
 from harma_jax.evaluation.duplicates import duplicate_aware_ranks
 from harma_jax.evaluation.ranks import count_not_below, retrieval_ranks_of
 from harma_jax.evaluation.recall import Ranks, recall_of_ranks
-from harma_jax.metrics import RECALLS
+from harma_jax.metrics import RECALLS, header_of
 from harma_jax.seeds import finished_seeds
 from harma_jax.workdir import is_workdir, read_config, replace_text
 
@@ -266,8 +266,7 @@ def print_differences(title: str, rows: dict[str, dict]) -> None:
     row = rows[name]
     numbers = [f'{row["first"]:.1f}', f'{row["second"]:.1f}']
     cells = [*numbers, f'{row["difference"]:+.2f}', *_interval(row)]
-    header = 'mR' if name == 'mean_recall' else name.upper().replace('_R', ' @')
-    table.add_row(header, *cells, *_interval(row.get('over_seeds')))
+    table.add_row(header_of(name), *cells, *_interval(row.get('over_seeds')))
   console = Console(width=100)
   console.print(title, highlight=False, soft_wrap=True)
   console.print(table)

@@ -6,28 +6,29 @@ Reads `conflicts.jsonl` of a run with harmonization, prints the worst captions o
 last evaluation and writes a page that shows them with their images.
 """
 
-import base64
-import html
-import io
 import json
 import pathlib
 from collections.abc import Sequence
 
 from absl import flags, logging
-from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
 from harma_jax import cli
 from harma_jax.build import build_table
 from harma_jax.data.annotations import CaptionTable
-from harma_jax.data.images import ImageFile, read_image
+from harma_jax.data.images import read_image
 from harma_jax.errors import UserError
+from harma_jax.reporting.page import escape, figure, page, picture
 from harma_jax.workdir import CONFLICTS_FILE, read_config
 
 _WORST = flags.DEFINE_integer('worst', 20, 'How many captions.', lower_bound=1)
 
-THUMBNAIL = 160  # pixels
+_STYLE = (
+  'body{font:16px/1.4 sans-serif;margin:1rem auto;max-width:60rem;padding:0 1rem}'
+  'figure{display:inline-block;vertical-align:top;width:11rem;margin:.5rem}'
+  'img{width:100%;image-rendering:auto}figcaption{font-size:.85rem}'
+)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -36,11 +37,11 @@ def main(argv: Sequence[str]) -> None:
   workdir = cli.workdir()
   rows = read_conflicts(workdir)[: _WORST.value]
   print_conflicts(rows)
-  page = pathlib.Path(cli.OUT.value or workdir / 'conflicts.html')
+  path = pathlib.Path(cli.OUT.value or workdir / 'conflicts.html')
   config = read_config(workdir)
   table = build_table(config, config.data.train_split)
-  page.write_text(page_of(rows, table=table), encoding='utf-8')
-  logging.info('wrote %s', page)
+  path.write_text(page_of(rows, table=table), encoding='utf-8')
+  logging.info('wrote %s', path)
 
 
 def read_conflicts(workdir: pathlib.Path) -> list[dict]:
@@ -79,39 +80,23 @@ def page_of(rows: Sequence[dict], *, table: CaptionTable) -> str:
     table: the captions that the run trained on.
   """
   step = rows[0]['step'] if rows else 0
-  return (
-    '<!doctype html><html lang="en"><meta charset="utf-8">'
-    '<meta name="viewport" content="width=device-width">'
-    '<title>Conflicting captions</title><style>'
-    'body{font:16px/1.4 sans-serif;margin:1rem auto;max-width:60rem;padding:0 1rem}'
-    'figure{display:inline-block;vertical-align:top;width:11rem;margin:.5rem}'
-    'img{width:100%;image-rendering:auto}figcaption{font-size:.85rem}'
-    '</style><h1>Captions whose gradients conflict most</h1>'
+  body = (
+    '<h1>Captions whose gradients conflict most</h1>'
     f'<p>Training captions by the mean cosine of their gradient and that of what they '
     f'are compared with, after step {step}. A low one may be a wrong caption.</p>'
-    + ''.join(_figure(row, table=table) for row in rows)
-    + '</html>'
   )
+  figures = ''.join(_figure(row, table=table) for row in rows)
+  return page('Conflicting captions', body + figures, style=_STYLE)
 
 
 def _figure(row: dict, *, table: CaptionTable) -> str:
-  caption = html.escape(row['caption'])
-  name = html.escape(pathlib.Path(row['image']).name)
-  thumbnail = _thumbnail(table.image_path(table.caption_image[row['row']]))
-  return (
-    f'<figure><img src="data:image/jpeg;base64,{thumbnail}" '
-    f'alt="{name}"><figcaption>{caption}<br><small>{name}, cosine '
-    f'{row["mean_cosine"]:.3f}, dropped {row["dropped"]:g} of {row["seen"]}</small>'
-    '</figcaption></figure>'
+  name = pathlib.Path(row['image']).name
+  path = table.image_path(table.caption_image[row['row']])
+  return figure(
+    picture(lambda: read_image(path), alt=name),
+    f'{escape(row["caption"])}<br><small>{escape(name)}, cosine '
+    f'{row["mean_cosine"]:.3f}, dropped {row["dropped"]:g} of {row["seen"]}</small>',
   )
-
-
-def _thumbnail(path: ImageFile) -> str:
-  image = read_image(path)
-  image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-  buffer = io.BytesIO()
-  image.save(buffer, 'JPEG', quality=85)
-  return base64.b64encode(buffer.getvalue()).decode('ascii')
 
 
 if __name__ == '__main__':

@@ -104,7 +104,7 @@ class RunLog:
 
   def evaluations(self) -> list[dict]:
     """All evaluations of the run so far, those before a resume included."""
-    return [row for row in _read_rows(self._path) if row['kind'] == 'evaluation']
+    return [row for row in read_rows(self._path) if row['kind'] == 'evaluation']
 
   def _write(self, **row) -> None:
     if self._writes:
@@ -116,13 +116,17 @@ def print_table(title: str, rows: Mapping[str, Recall]) -> None:
   table = Table()
   table.add_column('')
   for name in RECALLS:
-    header = 'mR' if name == 'mean_recall' else name.upper().replace('_R', ' @')
-    table.add_column(header, justify='right', no_wrap=True)
+    table.add_column(header_of(name), justify='right', no_wrap=True)
   for name, recall in rows.items():
     table.add_row(name, *(f'{recall[key]:.1f}' for key in RECALLS))
   console = Console(width=100)
   console.print(title, highlight=False, soft_wrap=True)
   console.print(table)
+
+
+def header_of(name: str) -> str:
+  """A recall's name as tables have it: `I2T @5`, `mR`."""
+  return 'mR' if name == 'mean_recall' else name.upper().replace('_R', ' @')
 
 
 def print_facts(title: str, facts: Mapping[str, str]) -> None:
@@ -147,7 +151,7 @@ def _progress_bar(*, enabled: bool) -> Progress:
   )
 
 
-def _read_rows(path: pathlib.Path) -> list[dict]:
+def read_rows(path: pathlib.Path) -> list[dict]:
   """The whole rows of a file: a killed run may leave the beginning of one behind."""
   if not path.exists():
     return []
@@ -158,5 +162,5 @@ def _read_rows(path: pathlib.Path) -> list[dict]:
 def drop_rows_after(path: pathlib.Path, last_saved: int | None) -> None:
   """Forgets what a stopped run wrote after its last checkpoint: it is done again."""
   last = -1 if last_saved is None else last_saved
-  rows = [row for row in _read_rows(path) if row['step'] <= last]
+  rows = [row for row in read_rows(path) if row['step'] <= last]
   replace_text(path, ''.join(json.dumps(row) + '\n' for row in rows))

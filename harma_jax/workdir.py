@@ -7,7 +7,7 @@ import json
 import os
 import pathlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from absl import logging
 from ml_collections import ConfigDict
@@ -258,3 +258,14 @@ def flat(config: ConfigDict) -> dict:
       yield prefix, value
 
   return dict(walk('', json.loads(config.to_json())))
+
+
+def without_paths(value: object) -> object:
+  """Plain values in which paths of the user's machine are shortened to their name."""
+  if isinstance(value, Mapping):
+    return {key: without_paths(inner) for key, inner in value.items()}
+  if isinstance(value, list | tuple):
+    return [without_paths(inner) for inner in value]
+  if isinstance(value, str) and value.startswith(('/', '~', '.')):
+    return pathlib.Path(value).name
+  return value

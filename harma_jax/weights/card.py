@@ -9,6 +9,7 @@ from flax import traverse_util
 
 from harma_jax.evaluation.recall import Recall
 from harma_jax.model.sizes import Size
+from harma_jax.workdir import without_paths
 
 FORMATS = ('harma', 'adapter', 'open_clip', 'huggingface', 'huggingface-remote')
 
@@ -21,7 +22,7 @@ _LIBRARIES = {
 }
 _COLUMNS = ('i2t_r1', 'i2t_r5', 'i2t_r10', 't2i_r1', 't2i_r5', 't2i_r10', 'mean_recall')
 
-_KINDS = {
+KINDS = {
   'harma': 'with HarMA adapters',
   'lora': 'with LoRA',
   'adaptformer': 'with AdaptFormer',
@@ -149,7 +150,7 @@ def model_card(
     'Data': _data(config, counts),
     'Results': _results(results, test_split=config['data']['test_split']),
     'Training': _training(config, defaults),
-    'Starting weights': _json_block(_public(provenance)),
+    'Starting weights': _json_block(without_paths(provenance)),
     'How to load': loading,
     'Input': how,
     'License': _LICENSE,
@@ -194,7 +195,7 @@ def _opening(config: Mapping, *, format: str) -> str:
   kind = config['model']['adapters']
   merged = ' merged into its weights' if kind == 'lora' and format != 'adapter' else ''
   return (
-    f'CLIP {size} {_KINDS[kind]}{merged}, trained for retrieval between aerial or '
+    f'CLIP {size} {KINDS[kind]}{merged}, trained for retrieval between aerial or '
     f'satellite images and captions (`optimizer.train={train}`) with harma_jax, and '
     'exported by it.'
   )
@@ -232,7 +233,7 @@ def _table(split: str, rows: Mapping[str, Recall]) -> str:
 
 def _training(config: Mapping, defaults: Mapping) -> str:
   known = traverse_util.flatten_dict(dict(defaults), sep='.')
-  changes = _public(differing(config, defaults))
+  changes = without_paths(differing(config, defaults))
   flags = [flag(name, value) for name, value in changes.items() if name in known]
   others = {name: value for name, value in changes.items() if name not in known}
   command = ' \\\n  '.join(
@@ -270,14 +271,3 @@ def _adapter_fields(model: Mapping) -> Sequence[str]:
 
 def _json_block(content: object) -> str:
   return f'```json\n{json.dumps(content, indent=2)}\n```'
-
-
-def _public(value: object) -> object:
-  """Plain values in which paths of the user's machine are shortened to their name."""
-  if isinstance(value, Mapping):
-    return {key: _public(inner) for key, inner in value.items()}
-  if isinstance(value, list | tuple):
-    return [_public(inner) for inner in value]
-  if isinstance(value, str) and value.startswith(('/', '~', '.')):
-    return pathlib.Path(value).name
-  return value

@@ -1,0 +1,117 @@
+"""Tables of recall: the run's own, and numbers that others published."""
+
+import json
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
+
+from harma_jax.evaluation.recall import Recall
+from harma_jax.metrics import RECALLS, header_of
+from harma_jax.reporting.page import paragraph, section, table
+
+PUBLISHED = pathlib.Path(__file__).with_name('published.json')
+
+
+def recalls_section(
+  splits: Mapping[str, Mapping[str, Recall]],
+  *,
+  counts: Mapping[str, str],
+  data_name: str,
+) -> str:
+  """The recalls of each split, and published ones of the same data set.
+
+  Args:
+    splits: split -> row (`chance`, `step 0`, ...) -> recalls in per cent.
+    counts: split -> what it holds, in words; of some or none.
+    data_name: the name of the data set's folder.
+  """
+  if not splits:
+    return section('Recall', paragraph('The run has evaluated nothing yet.'))
+  header = ('', *map(header_of, RECALLS))
+  tables = [
+    table(
+      [
+        (name, *(f'{recall[key]:.2f}' for key in RECALLS))
+        for name, recall in rows.items()
+      ],
+      header=header,
+      caption=f'{split}: recall in %{counts.get(split, "")}',
+      numbers=True,
+    )
+    for split, rows in splits.items()
+  ]
+  meaning = paragraph(
+    'I2T @k: share of images with one of their captions among the k most similar; '
+    'T2I @k: share of captions with their image among the first k; mR: the mean of '
+    'these six. Ties count against the model. Ceiling: the most that is possible '
+    'where identical captions cannot be told apart. Step 0 is the model before '
+    'training: the starting weights with fresh adapters, where it has adapters.'
+  )
+  return section('Recall', *tables, meaning, _published(data_name, splits))
+
+
+def published_rows(data_name: str) -> list[dict]:
+  """The published numbers of a data set; none where it is another or not known."""
+  published = json.loads(PUBLISHED.read_text())
+  name = data_name.casefold()
+  return [
+    row | {'mR': row['mR'][name]} for row in published['rows'] if name in row['mR']
+  ]
+
+
+def _published(data_name: str, splits: Sequence[str]) -> str:
+  rows = published_rows(data_name)
+  if not rows:
+    return ''
+  own = (
+    '' if 'test' in splits else ' This run has no recall on test to set beside them.'
+  )
+  return paragraph(
+    f'Below: published by others, on the test split of {data_name.upper()}, copied '
+    'from the sources and not measured here. They mix backbones, training data and '
+    'ways to select the step; between seeds, 1 to 1.5 points are usual. That the '
+    f'data of this run are the same is taken from the name of their folder.{own}'
+  ) + table(
+    [
+      (
+        row['method'],
+        f'{row["mR"]:.2f}',
+        row['weights'],
+        row['selection'],
+        row['source'],
+      )
+      for row in rows
+    ],
+    header=('published by others', 'mR, test', 'weights', 'step chosen on', 'source'),
+  )
+
+
+def splits_of(rows: Sequence[Mapping]) -> dict[str, dict[str, Recall]]:
+  """Of a run that has not ended: step 0, the best and the last step of each split.
+
+  Args:
+    rows: evaluations of `metrics.jsonl`, in their order.
+  """
+  splits = {}
+  for split in {row['split']: None for row in rows}:
+    of_split = [row for row in rows if row['split'] == split]
+    named = {'': of_split[0], ', best so far': best_of(of_split)}
+    named |= {', last so far': of_split[-1]}
+    steps = {row['step']: what for what, row in reversed(named.items())}
+    splits[split] = {
+      f'step {row["step"]}{steps[row["step"]]}': {key: row[key] for key in RECALLS}
+      for row in of_split
+      if row['step'] in steps
+    }
+  return splits
+
+
+def best_of(rows: Sequence[Mapping]) -> Mapping | None:
+  """The evaluation of the highest mean recall, the first of equals; None of none."""
+  return max(rows, key=lambda row: row['mean_recall'], default=None)
+
+
+def step_of(name: str) -> int | None:
+  """The step of a row's name, as in `step 138, selected`; None for those of no step."""
+  match = re.match(r'step (\d+)', name)
+  return int(match[1]) if match else None
