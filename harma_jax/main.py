@@ -17,6 +17,7 @@ from ml_collections import config_flags
 from harma_jax import cli, processes
 from harma_jax.compilation import keep_compiled
 from harma_jax.dry_run import dry_run
+from harma_jax.errors import UserError
 from harma_jax.topology import dry_run_topology, pretend_devices, read_topology
 from harma_jax.train import train
 from harma_jax.workdir import default_workdir
@@ -38,7 +39,7 @@ _DRY_RUN = flags.DEFINE_bool(
 )
 _TOPOLOGY = flags.DEFINE_string(
   'dry_run_topology',
-  '',
+  None,
   'N or PLATFORM:N, as in tpu:32: reports what the step takes on so many devices, '
   'without them and without data.',
 )
@@ -50,7 +51,9 @@ def main(argv: Sequence[str]) -> None:
   config, path = cli.read_config_flag(_CONFIG.name)
   workdir = pathlib.Path(cli.WORKDIR.value or default_workdir(path))
   keep_compiled()
-  if _TOPOLOGY.value:
+  if _TOPOLOGY.value is not None:
+    if _DRY_RUN.value:
+      raise UserError('Expected --dry_run or --dry_run_topology=...; found both.')
     platform, number = read_topology(_TOPOLOGY.value)
     pretend_devices(number)
     dry_run_topology(config, workdir=workdir, platform=platform)
