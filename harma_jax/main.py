@@ -20,6 +20,7 @@ from ml_collections import config_flags
 from harma_jax import cli, processes
 from harma_jax.compilation import keep_compiled
 from harma_jax.dry_run import dry_run
+from harma_jax.errors import UserError
 from harma_jax.seeds import parse_seeds, train_seeds
 from harma_jax.topology import dry_run_topology, pretend_devices, read_topology
 from harma_jax.train import train
@@ -43,7 +44,7 @@ _DRY_RUN = flags.DEFINE_bool(
 )
 _TOPOLOGY = flags.DEFINE_string(
   'dry_run_topology',
-  '',
+  None,
   'N or PLATFORM:N, as in tpu:32: reports what the step takes on so many devices, '
   'without them and without data.',
 )
@@ -56,7 +57,9 @@ def main(argv: Sequence[str]) -> None:
   workdir = pathlib.Path(cli.WORKDIR.value or default_workdir(path))
   seeds = None if _SEEDS.value is None else parse_seeds(_SEEDS.value)
   keep_compiled()
-  if _TOPOLOGY.value:
+  if _TOPOLOGY.value is not None:
+    if _DRY_RUN.value:
+      raise UserError('Expected --dry_run or --dry_run_topology=...; found both.')
     platform, number = read_topology(_TOPOLOGY.value)
     pretend_devices(number)
     dry_run_topology(config, workdir=workdir, platform=platform)

@@ -131,14 +131,20 @@ def lowered():
   return of_stage
 
 
+PLACED = [(path, False) for path in PATHS] + [
+  ('rsitmd.py', True),
+  ('rsicd.py:tiny', True),
+]
+
+
 @pytest.mark.parametrize('platform', ['tpu', 'cuda'])
-@pytest.mark.parametrize('on_device', [True, False], ids=['device', 'sent'])
-@pytest.mark.parametrize('path', PATHS)
+@pytest.mark.parametrize(('path', 'on_device'), PLACED)
 def test_the_step_lowers_for_accelerators(lowered, path, on_device, platform, tmp_path):
   for stage in stages(resolved(path), workdir=tmp_path).values():
     text = lowered(stage, on_device, platform)
     assert 'mhlo.num_partitions = 4' in text
     assert re.search(r'stablehlo\.dot_general .*xbf16>', text)
+    assert ('tensor<1000x256x320x3xui8>' in text) == on_device
 
 
 def test_vit_b_32_trains_the_released_number_of_weights():

@@ -229,7 +229,4 @@ def test_from_the_command_line(small_data, tmp_path):
   assert ran.returncode == 0, ran.stderr
   (facts,) = tables_of(ran.stdout).values()
   assert facts['devices'] == '4 tpu, data 4 x fsdp 1'
-  ran = started(*words, '--dry_run_topology=tpu:5', cwd=tmp_path)
-  assert ran.returncode == 2
-  assert ran.stderr.startswith('error: train.batch_size: expected a multiple of the 5')
   assert list(tmp_path.iterdir()) == []
