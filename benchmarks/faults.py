@@ -43,7 +43,7 @@ RUN = (
   '--config.data.scenes.test=8',
   '--config.model.size=tiny-16',
   '--config.model.image_size=16',
-  '--noconfig.model.adapters',
+  '--config.model.adapters=none',
   '--config.optimizer.train=projection',
   '--config.objective.triplet_weight=0',
   '--config.init=',

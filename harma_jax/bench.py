@@ -35,15 +35,18 @@ from harma_jax.build import (
   build_table,
   build_tokens,
   context_length,
+  frozen_dtype,
+  place_images,
   resolve_size,
   state_shapes,
 )
 from harma_jax.check import check_config
+from harma_jax.compilation import memory_of
 from harma_jax.data.pixels import PixelStore
 from harma_jax.evaluation.evaluator import make_encoders
 from harma_jax.mesh import make_mesh, place_batch, tree_shardings
 from harma_jax.model.clip import Clip
-from harma_jax.step import TrainState, compile_step, place_state
+from harma_jax.step import TrainState, cast_frozen, compile_step, place_state
 from harma_jax.stepper import make_stepper
 
 _CONFIG = config_flags.DEFINE_config_file('config', help_string='A file of configs/.')
@@ -140,18 +143,19 @@ def measure_train(config: ConfigDict, *, steps: int, warmup: int) -> dict:
   timing = {'warmup': warmup, 'steps': steps}
   resident = itertools.repeat(prepared.batch)
   state, alone = time_steps(prepared.step, prepared.state, resident, **timing)
-  inputs = build_inputs(config, side=build_model(config).size.image_size)
+  side, mesh = build_model(config).size.image_size, prepared.mesh
+  inputs = build_inputs(config, side=side, mesh=mesh)
   step_for = make_stepper(
-    compile_step(prepared.pure_step, state, mesh=prepared.mesh, inputs=inputs),
+    compile_step(prepared.pure_step, state, mesh=mesh, inputs=inputs),
     tokens=tokens,
-    pixels=pixels.kept if cache == 'device' else None,
-    mesh=prepared.mesh,
+    images=place_images(config, pixels, mesh=mesh) if cache == 'device' else {},
+    mesh=mesh,
   )
   count = _steps_taken(**timing)
   found = _host_batches(config, pixels, cache, tokens, count=count)
 
   def take_step(state, found):
-    batch = place_batch(found[0], mesh=prepared.mesh)
+    batch = place_batch(found[0], mesh=mesh)
     return step_for(state, batch, found[1])(state, batch)
 
   with contextlib.closing(found) as batches:
@@ -282,16 +286,10 @@ def peak_memory(device: jax.Device, compiled: jax.stages.Compiled | None) -> dic
   stats = device.memory_stats() or {}
   if 'peak_bytes_in_use' in stats:
     return _bytes(stats['peak_bytes_in_use'], source='device')
-  analysis = compiled.memory_analysis() if compiled else None
-  if analysis is None:
+  memory = memory_of(compiled) if compiled else None
+  if memory is None:
     return _bytes(None, source=f'none: {device.platform} keeps no statistics')
-  return _bytes(
-    analysis.argument_size_in_bytes
-    + analysis.output_size_in_bytes
-    - analysis.alias_size_in_bytes
-    + analysis.temp_size_in_bytes,
-    source='compiler',
-  )
+  return _bytes(memory.total, source='compiler')
 
 
 def random_batch(config: ConfigDict, model: Clip) -> dict[str, np.ndarray]:
@@ -357,7 +355,7 @@ def _prepare(config: ConfigDict, *, n_captions: int) -> _Prepared:
   batch = place_batch(random_batch(config, model), mesh=mesh)
   params = _random_params(config, model)
   state = build_state(config, params, optimizer, n_captions=n_captions)
-  state = place_state(state, mesh=mesh)
+  state = cast_frozen(place_state(state, mesh=mesh), frozen_dtype(config))
   start = time.perf_counter()
   compiled = compile_step(step, state, mesh=mesh).lower(state, batch).compile()
   seconds = time.perf_counter() - start

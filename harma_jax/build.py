@@ -1,6 +1,7 @@
 """From a config to the objects that it describes; nothing below reads a config."""
 
 import contextlib
+import math
 import pathlib
 from collections.abc import Callable, Iterator
 
@@ -8,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from harma_jax.checkpoint import Checkpoints, step_to_read
@@ -30,16 +32,23 @@ from harma_jax.data.pixels import (
 from harma_jax.data.scenes import write_scenes
 from harma_jax.data.tokenizer import text_lengths, tokenize_table
 from harma_jax.errors import UserError, expect
-from harma_jax.evaluation.evaluator import EvaluationSplit
+from harma_jax.evaluation.duplicates import caption_groups
+from harma_jax.evaluation.evaluator import EvaluationSplit, make_features
+from harma_jax.evaluation.ranks import Features
 from harma_jax.inputs import make_inputs
-from harma_jax.mesh import free_device_bytes
+from harma_jax.mesh import free_device_bytes, make_mesh, place_rows, tree_shardings
 from harma_jax.model.adapter import ADAPTER_PADDING, SHARED_ADAPTER, AdapterSettings
+from harma_jax.model.adaptformer import AdaptFormerSettings
+from harma_jax.model.additions import Additions
 from harma_jax.model.clip import Clip
+from harma_jax.model.clip_adapter import ClipAdapterSettings
+from harma_jax.model.lora import LoraSettings
 from harma_jax.model.sizes import SIZES, named_size
 from harma_jax.model.transformer import LAYERS, REMAT
 from harma_jax.objective.alignment import Objective, make_objective, warn_of_sum
 from harma_jax.objective.head import Head, harmonized_head, plain_head
 from harma_jax.optim import (
+  ADAPTERS,
   MODES,
   label_leaves,
   make_optimizer,
@@ -47,6 +56,7 @@ from harma_jax.optim import (
   patterns_of,
   split_params,
 )
+from harma_jax.processes import maximum
 from harma_jax.step import TrainState, guard, init_state, make_train_step
 from harma_jax.weights.adapter import load_adapter
 from harma_jax.weights.load import (
@@ -59,7 +69,13 @@ from harma_jax.weights.load import (
 from harma_jax.weights.names import paths_of, tree_of
 from harma_jax.weights.provenance import provenance
 from harma_jax.weights.sources import open_source
-from harma_jax.workdir import has_saved, is_workdir, read_config, read_provenance
+from harma_jax.workdir import (
+  PRETRAIN,
+  has_saved,
+  is_workdir,
+  read_config,
+  read_provenance,
+)
 
 # Of a batch's captions, in positions; 99 % of RSICD's and RSITMD's are within 27.
 LENGTHS = (16, 24, 32, 48)
@@ -80,7 +96,22 @@ def build_model(config: ConfigDict) -> Clip:
   _check_choice('model.layers', config.layers, ('auto', *LAYERS))
   _check_choice('model.remat', config.remat, REMAT)
   _check_choice('model.dtype', config.dtype, ('auto', *DTYPES))
-  _check_choice('model.frozen_dtype', config.frozen_dtype, DTYPES)
+  _check_choice('model.frozen_dtype', config.frozen_dtype, ('auto', *DTYPES))
+  size = named_size(config.size, image_size=config.image_size)
+  return Clip(
+    size=size,
+    adapter=_build_adapter(config),
+    shared_adapter=config.shared_adapter,
+    adapter_padding=config.adapter_padding,
+    layers=_layers(config.layers, depth=max(size.image.layers, size.text.layers)),
+    remat=config.remat,
+    dtype=_dtype(config.dtype),
+  )
+
+
+def _build_adapter(config: ConfigDict) -> Additions | None:
+  """What `config.model`, given here, adds to the towers."""
+  _check_choice('model.adapters', config.adapters, ADAPTERS)
   for field in ('bottleneck', 'shared_bottleneck'):
     expect(
       config[field] % config.adapter_heads == 0,
@@ -88,22 +119,30 @@ def build_model(config: ConfigDict) -> Clip:
       f'a multiple of the {config.adapter_heads} heads (model.adapter_heads)',
       found=config[field],
     )
-  automatic = 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
-  adapter = AdapterSettings(
+  harma = AdapterSettings(
     bottleneck=config.bottleneck,
     shared_bottleneck=config.shared_bottleneck,
     heads=config.adapter_heads,
+    attention=config.adapter_attention,
   )
-  size = named_size(config.size, image_size=config.image_size)
-  return Clip(
-    size=size,
-    adapter=adapter if config.adapters else None,
-    shared_adapter=config.shared_adapter,
-    adapter_padding=config.adapter_padding,
-    layers=_layers(config.layers, depth=max(size.image.layers, size.text.layers)),
-    remat=config.remat,
-    dtype=DTYPES[automatic if config.dtype == 'auto' else config.dtype],
-  )
+  adapters = {
+    'harma': harma,
+    'lora': LoraSettings(**config.lora),
+    'adaptformer': AdaptFormerSettings(**config.adaptformer),
+    'clip_adapter': ClipAdapterSettings(**config.clip_adapter),
+    'none': None,
+  }
+  return adapters[config.adapters]
+
+
+def frozen_dtype(config: ConfigDict) -> jnp.dtype:
+  """In which the weights that do not train are kept on the devices."""
+  return _dtype(config.model.frozen_dtype)
+
+
+def _dtype(name: str) -> jnp.dtype:
+  automatic = 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
+  return DTYPES[automatic if name == 'auto' else name]
 
 
 def _layers(layers: str, *, depth: int) -> str:
@@ -193,11 +232,13 @@ def build_state(
     optimizer: of the trainable ones.
     n_captions: of the training split, for the account that harmonization keeps of them.
   """
-  shared = 'shared_adapter' in params
-  labels = label_leaves(params, patterns_of(config.optimizer.train, shared=shared))
+  patterns = patterns_of(
+    config.optimizer.train,
+    shared='shared_adapter' in params,
+    adapters=config.model.adapters,
+  )
+  labels = label_leaves(params, patterns)
   trainable, frozen = split_params(params, labels)
-  dtype = DTYPES[config.model.frozen_dtype]
-  frozen = jax.tree.map(lambda leaf: leaf.astype(dtype), frozen)
   keeps_account = config.harmonization.pair != 'none'
   return init_state(
     trainable,
@@ -237,7 +278,6 @@ def resolve_size(config: ConfigDict, *, workdir: pathlib.Path) -> ConfigDict:
     known = read_config(workdir if has_saved(workdir) else config.init).model
     found = {'size': known.size, 'image_size': known.image_size}
   elif config.init:
-    _check_root(config)  # before what may be a long download
     size, pixels = recognise(open_source(config.init))
     is_usual = pixels == named_size(size).image_size
     found = {'size': size, 'image_size': 0 if is_usual else pixels}
@@ -324,9 +364,37 @@ def read_workdir(workdir: str | pathlib.Path) -> dict:
     return jax.device_get(checkpoints.restore_params(step, abstract).params)
 
 
+def read_start(workdir: str | pathlib.Path) -> dict:
+  """The parameters before a run's first step, as numpy arrays.
+
+  They are built again as the run built them: from the weights of `init`, or from the
+  run that came first.
+
+  Raises:
+    UserError: `workdir` is not the folder of a run, or the weights that it started from
+      are gone or are others now.
+  """
+  config = read_config(workdir)
+  first = pathlib.Path(workdir) / PRETRAIN
+  init = str(first) if is_workdir(first) else config.init
+  params, record = build_params(config, build_model(config), init=init)
+  optimizer, _ = build_optimizer(config, total_steps=1)
+  state = jax.device_get(build_state(config, params, optimizer))
+  saved, known = paths_of(read_workdir(workdir)), read_provenance(workdir)
+  frozen = paths_of(state.frozen).items()
+  if record.get('sha256') != known.get('sha256', record.get('sha256')) or any(
+    not np.array_equal(leaf, saved[path]) for path, leaf in frozen
+  ):
+    raise UserError(
+      f'Expected the weights that the run in {workdir} started from; those of '
+      f'{init or "its seed"} are others now. Bring the old ones back.'
+    )
+  return state.params
+
+
 def build_table(config: ConfigDict, split: str) -> CaptionTable:
   """The captions of a split of `config.data`, drawn first where they are scenes."""
-  _check_root(config)
+  check_root(config)
   scenes = config.data.scenes
   root = pathlib.Path(config.data.root).expanduser()
   if scenes.style:
@@ -398,32 +466,63 @@ def caption_lengths(config: ConfigDict, model: Clip) -> tuple[int, ...]:
   return tuple(n for n in LENGTHS if n < context_length(config, model))
 
 
+def longest_length(config: ConfigDict, model: Clip, tokens: np.ndarray) -> int:
+  """To which length all captions, `tokens` i32[n, L], may be cut."""
+  lengths = *caption_lengths(config, model), tokens.shape[1]
+  return min(n for n in lengths if n >= text_lengths(tokens).max())
+
+
 def build_pixels(config: ConfigDict, table: CaptionTable) -> tuple[PixelStore, str]:
   """The training images, and where `config.data.cache` keeps them.
+
+  Only for `host` they are read now; `place_images` reads them for `device`.
 
   Raises:
     UserError: an image cannot be read.
   """
   settings = config.data
-  _check_choice('data.cache', settings.cache, CACHES)
+  _check_choice('data.cache', settings.cache, ('auto', *CACHES))
   pixels = open_pixels(
     table,
     side=settings.cache_side,
     threads=settings.threads,
     max_pixels=settings.max_pixels,
   )
-  cache = settings.cache
+  cache = settings.cache if config.train.epochs else 'stream'  # none is looked at
   if cache == 'auto':
-    free = free_device_bytes()
-    cache = choose_cache(
-      pixels.n_bytes, device_bytes=free, host_bytes=free_host_bytes()
-    )
+    cache = _nearest_cache(pixels)
     logging.info(
       'data.cache=auto: %s, for %.2f GB of pixels', cache, pixels.n_bytes / 1e9
     )
-  if cache != 'stream':
+  if cache == 'host':
     pixels = pixels.keep(threads=settings.threads)
   return pixels, cache
+
+
+def _nearest_cache(pixels: PixelStore) -> str:
+  """The nearest memory that has room in every process: all run one program."""
+  free = free_device_bytes()
+  own = choose_cache(
+    pixels.n_bytes,
+    device_bytes=None if free is None else free * jax.device_count(),
+    host_bytes=free_host_bytes(),
+  )
+  return CACHES[maximum(CACHES.index(own))]
+
+
+def place_images(config: ConfigDict, pixels: PixelStore, *, mesh: Mesh) -> dict:
+  """All training images on the devices, cut over them; see `make_inputs`.
+
+  A process reads what its own devices hold.
+
+  Raises:
+    UserError: an image cannot be read.
+  """
+  return place_rows(
+    lambda rows: pixels.take(rows, threads=config.data.threads)._asdict(),
+    count=pixels.table.n_images,
+    mesh=mesh,
+  )
 
 
 def build_batches(
@@ -453,11 +552,13 @@ def build_batches(
   )
 
 
-def build_inputs(config: ConfigDict, *, side: int) -> Callable[[dict, dict], dict]:
+def build_inputs(
+  config: ConfigDict, *, side: int, mesh: Mesh
+) -> Callable[[dict, dict], dict]:
   """What makes the step's batch of images of `side` pixels, with `config.augment`."""
   settings = config.augment
   return make_inputs(
-    seed=config.seed,
+    mesh=mesh,
     side=side,
     crop_scale=tuple(settings.crop_scale),
     flip=settings.flip,
@@ -478,17 +579,36 @@ def build_evaluation_split(
     max_pixels=config.data.max_pixels,
   )
   tokens = build_tokens(config, table, model)
-  lengths = *caption_lengths(config, model), tokens.shape[1]
   return EvaluationSplit(
     name=table.split,
     images=np.concatenate(list(images)),
     tokens=tokens,
     caption_image=table.caption_image,
-    length=min(n for n in lengths if n >= text_lengths(tokens).max()),
+    groups=caption_groups(table.captions),
+    length=longest_length(config, model, tokens),
   )
 
 
-def _check_root(config: ConfigDict) -> None:
+def build_features(
+  config: ConfigDict, model: Clip
+) -> Callable[[dict, EvaluationSplit], Features]:
+  """`features(params, split)` of parameters on the host, for a run that has ended.
+
+  There may be other devices here than in training: what they divide is no matter.
+  """
+  mesh = make_mesh(fsdp=math.gcd(config.mesh.fsdp, len(jax.devices())))
+  batch_size = mesh.size * math.ceil(config.evaluation.batch_size / mesh.size)
+  features_of = make_features(model, mesh=mesh, batch_size=batch_size)
+
+  def features(params, split):
+    placed = jax.device_put(params, tree_shardings(params, mesh=mesh))
+    return features_of(placed, split)
+
+  return features
+
+
+def check_root(config: ConfigDict) -> None:
+  """Raises UserError where `data.root` is empty."""
   if not config.data.root:
     raise UserError(
       'data.root: expected the folder of a data set; found none. '

@@ -24,6 +24,10 @@ AT_LEAST = {
   'model.bottleneck': 1,
   'model.shared_bottleneck': 1,
   'model.adapter_heads': 1,
+  'model.lora.rank': 1,
+  'model.adaptformer.bottleneck': 1,
+  'model.clip_adapter.reduction': 1,
+  'train.epochs': 0,
   'optimizer.learning_rate': 0,
   'optimizer.weight_decay': 0,
   'optimizer.clip_norm': 0,
@@ -36,7 +40,7 @@ AT_LEAST = {
   'checkpoint.keep': 1,
   'log_every': 1,
 }
-ABOVE_ZERO = ('train.epochs', 'evaluation.every_epochs')
+ABOVE_ZERO = ('model.lora.alpha', 'evaluation.every_epochs')
 
 
 def check_config(config: ConfigDict) -> None:
@@ -63,7 +67,7 @@ def check_config(config: ConfigDict) -> None:
 def _check_ranges(config: ConfigDict) -> None:
   for field, least in AT_LEAST.items():
     value = operator.attrgetter(field)(config)
-    expect(value >= least, field, f'{least} or more', found=value)
+    expect(least <= value < math.inf, field, f'{least} or more', found=value)
   for field in ABOVE_ZERO:
     value = operator.attrgetter(field)(config)
     expect(0 < value < math.inf, field, 'a number above 0', found=value)
@@ -73,6 +77,8 @@ def _check_ranges(config: ConfigDict) -> None:
   expect(on_nonfinite in choices, 'train.on_nonfinite', what, found=on_nonfinite)
   warmup = config.optimizer.warmup
   expect(0 <= warmup <= 1, 'optimizer.warmup', 'a share of all steps', found=warmup)
+  ratio = config.model.clip_adapter.ratio
+  expect(0 < ratio < 1, 'model.clip_adapter.ratio', 'between 0 and 1', found=ratio)
 
 
 def _check_augment(config: ConfigDict) -> None:

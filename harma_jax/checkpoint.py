@@ -18,10 +18,11 @@ class Checkpoints:
   """The saved steps of one run: what trains at every step, the frozen weights once.
 
   Kept are the `keep` latest steps and the one whose `mean_recall` is best; a step that
-  was saved without metrics is never the best while one with metrics is there.
+  was saved without metrics is never the best while one with metrics is there. Where
+  nothing is saved, `create=False` leaves the folder as it is; it must be there.
   """
 
-  def __init__(self, workdir: pathlib.Path, *, keep: int = 1):
+  def __init__(self, workdir: pathlib.Path, *, keep: int = 1, create: bool = True):
     self._workdir = pathlib.Path(workdir).resolve()
     self._frozen = self._workdir / FROZEN_FOLDER
     best = checkpoint_managers.BestN(
@@ -34,7 +35,7 @@ class Checkpoints:
       self._manager = ocp.CheckpointManager(
         self._workdir / CHECKPOINT_FOLDER,
         options=ocp.CheckpointManagerOptions(
-          best_fn=_quality, preservation_policy=policy
+          best_fn=_quality, preservation_policy=policy, create=create
         ),
       )
 
@@ -50,6 +51,16 @@ class Checkpoints:
     """What was measured at a saved step; empty where nothing was."""
     return self._manager.metrics(step) or {}
 
+  def save_frozen(self, frozen: dict) -> None:
+    """Saves what does not train, unless it is there: in the dtypes that it has now.
+
+    Raises:
+      UserError: the folder cannot be written.
+    """
+    if frozen and not self._frozen.exists():
+      with writing(self._workdir):
+        _save_tree(self._frozen, frozen)
+
   def save(self, step: int, state: TrainState, *, metrics: dict) -> None:
     """Saves `state`, which has taken `step` steps; returns while it is written.
 
@@ -62,9 +73,8 @@ class Checkpoints:
         f'Expected a {SELECTED_BY} that is a number at step {step}; found '
         f'{metrics[SELECTED_BY]}. Nothing is saved of this step.'
       )
+    self.save_frozen(state.frozen)
     with writing(self._workdir):
-      if state.frozen and not self._frozen.exists():
-        _save_tree(self._frozen, state.frozen)
       self._manager.save(
         step,
         args=ocp.args.Composite(

@@ -1,5 +1,6 @@
-"""Keeps what was compiled for the next start, in a folder of the user's own."""
+"""What was compiled: kept for the next start, and how much memory it takes."""
 
+import dataclasses
 import os
 import pathlib
 import stat
@@ -9,6 +10,53 @@ from absl import logging
 
 VARIABLE = 'JAX_COMPILATION_CACHE_DIR'
 FOLDER = pathlib.Path('~/.cache/harma_jax/compiled')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Memory:
+  """Bytes of one device that a compiled program takes while it runs.
+
+  Attributes:
+    arguments: what it is given.
+    outputs: what it returns.
+    temporaries: what it holds in between.
+    aliased: of the outputs, what lies in the place of donated arguments.
+  """
+
+  arguments: int
+  outputs: int
+  temporaries: int
+  aliased: int
+
+  @property
+  def total(self) -> int:
+    """All of it at once."""
+    return self.arguments + self.outputs + self.temporaries - self.aliased
+
+  def __str__(self) -> str:
+    return (
+      f'{gigabytes(self.total)} (arguments {gigabytes(self.arguments)}, outputs '
+      f'{gigabytes(self.outputs)}, {gigabytes(self.aliased)} of them in the place of '
+      f'arguments, temporaries {gigabytes(self.temporaries)})'
+    )
+
+
+def gigabytes(count: int) -> str:
+  """Bytes in words."""
+  return f'{count / 1e9:,.3f} GB'
+
+
+def memory_of(compiled: jax.stages.Compiled) -> Memory | None:
+  """What the compiler planned; None where it does not tell."""
+  analysis = compiled.memory_analysis()
+  if analysis is None:
+    return None
+  return Memory(
+    arguments=analysis.argument_size_in_bytes,
+    outputs=analysis.output_size_in_bytes,
+    temporaries=analysis.temp_size_in_bytes,
+    aliased=analysis.alias_size_in_bytes,
+  )
 
 
 def keep_compiled(folder: pathlib.Path = FOLDER) -> pathlib.Path | None:

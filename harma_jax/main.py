@@ -1,13 +1,17 @@
 """Trains and evaluates.
 
   python -m harma_jax.main --config=configs/rsitmd.py [--workdir=FOLDER]
-    [--config.any.field=value]
+    [--config.any.field=value] [--seeds=0,1,2]
+    [--dry_run | --dry_run_topology=PLATFORM:N]
 
-The same command again resumes. On several machines: docs/launching.md.
+The same command again resumes. On several machines: docs/launching.md. With `--seeds`
+each trains in a folder of its own, FOLDER/seed_0 and so on, after one pretraining where
+the config has one.
 """
 
 import os
 import pathlib
+import signal
 from collections.abc import Sequence
 
 from absl import flags
@@ -15,10 +19,14 @@ from ml_collections import config_flags
 
 from harma_jax import cli, processes
 from harma_jax.compilation import keep_compiled
+from harma_jax.dry_run import dry_run
+from harma_jax.seeds import parse_seeds, train_seeds
+from harma_jax.topology import dry_run_topology, pretend_devices, read_topology
 from harma_jax.train import train
 from harma_jax.workdir import default_workdir
 
 _CONFIG = config_flags.DEFINE_config_file('config', help_string='A file of configs/.')
+_SEEDS = flags.DEFINE_list('seeds', None, 'Of runs to train, and to average.')
 _COORDINATOR = flags.DEFINE_string(
   'coordinator', None, 'HOST:PORT of the first of several processes.'
 )
@@ -30,15 +38,38 @@ _START_TIMEOUT = flags.DEFINE_integer(
 _LOSS_TIMEOUT = flags.DEFINE_integer(
   'loss_timeout', processes.LOSS_TIMEOUT, 'Seconds of silence that end a run.'
 )
+_DRY_RUN = flags.DEFINE_bool(
+  'dry_run', False, 'Does everything once, reports and leaves nothing behind.'
+)
+_TOPOLOGY = flags.DEFINE_string(
+  'dry_run_topology',
+  '',
+  'N or PLATFORM:N, as in tpu:32: reports what the step takes on so many devices, '
+  'without them and without data.',
+)
 
 
 def main(argv: Sequence[str]) -> None:
   """Runs the config of the command line."""
   cli.no_arguments(argv)
   config, path = cli.read_config_flag(_CONFIG.name)
+  workdir = pathlib.Path(cli.WORKDIR.value or default_workdir(path))
+  seeds = None if _SEEDS.value is None else parse_seeds(_SEEDS.value)
   keep_compiled()
+  if _TOPOLOGY.value:
+    platform, number = read_topology(_TOPOLOGY.value)
+    pretend_devices(number)
+    dry_run_topology(config, workdir=workdir, platform=platform)
+    return
   _join_others()
-  train(config, workdir=pathlib.Path(cli.WORKDIR.value or default_workdir(path)))
+  if _DRY_RUN.value:
+    # Ends like Ctrl-C, so that nothing is left behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    dry_run(config, workdir=workdir)
+  elif seeds:
+    train_seeds(config, workdir=workdir, seeds=seeds)
+  else:
+    train(config, workdir=workdir)
 
 
 def _join_others() -> None:

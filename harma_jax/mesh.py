@@ -1,6 +1,10 @@
 """Devices as a mesh, and where batches and parameters lie on it."""
 
+import functools
+from collections.abc import Callable
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
@@ -33,6 +37,11 @@ def make_mesh(*, fsdp: int = 1, devices: list | None = None) -> Mesh:
     axis_types=(AxisType.Auto, AxisType.Auto),
     devices=devices,
   )
+
+
+def layout_of(mesh: Mesh) -> str:
+  """The axes of a mesh in words: `data 8 x fsdp 4`."""
+  return ' x '.join(f'{axis} {length}' for axis, length in mesh.shape.items())
 
 
 def check_batch(batch_size: int, *, mesh: Mesh, field: str) -> None:
@@ -96,12 +105,73 @@ def place_everywhere(tree, *, mesh: Mesh):
   )
 
 
+def place_rows(
+  read: Callable[[np.ndarray], dict[str, np.ndarray]], *, count: int, mesh: Mesh
+) -> dict[str, jax.Array]:
+  """Arrays of `count` rows cut over all devices; `take_rows` looks them up.
+
+  Args:
+    read: from row numbers i64[k] to arrays of k rows; asked only for what lies on this
+      process's devices, one device after the other.
+    count: of all rows; the last one is repeated up to a multiple of the devices.
+    mesh: of all devices.
+  """
+  sharding, part = batch_sharding(mesh), -(-count // mesh.size)
+  total = part * mesh.size
+  shards = {}
+  for device, (rows,) in sharding.addressable_devices_indices_map((total,)).items():
+    found = read(np.minimum(np.arange(total)[rows], count - 1))
+    for name, values in found.items():
+      shards.setdefault(name, []).append(jax.device_put(values, device))
+  return {
+    name: jax.make_array_from_single_device_arrays(
+      (total, *parts[0].shape[1:]), sharding, parts
+    )
+    for name, parts in shards.items()
+  }
+
+
+def take_rows(array: jax.Array, rows: jax.Array, *, mesh: Mesh) -> jax.Array:
+  """`array[rows]` where `array` and `rows` i32[b] are cut over all devices.
+
+  Every device looks up what it holds of the whole batch, which it needs room for, and
+  the parts are added: what travels is a batch and never the array.
+  """
+  spec = batch_sharding(mesh).spec
+  (axes,) = spec
+
+  @functools.partial(jax.shard_map, mesh=mesh, in_specs=(spec, spec), out_specs=spec)
+  def take(part, rows):
+    rows = jax.lax.all_gather(rows, axes, tiled=True)
+    rows = rows - jax.lax.axis_index(axes) * len(part)
+    here = (rows >= 0) & (rows < len(part))
+    found = part[jnp.where(here, rows, 0)]
+    found = jnp.where(jnp.expand_dims(here, range(1, found.ndim)), found, 0)
+    return jax.lax.psum_scatter(found, axes, tiled=True)
+
+  return take(array, rows)
+
+
 def free_device_bytes() -> int | None:
   """Memory that is free on the fullest device of this process.
 
   None where the devices are the host, or do not tell.
   """
+  stats = _memory_stats()
+  return min(
+    (each['bytes_limit'] - each['bytes_in_use'] for each in stats), default=None
+  )
+
+
+def device_bytes() -> int | None:
+  """Memory of the smallest device of this process, as far as jax may use it.
+
+  None where the devices are the host, or do not tell.
+  """
+  return min((each['bytes_limit'] for each in _memory_stats()), default=None)
+
+
+def _memory_stats() -> list[dict]:
+  """Of each device of this process; none where they are the host, or do not tell."""
   stats = [device.memory_stats() for device in jax.local_devices()]
-  if jax.default_backend() == 'cpu' or not all(stats):
-    return None
-  return min(each['bytes_limit'] - each['bytes_in_use'] for each in stats)
+  return stats if jax.default_backend() != 'cpu' and all(stats) else []

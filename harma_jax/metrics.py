@@ -11,6 +11,7 @@ from absl import logging
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from harma_jax.evaluation.recall import Recall
 from harma_jax.workdir import append_rows, replace_text
@@ -121,6 +122,16 @@ def print_table(title: str, rows: Mapping[str, Recall]) -> None:
     table.add_row(name, *(f'{recall[key]:.1f}' for key in RECALLS))
   console = Console(width=100)
   console.print(title, highlight=False, soft_wrap=True)
+  console.print(table)
+
+
+def print_facts(title: str, facts: Mapping[str, str]) -> None:
+  """Prints a line of text for each name on standard output."""
+  table = Table(show_header=False)
+  for name, fact in facts.items():
+    table.add_row(Text(name), Text(fact))
+  console = Console(width=100)
+  console.print(title, highlight=False, markup=False, soft_wrap=True)
   console.print(table)
 
 

@@ -259,14 +259,14 @@ def compile_step(
     state: placed by `place_state`.
     mesh: of all devices.
     inputs: makes the step's batch, `inputs(resident, batch)`; the result then takes
-      `(state, resident, batch)`, with what is resident copied to every device.
+      `(state, resident, batch)`, with what is resident as it lies.
   """
   shardings = tree_shardings(state, mesh=mesh)
   everywhere, rows = replicated(mesh), batch_sharding(mesh)
   if inputs is None:
     whole, arguments = step, (shardings, rows)
   else:
-    whole, arguments = _after(inputs, step), (shardings, everywhere, rows)
+    whole, arguments = _after(inputs, step), (shardings, None, rows)
   return jax.jit(
     whole,
     in_shardings=arguments,
@@ -277,6 +277,17 @@ def compile_step(
 
 def _after(inputs: Callable, step: Callable) -> Callable:
   return lambda state, resident, batch: step(state, inputs(resident, batch))
+
+
+def cast_frozen(state: TrainState, dtype: jnp.dtype) -> TrainState:
+  """The state with the weights that do not train in `dtype`; of arrays or of shapes."""
+
+  def cast(leaf):
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+      return jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=leaf.sharding)
+    return leaf.astype(dtype)
+
+  return state.replace(frozen=jax.tree.map(cast, state.frozen))
 
 
 def place_state(state: TrainState, *, mesh: Mesh) -> TrainState:

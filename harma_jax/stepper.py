@@ -1,33 +1,49 @@
 """The compiled step beside what stays on the devices: tokens and, maybe, images."""
 
+import dataclasses
 import time
 from collections.abc import Callable
 
+import jax
 import numpy as np
 from absl import logging
 from jax.sharding import Mesh
 
-from harma_jax.data.pixels import Pixels
 from harma_jax.mesh import place_everywhere
 from harma_jax.step import TrainState
 
-Step = Callable[[TrainState, dict], tuple[TrainState, dict]]
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Step:
+  """`(state, batch) -> (state, metrics)`, compiled.
+
+  Attributes:
+    program: takes what is resident between state and batch.
+    resident: stays on the devices.
+    compile_seconds: what the compilation took.
+  """
+
+  program: jax.stages.Compiled
+  resident: dict
+  compile_seconds: float
+
+  def __call__(self, state: TrainState, batch: dict) -> tuple[TrainState, dict]:
+    return self.program(state, self.resident, batch)
 
 
 def make_stepper(
-  step: Callable, *, tokens: np.ndarray, pixels: Pixels | None, mesh: Mesh
+  step: Callable, *, tokens: np.ndarray, images: dict[str, jax.Array], mesh: Mesh
 ) -> Callable[[TrainState, dict, int], Step]:
-  """Builds `step_for(state, batch, length) -> (state, batch) -> (state, metrics)`.
+  """Builds `step_for(state, batch, length)`, the step for a batch like this one.
 
   It compiles once for every length of captions that comes.
 
   Args:
     step: of `compile_step` with inputs.
     tokens: i32[n_captions, L], of all training captions.
-    pixels: all training images, to be copied to every device, or None.
+    images: all training images on the devices (see `make_inputs`), or nothing.
     mesh: of all devices.
   """
-  images = place_everywhere(pixels._asdict() if pixels else {}, mesh=mesh)
   known = {}
 
   def step_for(state, batch, length):
@@ -41,9 +57,10 @@ def make_stepper(
 
 def _compiled(step: Callable, state: TrainState, resident: dict, batch: dict) -> Step:
   start = time.monotonic()
-  compiled = step.lower(state, resident, batch).compile()
+  program = step.lower(state, resident, batch).compile()
+  seconds = time.monotonic() - start
   logging.info(
     'compiled the step for captions of %d tokens in %.1f s',
-    *(resident['tokens'].shape[1], time.monotonic() - start),
+    *(resident['tokens'].shape[1], seconds),
   )
-  return lambda state, batch: compiled(state, resident, batch)
+  return Step(program=program, resident=resident, compile_seconds=seconds)

@@ -31,6 +31,9 @@ from harma_jax.build import (
   build_tokens,
   caption_lengths,
   check_init,
+  check_root,
+  frozen_dtype,
+  place_images,
   resolve_size,
   state_shapes,
 )
@@ -40,6 +43,7 @@ from harma_jax.data.annotations import CaptionTable, fingerprint
 from harma_jax.data.pixels import PixelStore
 from harma_jax.data.sampler import steps_per_epoch
 from harma_jax.errors import UserError
+from harma_jax.evaluation.duplicates import recall_ceiling
 from harma_jax.evaluation.evaluator import EvaluationSplit, Evaluator, make_evaluator
 from harma_jax.evaluation.recall import Recall, chance_recall
 from harma_jax.mesh import make_mesh, place_batch, place_everywhere, tree_shardings
@@ -48,12 +52,13 @@ from harma_jax.model.clip import Clip
 from harma_jax.nonfinite import describe_samples, make_finite_samples
 from harma_jax.optim import count
 from harma_jax.processes import agree, code_version, of_first
-from harma_jax.step import TrainState, compile_step, place_state
+from harma_jax.step import TrainState, cast_frozen, compile_step, place_state
 from harma_jax.stepper import make_stepper
 from harma_jax.stop import Stopped, StopRequest, agreed
 from harma_jax.workdir import (
   CONFLICTS_FILE,
   METRICS_FILE,
+  PRETRAIN,
   PROVENANCE_FILE,
   RESULTS_FILE,
   append_rows,
@@ -65,7 +70,6 @@ from harma_jax.workdir import (
   replace_text,
 )
 
-PRETRAIN = 'pretrain'
 NOTED = 200  # of the most conflicting captions, at each evaluation
 
 
@@ -96,15 +100,27 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
-  """What the acts of one run share."""
+  """What the acts of one run share.
+
+  Attributes:
+    data: a fingerprint of each split.
+    tokens: i32[n_captions, L], of the training captions.
+    pixels: of the training images, or None where the devices hold them.
+    images: all training images on the devices, or nothing; see `make_inputs`.
+    cache: where they are kept, one of `data.pixels.CACHES`.
+    The others are named after what they are.
+  """
 
   config: ConfigDict
   workdir: pathlib.Path
   model: Clip
   mesh: Mesh
   plan: Plan
+  data: dict[str, str]
   train_table: CaptionTable
-  pixels: PixelStore
+  tokens: np.ndarray
+  pixels: PixelStore | None
+  images: dict
   cache: str
   checkpoints: Checkpoints
   log: RunLog
@@ -120,8 +136,9 @@ class Run:
 def train(config: ConfigDict, *, workdir: pathlib.Path) -> None:
   """Trains, evaluates and saves; goes on where an earlier start in `workdir` stopped.
 
-  With `config.pretrain`, which holds the fields that differ, another run comes first,
-  in a folder of its own, and its best weights are where this one starts.
+  With `config.pretrain`, which holds the fields that differ, and without `config.init`
+  another run comes first, in a folder of its own; its best weights are where this one
+  starts.
 
   Args:
     config: as `configs/common.py` lays it out.
@@ -133,18 +150,31 @@ def train(config: ConfigDict, *, workdir: pathlib.Path) -> None:
       read).
     Stopped: a signal asked for it; the state is saved.
   """
+  init = ''
+  for folder, stage in checked_stages(config, workdir=workdir).items():
+    _train_stage(stage, workdir=folder, init=init or stage.init)
+    init = str(folder)
+
+
+def checked_stages(
+  config: ConfigDict, *, workdir: pathlib.Path
+) -> dict[pathlib.Path, ConfigDict]:
+  """`stages`, with what can be found wrong before data are read.
+
+  Raises:
+    UserError: a mistake in the config; another config in `workdir`; processes that
+      differ.
+  """
   agree(
     {'code': code_version()}
     | {f'config.{name}': str(value) for name, value in flat(config).items()}
   )
+  check_root(config)  # before what may be a long download
   runs = stages(config, workdir=workdir)
   for folder, stage in runs.items():
     check_config(stage)
     check_workdir(folder, stage)
-  init = ''
-  for folder, stage in runs.items():
-    _train_stage(stage, workdir=folder, init=init or stage.init)
-    init = str(folder)
+  return runs
 
 
 def stages(
@@ -153,6 +183,9 @@ def stages(
   """The config of each folder, in the order in which they train."""
   config = resolve_size(config, workdir=workdir)
   if PRETRAIN not in config:
+    return {workdir: config}
+  if config.init:
+    logging.info('init=%s takes the place of the pretraining', config.init)
     return {workdir: config}
   first = config.copy_and_resolve_references()
   with first.unlocked():
@@ -167,8 +200,8 @@ def stages(
 
 
 def _train_stage(config: ConfigDict, *, workdir: pathlib.Path, init: str) -> None:
-  with _prepared(config, workdir=workdir, init=init) as run:
-    state, step_fn = _start(run, init=init)
+  with prepared(config, workdir=workdir, init=init) as run, run.log:
+    state, step_fn = start(run, init=init)
     state = _loop(run, state, step_fn)
     best = _measure_rest(run, state)
   if jax.process_index() == 0:
@@ -176,7 +209,7 @@ def _train_stage(config: ConfigDict, *, workdir: pathlib.Path, init: str) -> Non
 
 
 @contextlib.contextmanager
-def _prepared(config: ConfigDict, *, workdir: pathlib.Path, init: str) -> Iterator[Run]:
+def prepared(config: ConfigDict, *, workdir: pathlib.Path, init: str) -> Iterator[Run]:
   """Reads the data, which finds what is wrong with it, and takes the folder."""
   model = build_model(config)
   mesh = make_mesh(fsdp=config.mesh.fsdp)
@@ -188,6 +221,8 @@ def _prepared(config: ConfigDict, *, workdir: pathlib.Path, init: str) -> Iterat
     if name != 'train'
   }
   pixels, cache = build_pixels(config, tables['train'])
+  on_device = cache == 'device'
+  images = place_images(config, pixels, mesh=mesh) if on_device else {}
   if not has_saved(workdir):
     check_init(init)
   prints = {name: fingerprint(table) for name, table in tables.items()}
@@ -199,8 +234,11 @@ def _prepared(config: ConfigDict, *, workdir: pathlib.Path, init: str) -> Iterat
       model=model,
       mesh=mesh,
       plan=plan,
+      data=prints,
       train_table=tables['train'],
-      pixels=pixels,
+      tokens=build_tokens(config, tables['train'], model),
+      pixels=None if on_device else pixels,
+      images=images,
       cache=cache,
       checkpoints=checkpoints,
       log=log,
@@ -234,8 +272,7 @@ def _opened(
       batch_size=config.train.batch_size * config.data.captions_per_image,
       log_every=config.log_every,
     )
-    with log:
-      yield found, log
+    yield found, log
 
 
 def _read_tables(config: ConfigDict) -> dict[str, CaptionTable]:
@@ -257,15 +294,16 @@ def _make_plan(config: ConfigDict, *, table: CaptionTable) -> Plan:
   several = config.data.captions_per_image > 1
   items = table.n_images if several else table.n_captions
   per_epoch = steps_per_epoch(items, batch_size=config.train.batch_size)
+  epochs = config.train.epochs
   return Plan(
-    total=max(round(config.train.epochs * per_epoch), 1),
+    total=max(round(epochs * per_epoch), 1) if epochs else 0,
     per_epoch=per_epoch,
     evaluate_every=max(round(config.evaluation.every_epochs * per_epoch), 1),
     save_every=config.checkpoint.every_steps,
   )
 
 
-def _start(run: Run, *, init: str) -> tuple[TrainState, Callable]:
+def start(run: Run, *, init: str) -> tuple[TrainState, Callable]:
   """The state to go on from, and the compiled step."""
   total = run.plan.total
   optimizer, schedule = build_optimizer(run.config, total_steps=total)
@@ -278,22 +316,26 @@ def _start(run: Run, *, init: str) -> tuple[TrainState, Callable]:
     n_captions = run.train_table.n_captions
     state = build_state(run.config, params, optimizer, n_captions=n_captions)
     state = place_state(state, mesh=run.mesh)
+    run.checkpoints.save_frozen(state.frozen)  # as they came, for exports
+    state = cast_frozen(state, frozen_dtype(run.config))
   else:
     state = run.checkpoints.restore(latest, _abstract_state(run, optimizer))
     logging.info('resuming after step %d of %d', latest, run.plan.total)
-  trainable, frozen = count(state.trainable), count(state.frozen)
+  trainable = count(state.trainable) if total else 0  # without a step nothing trains
   logging.info(
     'devices: %d %s, trainable parameters: %s of %s',
     *(run.mesh.size, jax.devices()[0].platform),
-    *(f'{trainable:,}', f'{trainable + frozen:,}'),
+    *(f'{trainable:,}', f'{count(state.params):,}'),
   )
-  inputs = build_inputs(run.config, side=run.model.size.image_size)
+  side = run.model.size.image_size
+  inputs = build_inputs(run.config, side=side, mesh=run.mesh)
   return state, compile_step(step_fn, state, mesh=run.mesh, inputs=inputs)
 
 
 def _abstract_state(run: Run, optimizer) -> TrainState:
   n_captions = run.train_table.n_captions
   shapes = state_shapes(run.config, run.model, optimizer, n_captions=n_captions)
+  shapes = cast_frozen(shapes, frozen_dtype(run.config))
   shardings = tree_shardings(shapes, mesh=run.mesh)
   return jax.tree.map(
     lambda leaf, sharding: jax.ShapeDtypeStruct(
@@ -307,25 +349,9 @@ def _abstract_state(run: Run, optimizer) -> TrainState:
 def _loop(run: Run, state: TrainState, step_fn: Callable) -> TrainState:
   """Evaluates, saves, then draws a batch and takes a step, until all are taken."""
   first, saved = int(state.step), run.checkpoints.latest_step()
-  tokens = build_tokens(run.config, run.train_table, run.model)
-  on_device = run.cache == 'device'
-  step_for = make_stepper(
-    step_fn,
-    tokens=tokens,
-    pixels=run.pixels.kept if on_device else None,
-    mesh=run.mesh,
-  )
-  batches = build_batches(
-    run.config,
-    run.train_table,
-    tokens,
-    pixels=None if on_device else run.pixels,
-    lengths=caption_lengths(run.config, run.model),
-    first_step=first,
-    last_step=run.plan.total,
-  )
+  step_for, batches = feed(run, step_fn, first_step=first)
   unread = {}
-  fail = functools.partial(_fail_if_halted, run, tokens=tokens, unread=unread)
+  fail = functools.partial(_fail_if_halted, run, unread=unread)
   with contextlib.closing(batches), StopRequest() as stop:
     for step in range(first, run.plan.total + 1):
       asked = agreed(stop.signal, step=step)
@@ -355,15 +381,12 @@ def _loop(run: Run, state: TrainState, step_fn: Callable) -> TrainState:
   raise AssertionError('the last step returns')
 
 
-def _fail_if_halted(
-  run: Run, state: TrainState, *, tokens: np.ndarray, unread: dict
-) -> None:
+def _fail_if_halted(run: Run, state: TrainState, *, unread: dict) -> None:
   """Saves the state that a step failed on, and says which; waits for the device.
 
   Args:
     run: of the state.
     state: after the last step that was asked for.
-    tokens: i32[n_captions, L], of all training captions.
     unread: loss and gradient norm of the steps since this was called last, by the
       steps before them; emptied.
 
@@ -384,31 +407,42 @@ def _fail_if_halted(
   raise UserError(
     f'step {step + 1} of {run.plan.total}, in epoch {step // run.plan.per_epoch + 1}: '
     f'expected a loss and a gradient that are finite; found {found}; '
-    f'{_samples(run, state, tokens=tokens, step=step)}. The state before this step is '
+    f'{_samples(run, state, step=step)}. The state before this step is '
     f'saved in {run.workdir}. Look at these samples, or start anew with a lower '
     '--config.optimizer.learning_rate; with --config.train.on_nonfinite=skip the run '
     'goes on without such steps.'
   )
 
 
-def _samples(run: Run, state: TrainState, *, tokens: np.ndarray, step: int) -> str:
+def _samples(run: Run, state: TrainState, *, step: int) -> str:
   """The samples of a batch whose embeddings by `state` are not finite."""
-  batches = build_batches(
-    run.config,
-    run.train_table,
-    tokens,
-    pixels=run.pixels,
-    lengths=caption_lengths(run.config, run.model),
-    first_step=step,
-    last_step=step + 1,
-  )
+  batches = _batches(run, first_step=step, last_step=step + 1)
   with contextlib.closing(batches):
     batch, length = next(batches)
-  resident = place_everywhere({'tokens': tokens[:, :length]}, mesh=run.mesh)
-  inputs = build_inputs(run.config, side=run.model.size.image_size)
+  cut = place_everywhere({'tokens': run.tokens[:, :length]}, mesh=run.mesh)
+  resident, side = run.images | cut, run.model.size.image_size
+  inputs = build_inputs(run.config, side=side, mesh=run.mesh)
   finite_samples = make_finite_samples(run.model, inputs, mesh=run.mesh)
   found = finite_samples(state.params, resident, place_batch(batch, mesh=run.mesh))
   return describe_samples(run.train_table, *map(np.asarray, found))
+
+
+def feed(run: Run, step_fn: Callable, *, first_step: int) -> tuple[Callable, Iterator]:
+  """`step_for` of `make_stepper`, and the batches from `first_step` to the end."""
+  step_for = make_stepper(step_fn, tokens=run.tokens, images=run.images, mesh=run.mesh)
+  return step_for, _batches(run, first_step=first_step, last_step=run.plan.total)
+
+
+def _batches(run: Run, *, first_step: int, last_step: int) -> Iterator:
+  return build_batches(
+    run.config,
+    run.train_table,
+    run.tokens,
+    pixels=run.pixels,
+    lengths=caption_lengths(run.config, run.model),
+    first_step=first_step,
+    last_step=last_step,
+  )
 
 
 def _evaluate(run: Run, state: TrainState, step: int) -> dict:
@@ -498,7 +532,10 @@ def _results(
   split: EvaluationSplit, rows: list[dict], *, best: int, total: int
 ) -> dict[str, Recall]:
   recalls = {row['step']: row for row in rows if row['split'] == split.name}
-  named = {'chance': chance_recall(split.caption_image, len(split.images))}
+  named = {
+    'chance': chance_recall(split.caption_image, len(split.images)),
+    'ceiling': recall_ceiling(split.groups, split.caption_image),
+  }
   steps = {'step 0': 0}
   for step, what in ((best, 'selected'), (total, 'last')):
     if step not in steps.values():

@@ -1,6 +1,7 @@
 """A run's folder: which config it belongs to, and what may change between starts."""
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 import os
@@ -12,6 +13,9 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from harma_jax.errors import UserError
+from harma_jax.model.adaptformer import AdaptFormerSettings
+from harma_jax.model.clip_adapter import ClipAdapterSettings
+from harma_jax.model.lora import LoraSettings
 
 CONFIG_FILE = 'config.json'
 CONFLICTS_FILE = 'conflicts.jsonl'
@@ -22,6 +26,7 @@ PROVENANCE_FILE = 'provenance.json'
 RESULTS_FILE = 'results.json'
 CHECKPOINT_FOLDER = 'checkpoints'
 FROZEN_FOLDER = 'frozen'
+PRETRAIN = 'pretrain'  # the run that comes first: its folder, and its field
 
 # What may differ in a resumed run: where things are and how fast, not what is done.
 FREE = (
@@ -34,7 +39,7 @@ def default_workdir(config_path: str) -> pathlib.Path:
   """`workdir/rsitmd-clip` for `configs/rsitmd.py:clip`."""
   file, _, argument = config_path.partition(':')
   name = pathlib.Path(file).stem
-  return pathlib.Path('workdir') / (f'{name}-{argument}' if argument else name)
+  return pathlib.Path('workdir') / '-'.join([name, *filter(None, argument.split(':'))])
 
 
 def is_workdir(path: str | pathlib.Path) -> bool:
@@ -56,17 +61,45 @@ def read_config(workdir: str | pathlib.Path) -> ConfigDict:
     raise UserError(
       f'Expected the work folder of a run, with {CONFIG_FILE}; found {workdir}.'
     )
-  return ConfigDict(json.loads(path.read_text()))
+  return ConfigDict(_with_kind_of_adapters(json.loads(path.read_text())))
 
 
-def check_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
+def _with_kind_of_adapters(config: dict) -> dict:
+  """`config`; one that only says whether there are adapters means those of HarMA.
+
+  It may also lack the fields of `data` that evaluation reads.
+  """
+  if not isinstance(config['model']['adapters'], bool):
+    return config
+  data = {'max_pixels': 89_478_485, 'on_bad_image': 'raise'} | config['data']
+  model = config['model'] | {
+    'adapters': 'harma' if config['model']['adapters'] else 'none',
+    'adapter_attention': True,
+    'lora': dataclasses.asdict(LoraSettings()),
+    'adaptformer': dataclasses.asdict(AdaptFormerSettings()),
+    'clip_adapter': dataclasses.asdict(ClipAdapterSettings()),
+  }
+  return config | {'model': model, 'data': data}
+
+
+def check_workdir(
+  workdir: pathlib.Path, config: ConfigDict, *, data: dict[str, str] | None = None
+) -> None:
   """Checks that `workdir` holds nothing saved, or what a run with `config` saved.
 
+  Args:
+    workdir: which need not be there.
+    config: of the run.
+    data: a fingerprint of each split that the run reads, where they are known.
+
   Raises:
-    UserError: it belongs to a run with another config; the message names the values.
+    UserError: it belongs to a run with another config, the message names the values;
+      or with other data.
   """
   if has_saved(workdir):
     _check_same(workdir, flat(read_config(workdir)), flat(config))
+    if data is not None:
+      _check_data(workdir, data)
 
 
 def read_provenance(workdir: str | pathlib.Path) -> dict:
@@ -90,9 +123,7 @@ def claim(
     UserError: it belongs to a run with another config or other data, or cannot be
       written.
   """
-  check_workdir(workdir, config)
-  if has_saved(workdir):
-    _check_data(workdir, data)
+  check_workdir(workdir, config, data=data)
   if not write:
     return
   with writing(workdir):

@@ -154,7 +154,7 @@ def keep_compiled(tmp_path_factory):
 
 SMALL_RUN = {
   'model.size': 'toy',
-  'model.adapters': False,
+  'model.adapters': 'none',
   'model.bottleneck': 8,
   'model.shared_bottleneck': 8,
   'objective.triplet_weight': 0.0,

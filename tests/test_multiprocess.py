@@ -17,7 +17,7 @@ TINY_RUN = (
   '--config=configs/rsitmd.py',
   '--config.model.size=tiny-16',
   '--config.model.image_size=16',
-  '--noconfig.model.adapters',
+  '--config.model.adapters=none',
   '--config.optimizer.train=projection',
   '--config.objective.triplet_weight=0',
   '--config.init=',

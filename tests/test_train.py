@@ -11,11 +11,18 @@ import pytest
 
 from harma_jax import build
 from harma_jax import train as loop
-from harma_jax.build import build_model, build_optimizer, read_workdir, state_shapes
+from harma_jax.build import (
+  build_model,
+  build_optimizer,
+  read_start,
+  read_workdir,
+  state_shapes,
+)
 from harma_jax.checkpoint import Checkpoints
 from harma_jax.data.annotations import load_captions
 from harma_jax.data.sampler import batch_rows
 from harma_jax.errors import UserError
+from harma_jax.evaluation.duplicates import caption_groups, recall_ceiling
 from harma_jax.evaluation.recall import chance_recall
 from harma_jax.metrics import RECALLS
 from harma_jax.optim import updates_made
@@ -116,8 +123,11 @@ def test_results_hold_chance_step_0_and_the_step_that_was_best_on_val(
   assert (results['seed'], results['steps']) == (0, STEPS)
   for split in ('val', 'test'):
     table = load_captions(small_data, split=split)
-    chance, step_0, *_, selected = results['splits'][split].values()
+    chance, ceiling, step_0, *_, selected = results['splits'][split].values()
     assert chance == chance_recall(table.caption_image, table.n_images)
+    groups = caption_groups(table.captions)
+    assert ceiling == recall_ceiling(groups, table.caption_image)
+    assert measured[0, split]['i2t_median_rank'] >= 1
     assert step_0 == {name: measured[0, split][name] for name in RECALLS}
     assert selected == {name: measured[best, split][name] for name in RECALLS}
 
@@ -126,7 +136,7 @@ def test_a_table_of_each_split_is_printed(finished_run):
   printed = (finished_run.parent / 'stdout.txt').read_text()
   for split in ('val', 'test'):
     assert f'{split}: recall in % of 6 images and 12 captions, seed 0' in printed
-  assert printed.count('chance') == 2
+  assert printed.count('chance') == printed.count('ceiling') == 2
   assert printed.count('step 0') == 2
   assert '16.7' in printed  # R@1 of six images by chance
 
@@ -161,6 +171,31 @@ def test_a_stopped_run_goes_on_bit_identically(
   assert results_of(tmp_path) == results_of(finished_run)
   ended = saved_state(config, tmp_path, STEPS)
   assert all_equal(ended, saved_state(config, finished_run, STEPS))
+
+
+def test_half_precision_of_frozen_weights_stays_on_the_devices(
+  small_config, tmp_path, monkeypatch
+):
+  """Also after a resume; the checkpoint has them as they came, for exports."""
+  config, seen = small_config({'model.frozen_dtype': 'bfloat16'}), set()
+
+  original = loop._start
+
+  def start(run, **options):
+    state, step_fn = original(run, **options)
+    seen.add(frozenset(str(leaf.dtype) for leaf in jax.tree.leaves(state.frozen)))
+    return state, step_fn
+
+  monkeypatch.setattr(loop, '_start', start)
+  with stopped_after(5):
+    train(config, workdir=tmp_path)
+  train(config, workdir=tmp_path)
+  assert seen == {frozenset({'bfloat16'})}
+  fresh = jax.jit(build_model(config).init)(jax.random.key(config.seed))
+  state = saved_state(config, tmp_path, STEPS)
+  for tower in ('image', 'text'):
+    fresh[tower].pop('projection')
+    assert all_equal(state.frozen[tower], fresh[tower])
 
 
 def test_a_finished_run_is_reported_again_without_a_step(
@@ -242,6 +277,14 @@ def test_without_val_the_last_step_is_taken(small_config, tmp_path):
   assert evaluations_of(tmp_path).keys() == {(0, 'test'), (STEPS, 'test')}
 
 
+def test_without_an_epoch_the_starting_weights_are_measured(small_config, tmp_path):
+  train(small_config({'train.epochs': 0.0}), workdir=tmp_path)
+  results = results_of(tmp_path)
+  assert (results['steps'], results['best_step']) == (0, 0)
+  assert all(set(split) == {'chance', 'step 0'} for split in results['splits'].values())
+  assert not rows_of(tmp_path, 'train')
+
+
 def test_an_epoch_may_be_evaluated_several_times(small_config, tmp_path, fake_recalls):
   fake_recalls(range(9))
   train(small_config({'evaluation.every_epochs': 0.1}), workdir=tmp_path)
@@ -250,7 +293,7 @@ def test_an_epoch_may_be_evaluated_several_times(small_config, tmp_path, fake_re
 
 
 PRETRAIN = {
-  'model': {'adapters': False},
+  'model': {'adapters': 'none'},
   'optimizer': {'train': 'full', 'learning_rate': 1e-3},
   'train': {'epochs': 1.0},
 }
@@ -261,7 +304,7 @@ def adapters_after_pretraining(small_config):
   """Config of a run that trains the whole model first, then adapters on it."""
   config = small_config(
     {
-      'model.adapters': True,
+      'model.adapters': 'harma',
       'model.shared_adapter': 'none',
       'optimizer.train': 'adapters',
     }
@@ -283,6 +326,9 @@ def test_adapters_start_from_the_best_weights_of_the_pretraining(
     assert second['splits'][split]['step 0'] == first['splits'][split][selected]
   scratch, adapted = (read_workdir(tmp_path / at) for at in ('pretrain', ''))
   assert all_equal(scratch['image']['projection'], adapted['image']['projection'])
+  start = read_start(tmp_path)
+  assert all_equal(scratch['image']['projection'], start['image']['projection'])
+  assert not all_equal(adapted['text'], start['text'])  # whose adapters are new
   config = json.loads((tmp_path / 'pretrain/config.json').read_text())
   assert 'pretrain' not in config
   assert config['optimizer']['train'] == 'full'
@@ -294,7 +340,7 @@ def test_adapters_start_from_the_best_weights_of_the_pretraining(
   [
     ('optimizer.schedule', 'steep', 'optimizer.schedule'),
     ('train.batch_size', 12, 'multiple of the 8 devices'),
-    ('pretrain.train.epochs', 0.0, 'train.epochs'),
+    ('pretrain.train.epochs', -1.0, 'train.epochs'),
   ],
 )
 def test_no_stage_begins_while_another_is_mistaken(
@@ -308,10 +354,24 @@ def test_no_stage_begins_while_another_is_mistaken(
   assert not (tmp_path / 'run').exists()
 
 
+def test_given_weights_take_the_place_of_the_pretraining(
+  adapters_after_pretraining, finished_run, tmp_path, caplog
+):
+  config = adapters_after_pretraining.copy_and_resolve_references()
+  assert list(loop.stages(config, workdir=tmp_path)) == [
+    tmp_path / 'pretrain',
+    tmp_path,
+  ]
+  caplog.set_level('INFO')
+  config.init = str(finished_run)
+  assert loop.stages(config, workdir=tmp_path) == {tmp_path: config}
+  assert f'init={finished_run} takes the place' in caplog.text
+
+
 def test_pretraining_does_not_begin_in_the_folder_of_another_run(
   adapters_after_pretraining, finished_run
 ):
-  with pytest.raises(UserError, match=r'model\.adapters was False, now True'):
+  with pytest.raises(UserError, match=r"model\.adapters was 'none', now 'harma'"):
     train(adapters_after_pretraining, workdir=finished_run)
   assert not (finished_run / 'pretrain').exists()
 

@@ -14,6 +14,7 @@ from harma_jax.workdir import (
   check_workdir,
   claim,
   default_workdir,
+  flat,
   held,
   is_workdir,
   read_config,
@@ -45,6 +46,22 @@ def test_a_claimed_folder_holds_every_field(tmp_path, small_config):
   assert json.loads((tmp_path / 'deep/new/data.json').read_text()) == DATA
   names = {path.name for path in (tmp_path / 'deep/new').iterdir()}
   assert names == {'config.json', 'data.json'}
+
+
+@pytest.mark.parametrize(('said', 'meant'), [(True, 'harma'), (False, 'none')])
+def test_a_folder_that_only_says_whether_there_are_adapters_means_harma(
+  used, small_config, said, meant
+):
+  config = json.loads((used / 'config.json').read_text())
+  for name in ('adapter_attention', 'lora', 'adaptformer', 'clip_adapter'):
+    del config['model'][name]
+  for name in ('max_pixels', 'on_bad_image'):
+    del config['data'][name]
+  config['model']['adapters'] = said
+  (used / 'config.json').write_text(json.dumps(config))
+  same = small_config({'model.adapters': meant})
+  assert flat(read_config(used)) == flat(same)
+  check_workdir(used, same)
 
 
 def test_the_same_config_may_come_back(used, small_config):
@@ -145,6 +162,7 @@ def test_replacing_a_file_never_shows_a_part_of_it(tmp_path, monkeypatch):
   [
     ('configs/rsitmd.py', 'workdir/rsitmd'),
     ('/some/where/rsicd.py:tiny', 'workdir/rsicd-tiny'),
+    ('configs/methods.py:lora:rsitmd:clip', 'workdir/methods-lora-rsitmd-clip'),
   ],
 )
 def test_the_default_folder_is_named_by_the_config(config, workdir):

@@ -46,7 +46,7 @@ def train_batches(
   Args:
     table: the captions of the training split.
     tokens: i32[n_captions, L], of all captions.
-    seed: of the order.
+    seed: of the order, and handed on to augmentation.
     batch_size: of the global batch.
     first_step: counted from 0.
     last_step: excluded.
@@ -61,10 +61,10 @@ def train_batches(
 
   Returns:
     An iterator, to be closed when left early, of batches and the length that holds all
-    captions of the global batch. A batch is a dict of `items` i32[b] and `epoch` i32[b]
-    (what augmentation draws from), `image_ids` i32[b] (rows of the table's images),
-    `rows` i32[b], or i32[b, M] with M captions an image (rows of its captions) and,
-    with `pixels`, `images` u8[b, H, W, 3] and `sizes` i32[b, 2]; b = batch_size /
+    captions of the global batch. A batch is a dict of `items`, `seed` and `epoch`
+    i32[b] (what augmentation draws from), `image_ids` i32[b] (rows of the table's
+    images), `rows` i32[b], or i32[b, M] with M captions an image (rows of its captions)
+    and, with `pixels`, `images` u8[b, H, W, 3] and `sizes` i32[b, 2]; b = batch_size /
     process_count.
 
   Raises:
@@ -94,6 +94,7 @@ def train_batches(
     image_ids = items if several else table.caption_image[items]
     batch = {
       'items': items,
+      'seed': np.full(len(items), seed),
       'epoch': np.full(len(items), epoch),
       'image_ids': image_ids,
       'rows': rows_of(items, epoch),

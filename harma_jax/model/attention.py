@@ -4,6 +4,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from harma_jax.model.additions import Additions
+
 Initializer = jax.nn.initializers.Initializer
 
 
@@ -15,6 +17,7 @@ class Attention(nn.Module):
   causal: bool = False
   qkv_init: Initializer = nn.initializers.xavier_uniform()
   out_init: Initializer = nn.initializers.xavier_uniform()
+  adapter: Additions = Additions()
 
   @nn.compact
   def __call__(self, x: jax.Array, *, mask: jax.Array | None = None) -> jax.Array:
@@ -31,7 +34,7 @@ class Attention(nn.Module):
     qkv = nn.Dense(3 * width, kernel_init=self.qkv_init, dtype=self.dtype, name='qkv')
     query, key, value = (
       part.reshape(batch, length, self.heads, width // self.heads)
-      for part in jnp.split(qkv(x), 3, axis=-1)
+      for part in jnp.split(self.adapter.change_dense('qkv', x, qkv(x)), 3, axis=-1)
     )
     attended = jax.nn.dot_product_attention(
       query,

@@ -14,7 +14,7 @@ from harma_jax.data.sampler import batch_rows
 from harma_jax.errors import UserError
 
 N_IMAGES, SIDE, BATCH, LENGTH = 7, 8, 4, 9
-INDICES = ('items', 'epoch', 'image_ids', 'rows')
+INDICES = ('items', 'seed', 'epoch', 'image_ids', 'rows')
 KEYS = (*INDICES, 'images', 'sizes')
 
 
@@ -73,6 +73,7 @@ def _plain_batches(table, *, seed, last_step):
       images[place, : image.height, : image.width] = np.asarray(image)
     yield {
       'items': rows,
+      'seed': [seed] * BATCH,
       'epoch': [step // (n // BATCH)] * BATCH,
       'image_ids': np.array([table.caption_image[row] for row in rows]),
       'rows': rows,
@@ -95,7 +96,7 @@ def test_batches_match_a_plain_loop_over_epochs(table):
 def test_where_the_device_has_the_images_a_batch_is_indices_alone(table):
   for alone, whole in zip(_dicts(table, store=False), _dicts(table), strict=True):
     assert set(alone) == set(INDICES)
-    assert sum(rows.nbytes for rows in alone.values()) == 4 * 4 * BATCH
+    assert sum(rows.nbytes for rows in alone.values()) == 5 * 4 * BATCH
     assert all(np.array_equal(alone[key], whole[key]) for key in INDICES)
 
 
