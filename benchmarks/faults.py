@@ -4,7 +4,7 @@
     [--folder=FOLDER] [--seed=0]
 
 A run of drawn scenes that saves before every second step is started, killed with
-SIGKILL at a random time and started again with the same command, until it ends; then
+SIGKILL at a random moment and started again with the same command, until it ends; then
 another begins. Every run that ends is compared, bit by bit, with one that was never
 killed: the last state, the best weights, all metrics. With the same `--folder` a
 campaign that was stopped itself goes on.
@@ -14,9 +14,11 @@ import argparse
 import collections
 import contextlib
 import json
+import math
 import os
 import pathlib
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -55,6 +57,7 @@ RUN = (
   '--config.log_every=1',
 )
 STEPS = 40
+START_SHARE = 0.25  # of the kills; the others come while it trains
 REFERENCE, KILLS = 'reference', 'kills.jsonl'
 UNFINISHED = '*orbax-checkpoint-tmp*'
 
@@ -85,53 +88,142 @@ def campaign(folder: pathlib.Path, *, kills: int, seed: int) -> dict:
   Args:
     folder: of the runs and of the account `kills.jsonl`.
     kills: how many.
-    seed: of their times.
+    seed: of their moments.
 
   Returns:
     The report.
   """
   folder.mkdir(parents=True, exist_ok=True)
-  life = measure_life(folder)
+  reference = folder / REFERENCE
+  if not (reference / 'results.json').exists():
+    append(folder / KILLS, {'reference': True} | one_start(reference, rng=None))
   while True:
     rows = read_rows(folder / KILLS)
     number = sum('killed' in row for row in rows)
     workdir = folder / f'run{sum("identical" in row for row in rows)}'
     if number >= kills and not workdir.exists():
-      return report(rows, life=life, seed=seed)
-    after = np.random.default_rng([seed, len(rows)]).uniform(0, life)
-    append(folder / KILLS, one_start(workdir, after=after if number < kills else None))
+      return report(rows, seed=seed)
+    rng = np.random.default_rng([seed, len(rows)]) if number < kills else None
+    # The latest: other work on the machine comes and goes.
+    start_seconds = [row['start_seconds'] for row in rows if row['start_seconds']][-1]
+    found = one_start(workdir, rng=rng, start_seconds=start_seconds)
+    if 'killed' not in found:
+      found['identical'] = not differences(workdir)
+    append(folder / KILLS, found)
 
 
-def measure_life(folder: pathlib.Path) -> float:
-  """Seconds of a run that nobody kills, once what it compiles is kept."""
-  for name in ('warm', REFERENCE):
-    workdir = folder / name
-    if not (workdir / 'results.json').exists():
-      started = time.monotonic()
-      finish(start(workdir))
-      (workdir / 'seconds.json').write_text(json.dumps(time.monotonic() - started))
-  return json.loads((folder / REFERENCE / 'seconds.json').read_text())
+def one_start(
+  workdir: pathlib.Path,
+  *,
+  rng: np.random.Generator | None,
+  start_seconds: float = 0.0,
+) -> dict:
+  """Starts the run and kills it at a random moment, unless it ends before.
 
+  Args:
+    workdir: of the run.
+    rng: draws the moment; None to let the run end.
+    start_seconds: that a start takes.
 
-def one_start(workdir: pathlib.Path, *, after: float | None) -> dict:
-  """Starts the run and kills it `after` seconds, unless it has ended by then."""
-  before = unfinished(workdir), len(train_rows(workdir))
-  started = time.monotonic()
+  Returns:
+    A row of the account.
+  """
+  life = Life(workdir)
+  before = unfinished(workdir)
   program = start(workdir)
-  try:
-    program.wait(timeout=after)
-  except subprocess.TimeoutExpired:
+  if rng is None:
+    watch(life, program)
+  else:
+    watch(life, program, **moment(rng, workdir=workdir, start_seconds=start_seconds))
     program.kill()
-  seconds = time.monotonic() - started
-  finish(program, may_be_killed=True)
+  printed, _ = program.communicate()
+  if program.returncode not in (0, -signal.SIGKILL):
+    raise RuntimeError(f'exit code {program.returncode}:\n{printed}')
+  life.look()
+  row = {'seconds': life.seconds, 'start_seconds': life.start_seconds}
   if program.returncode == 0:
-    return {'identical': differences(workdir) == [], 'seconds': seconds}
-  killed = phase(workdir, before=before)
-  return {
-    'killed': killed,
-    'repeated_steps': 0 if killed == 'start' else repeated_steps(workdir),
-    'seconds': seconds,
+    return row
+  phase = 'start' if life.start_seconds is None else 'training'
+  return row | {
+    'killed': 'saving' if unfinished(workdir) - before else phase,
+    'repeated_steps': max((life.steps or 0) - last_saved(workdir), 0),
   }
+
+
+class Life:
+  """What can be seen of a start from outside.
+
+  Attributes:
+    steps: of the last row of a step; None before this start has dropped the rows that
+      are to be made again.
+    start_seconds: until the first row of a step of its own; None before.
+  """
+
+  def __init__(self, workdir: pathlib.Path):
+    self._path = workdir / 'metrics.jsonl'
+    self._before = self._file()
+    self._began, self._first = time.monotonic(), None
+    self.steps = self.start_seconds = None
+
+  @property
+  def seconds(self) -> float:
+    """Since the start."""
+    return time.monotonic() - self._began
+
+  @property
+  def step_seconds(self) -> float:
+    """That a step takes, from those of this start; 0 before two are there."""
+    if self._first is None or self.steps == self._first:
+      return 0.0
+    return (self.seconds - self.start_seconds) / (self.steps - self._first)
+
+  def look(self) -> None:
+    """Reads the rows."""
+    if self._file() == self._before:
+      return
+    steps = [row['step'] for row in read_rows(self._path) if row['kind'] == 'train']
+    steps = max(steps, default=0)
+    if self._first is None and self.steps is not None and steps > self.steps:
+      self._first, self.start_seconds = steps, self.seconds
+    self.steps = steps
+
+  def _file(self) -> int | None:
+    return self._path.stat().st_ino if self._path.exists() else None
+
+
+def moment(
+  rng: np.random.Generator, *, workdir: pathlib.Path, start_seconds: float
+) -> dict[str, float]:
+  """A random moment of a start, as `watch` takes it.
+
+  While it trains it is counted in steps, since seconds would be others whenever the
+  machine has other work: a step of those that are left, and a share of two steps, in
+  which there is a save.
+  """
+  if rng.random() < START_SHARE:
+    return {'seconds': rng.uniform(0, start_seconds)}
+  least = min(last_saved(workdir) + 1, STEPS)
+  return {
+    'step': rng.integers(least, STEPS, endpoint=True),
+    'further': 2 * rng.random(),
+  }
+
+
+def watch(
+  life: Life,
+  program: subprocess.Popen,
+  *,
+  seconds: float = math.inf,
+  step: float = math.inf,
+  further: float = 0.0,
+) -> None:
+  """Waits for the end of a program, at most `seconds` or till `further` than `step`."""
+  while program.poll() is None and life.seconds < seconds:
+    life.look()
+    if life.steps is not None and life.steps >= step:
+      time.sleep(further * life.step_seconds)
+      return
+    time.sleep(0.005)
 
 
 def start(workdir: pathlib.Path) -> subprocess.Popen:
@@ -154,32 +246,16 @@ def start(workdir: pathlib.Path) -> subprocess.Popen:
   )
 
 
-def finish(program: subprocess.Popen, *, may_be_killed: bool = False) -> None:
-  """Waits for the end; raises RuntimeError, with what was printed, of another one."""
-  printed, _ = program.communicate()
-  if program.returncode and not (may_be_killed and program.returncode == -9):
-    raise RuntimeError(f'exit code {program.returncode}:\n{printed}')
-
-
-def phase(workdir: pathlib.Path, *, before: tuple[set, int]) -> str:
-  """In what a kill came: `saving` where a folder is left that has not got its name."""
-  unfinished_before, rows_before = before
-  if unfinished(workdir) - unfinished_before:
-    return 'saving'
-  return 'training' if len(train_rows(workdir)) != rows_before else 'start'
-
-
 def unfinished(workdir: pathlib.Path) -> set[tuple[str, int]]:
   """The folders of saves that have not ended, each with what tells it from others."""
   found = [*workdir.glob(UNFINISHED), *workdir.glob(f'checkpoints/{UNFINISHED}')]
   return {(path.name, path.stat().st_ino) for path in found}
 
 
-def repeated_steps(workdir: pathlib.Path) -> int:
-  """Steps whose rows are there and that no checkpoint holds."""
-  saved = [int(p.name) for p in workdir.glob('checkpoints/*') if p.name.isdecimal()]
-  rows = train_rows(workdir)
-  return max((rows[-1]['step'] if rows else 0) - max(saved, default=0), 0)
+def last_saved(workdir: pathlib.Path) -> int:
+  """The last step that is saved whole; 0 where none is."""
+  names = (path.name for path in workdir.glob('checkpoints/*'))
+  return max((int(name) for name in names if name.isdecimal()), default=0)
 
 
 def differences(workdir: pathlib.Path) -> list[str]:
@@ -220,11 +296,6 @@ def metrics_of(workdir: pathlib.Path) -> list[dict]:
   return [{k: v for k, v in row.items() if k != 'pairs_per_second'} for row in rows]
 
 
-def train_rows(workdir: pathlib.Path) -> list[dict]:
-  """The rows of training steps."""
-  return [row for row in metrics_of(workdir) if row['kind'] == 'train']
-
-
 def read_rows(path: pathlib.Path) -> list[dict]:
   """The whole rows of a file; none where it is not there."""
   lines = path.read_text().split('\n')[:-1] if path.exists() else []
@@ -238,14 +309,14 @@ def append(path: pathlib.Path, row: dict) -> None:
     file.write(json.dumps(row) + '\n')
 
 
-def report(rows: list[dict], *, life: float, seed: int) -> dict:
+def report(rows: list[dict], *, seed: int) -> dict:
   """What a campaign found, from its account."""
   killed = [row for row in rows if 'killed' in row]
   ended = [row['identical'] for row in rows if 'identical' in row]
   repeated = [row['repeated_steps'] for row in killed]
   return {
     'kills': len(killed),
-    'starts': len(rows),
+    'starts': len(killed) + len(ended),
     'runs_ended': len(ended),
     'runs_identical': sum(ended),
     'all_identical': all(ended),
@@ -253,7 +324,6 @@ def report(rows: list[dict], *, life: float, seed: int) -> dict:
     'steps_of_a_run': STEPS,
     'repeated_steps': sum(repeated),
     'most_repeated_steps': max(repeated, default=0),
-    'seconds_of_an_unkilled_run': round(life, 1),
     'seconds': round(sum(row['seconds'] for row in rows)),
     'seed': seed,
     'jax': jax.__version__,

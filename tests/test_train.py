@@ -250,7 +250,10 @@ def test_a_row_that_a_killed_run_left_half_written_is_dropped(
     train(config, workdir=tmp_path)
   with (tmp_path / 'metrics.jsonl').open('a') as file:
     file.write('{"kind": "train", "st')
+  noted = tmp_path / 'conflicts.jsonl'
+  noted.write_text('{"step": 3}\n{"step": 5}\n{"st')
   train(config, workdir=tmp_path)
+  assert noted.read_text() == '{"step": 3}\n'
   assert without_speed(rows_of(tmp_path)) == without_speed(rows_of(finished_run))
 
 
