@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harma_jax.data.annotations import SPLIT_WORDS
+from harma_jax.data.annotation_files import SPLIT_WORDS
 from harma_jax.reporting.charts import heat_map
 from harma_jax.reporting.page import escape, figure, paragraph, section
 
