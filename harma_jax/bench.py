@@ -35,6 +35,7 @@ from harma_jax.build import (
   build_table,
   build_tokens,
   context_length,
+  distinct_images,
   frozen_dtype,
   place_images,
   resolve_size,
@@ -446,6 +447,9 @@ def _host_batches(
     tokens,
     pixels=None if cache == 'device' else pixels,
     lengths=(),
+    n_distinct=distinct_images(
+      config, pixels.table, last_step=count, mesh=make_mesh(fsdp=config.mesh.fsdp)
+    ),
     first_step=0,
     last_step=count,
   )

@@ -22,7 +22,11 @@ from harma_jax.data.bad_images import (
 )
 from harma_jax.data.images import read_image
 from harma_jax.data.noise import swap_captions
-from harma_jax.data.pipeline import image_batches, train_batches
+from harma_jax.data.pipeline import (
+  image_batches,
+  most_distinct_images,
+  train_batches,
+)
 from harma_jax.data.pixels import (
   CACHES,
   PixelStore,
@@ -563,6 +567,7 @@ def build_batches(
   *,
   pixels: PixelStore | None,
   lengths: tuple[int, ...],
+  n_distinct: int,
   first_step: int,
   last_step: int,
 ) -> Iterator[tuple[dict, int]]:
@@ -578,10 +583,26 @@ def build_batches(
     pixels=pixels,
     lengths=lengths,
     captions_per_image=config.data.captions_per_image,
+    n_distinct=n_distinct,
     process_index=jax.process_index(),
     process_count=jax.process_count(),
     threads=config.data.threads,
     workers=config.data.workers if reads else 0,
+  )
+
+
+def distinct_images(
+  config: ConfigDict, table: CaptionTable, *, last_step: int, mesh: Mesh
+) -> int:
+  """Places for images in a batch where each is encoded once; 0 for one each pair."""
+  if not config.data.image_reuse:
+    return 0
+  return most_distinct_images(
+    table,
+    seed=config.seed,
+    batch_size=config.train.batch_size,
+    last_step=last_step,
+    multiple=mesh.size,
   )
 
 

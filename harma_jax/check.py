@@ -68,6 +68,7 @@ def check_config(config: ConfigDict) -> None:
   )
   context_length(config, model)
   _check_harmonization(config)
+  _check_image_reuse(config)
   build_head(config, make_objective(**config.objective), total_steps=1)
   optimizer, _ = build_optimizer(config, total_steps=1)
   state_shapes(config, model, optimizer)
@@ -104,6 +105,22 @@ def _check_augment(config: ConfigDict) -> None:
     'augment.rand_augment',
     f'a number of operations and their level, 0 to {MAX_LEVEL}',
     found=drawn,
+  )
+
+
+def _check_image_reuse(config: ConfigDict) -> None:
+  reuse, space = config.data.image_reuse, config.harmonization.space
+  expect(
+    not reuse or config.data.captions_per_image == 1,
+    'data.image_reuse',
+    'False with data.captions_per_image above 1, which encodes an image once',
+    found=reuse,
+  )
+  expect(
+    not reuse or space == 'embedding',
+    'data.image_reuse',
+    f'False with harmonization.space={space}, which encodes every sample alone',
+    found=reuse,
   )
 
 

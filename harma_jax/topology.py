@@ -177,6 +177,8 @@ def abstract_inputs(
   sent = {
     name: shape((batch,), jnp.int32) for name in ('items', 'seed', 'epoch', 'image_ids')
   }
+  if config.data.image_reuse:  # at most an image each pair
+    sent['own'] = shape((batch,), jnp.int32)
   rows = (batch, several) if several > 1 else (batch,)
   sent['rows'] = shape(rows, jnp.int32)
   if on_device:

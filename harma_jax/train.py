@@ -33,6 +33,7 @@ from harma_jax.build import (
   caption_lengths,
   check_init,
   check_root,
+  distinct_images,
   frozen_dtype,
   place_images,
   resolve_size,
@@ -85,6 +86,7 @@ class Plan:
     evaluate_every: an evaluation, and a checkpoint with what it measured.
     save_every: further checkpoints; 0 for none.
     dispatch: how many steps are taken at once, where nothing is due between.
+    n_distinct: places for images in a batch; see `train_batches`.
   """
 
   total: int
@@ -92,6 +94,7 @@ class Plan:
   evaluate_every: int
   save_every: int
   dispatch: int
+  n_distinct: int
 
   def evaluates(self, step: int) -> bool:
     """Whether validation is due before step number `step`."""
@@ -218,7 +221,7 @@ def prepared(config: ConfigDict, *, workdir: pathlib.Path, init: str) -> Iterato
   model = with_fastest_attention(config, build_model(config))
   mesh = make_mesh(fsdp=config.mesh.fsdp)
   tables = _read_tables(config)
-  plan = _make_plan(config, table=tables['train'])
+  plan = _make_plan(config, table=tables['train'], mesh=mesh)
   splits = {
     name: build_evaluation_split(config, table, model)
     for name, table in tables.items()
@@ -294,17 +297,19 @@ def _read_tables(config: ConfigDict) -> dict[str, CaptionTable]:
   return {name: build_table(config, split) for name, split in names.items() if split}
 
 
-def _make_plan(config: ConfigDict, *, table: CaptionTable) -> Plan:
+def _make_plan(config: ConfigDict, *, table: CaptionTable, mesh: Mesh) -> Plan:
   several = config.data.captions_per_image > 1
   items = table.n_images if several else table.n_captions
   per_epoch = steps_per_epoch(items, batch_size=config.train.batch_size)
   epochs = config.train.epochs
+  total = max(round(epochs * per_epoch), 1) if epochs else 0
   return Plan(
-    total=max(round(epochs * per_epoch), 1) if epochs else 0,
+    total=total,
     per_epoch=per_epoch,
     evaluate_every=max(round(config.evaluation.every_epochs * per_epoch), 1),
     save_every=config.checkpoint.every_steps,
     dispatch=config.train.steps_per_dispatch,
+    n_distinct=distinct_images(config, table, last_step=total, mesh=mesh),
   )
 
 
@@ -459,6 +464,7 @@ def _batches(run: Run, *, first_step: int, last_step: int) -> Iterator:
     run.tokens,
     pixels=run.pixels,
     lengths=caption_lengths(run.config, run.model),
+    n_distinct=run.plan.n_distinct,
     first_step=first_step,
     last_step=last_step,
   )

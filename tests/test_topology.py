@@ -71,6 +71,7 @@ def test_abstract_inputs_are_those_of_a_run(small_config, cache, captions):
       tokens,
       pixels=None if on_device else pixels,
       lengths=(),
+      n_distinct=0,
       first_step=0,
       last_step=1,
     )

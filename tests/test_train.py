@@ -206,6 +206,21 @@ def test_steps_in_one_program_go_on_bit_identically(
   )
 
 
+def test_a_run_that_encodes_each_image_once_goes_on_bit_identically(
+  small_config, tmp_path
+):
+  changes = {'data.image_reuse': True, 'data.cache': 'device', 'log_every': 100}
+  config = small_config(changes)
+  train(config, workdir=tmp_path / 'whole')
+  with stopped_after(5):
+    train(config, workdir=tmp_path / 'stopped')
+  train(config, workdir=tmp_path / 'stopped')
+  whole, stopped = (
+    saved_state(config, tmp_path / name, STEPS) for name in ('whole', 'stopped')
+  )
+  assert all_equal(whole, stopped)
+
+
 def test_half_precision_of_frozen_weights_stays_on_the_devices(
   small_config, tmp_path, monkeypatch
 ):
