@@ -1,7 +1,8 @@
 """The JAX step beside the PyTorch one, on one machine, in turn.
 
-  python benchmarks/compare.py --out=FOLDER/NAME [--torch_python=PYTHON] [--rounds=3]
+  python -m benchmarks.compare --out=FOLDER/NAME [--torch_python=PYTHON] [--rounds=3]
     [--steps=5] [--warmup=2] [--size=ViT-B-32] [--platforms=cpu,accelerator]
+    [--jax_flags='--config.model.layers=unroll ...']
     [--train_flags='--config.data.root=FOLDER ...']
 
 Writes NAME.json and NAME.md. Every run is a process of its own; the sides take turns,
@@ -210,6 +211,7 @@ def command(case: Case, side: str, *, arguments: argparse.Namespace) -> list[str
     f'--config={REPOSITORY / "configs/common.py"}',
     f'--mode={"step" if side == JAX else "train"}',
     *(f'--config.{name}={value}' for name, value in fields.items()),
+    *shlex.split(arguments.jax_flags),
     *shlex.split(arguments.train_flags if side == TRAIN else ''),
   ]
 
@@ -278,6 +280,7 @@ def about(arguments: argparse.Namespace, runs: list[dict]) -> dict[str, str]:
     **named,
     'CPU cores': str(len(os.sched_getaffinity(0))),
     'rounds': f'{arguments.rounds}, of {arguments.steps} steps each',
+    'more flags of JAX': arguments.jax_flags or 'none',
   }
 
 
@@ -291,6 +294,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
   parser.add_argument('--warmup', type=int, default=2)
   parser.add_argument('--size', default='ViT-B-32')
   parser.add_argument('--platforms', default='cpu,accelerator')
+  parser.add_argument('--jax_flags', default='')
   parser.add_argument('--train_flags', default='')
   return parser.parse_args(arguments)
 

@@ -1,13 +1,13 @@
 """What the curriculum finds and what it wins, with captions swapped on purpose.
 
-  python benchmarks/curriculum.py --data=rsicd --root=RSICD [--group=0 --groups=1]
-  python benchmarks/curriculum.py --data=scenes --root=FOLDER
+  python -m benchmarks.curriculum --data=rsicd --root=RSICD [--group=0 --groups=1]
+  python -m benchmarks.curriculum --data=scenes --root=FOLDER
 
 A tiny CLIP is trained from random weights on images with all their captions, a share of
 which change places. The first epochs are plain and shared by all settings; the rest is
 trained once with each. Results go to benchmarks/curriculum_<data>.jsonl, one line each;
-what is there already is not run again. `benchmarks/curriculum_tables.py` prints them.
-Several processes may work with `--groups` of them, each at its own `--group`.
+what is there already is not run again; `python -m benchmarks.curriculum_tables` prints
+them. Several processes may work with `--groups` of them, each at its own `--group`.
 """
 
 import argparse
@@ -23,8 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
-from scipy.stats import mannwhitneyu
 
+from benchmarks.judging import CAPTIONS, areas_of, judge
 from configs.backbones import scratch
 from configs.common import get_config as common
 from harma_jax.build import (
@@ -49,13 +49,9 @@ from harma_jax.evaluation.evaluator import (
 )
 from harma_jax.mesh import make_mesh
 from harma_jax.model.clip import Clip
-from harma_jax.objective.alignment import make_objective
-from harma_jax.objective.head import harmonized_head
-from harma_jax.objective.indicators import scores_of
 from harma_jax.step import TrainState
 
 FOLDER = pathlib.Path(__file__).parent
-CAPTIONS = 5
 JUDGED_IMAGES = 2560  # of the training set, for the areas under the curve
 DATA = {
   'rsicd': {'epochs': 3, 'plain_epochs': 1, 'batch_size': 128},
@@ -248,7 +244,7 @@ def compiled_step(study: Study, setting: str, *, seed: int):
 def batches(
   study: Study, tokens: np.ndarray, *, seed: int, first: int, last: int
 ) -> Iterator[dict]:
-  inputs = augmenting(study, seed)
+  inputs = augmenting(study)
   for batch, _ in train_batches(
     study.pixels.table,
     tokens,
@@ -264,16 +260,15 @@ def batches(
 
 
 @functools.cache
-def augmenting_of(seed: int, side: int, settings: str):
+def augmenting_of(side: int, settings: str):
   config = common()
-  config.seed = seed
   config.augment.update(json.loads(settings))
-  return jax.jit(build_inputs(config, side=side))
+  return jax.jit(build_inputs(config, side=side, mesh=make_mesh()))
 
 
-def augmenting(study: Study, seed: int):
+def augmenting(study: Study):
   settings = study.config.augment.to_json()
-  return augmenting_of(seed, study.model.size.image_size, settings)
+  return augmenting_of(study.model.size.image_size, settings)
 
 
 def drop_rates(account: dict, wrong: np.ndarray) -> dict:
@@ -328,130 +323,6 @@ def is_alone(texts: np.ndarray) -> dict[int, np.ndarray]:
     n: np.array([[np.sum(own[:n] == own[k]) == 1 for own in texts] for k in range(n)])
     for n in (CAPTIONS, 2)
   }
-
-
-def judge(
-  image_features: np.ndarray,
-  text_features: np.ndarray,
-  *,
-  temperature: jax.Array,
-  batch_size: int,
-) -> dict[int, dict[str, np.ndarray]]:
-  """Indicators f32[M, n], low where a caption seems wrong, for M of 5, 2 and 1."""
-  found = {}
-  for n in (CAPTIONS, 2, 1):
-    parts = []
-    for start in range(0, len(image_features) - batch_size + 1, batch_size):
-      part = slice(start, start + batch_size)
-      captions = tuple(text_features[part, k] for k in range(n))
-      parts.append(indicators(n)(image_features[part], captions, temperature))
-    found[n] = {
-      name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]
-    }
-  return found
-
-
-@functools.cache
-def indicators(n: int):
-  """A jitted function of a batch's features; a pair of two captions is one sample."""
-  parts = {
-    name: make_objective(
-      contrastive_weight=float(name == 'contrastive'),
-      triplet_weight=float(name == 'triplet'),
-      margin=0.2,
-      gamma=2.0,
-      triplet_reduction='mean',
-      mask_same_image=True,
-    )
-    for name in ('contrastive', 'triplet')
-  }
-  both = make_objective(
-    contrastive_weight=1.0,
-    triplet_weight=1.0,
-    margin=0.2,
-    gamma=2.0,
-    triplet_reduction='mean',
-    mask_same_image=True,
-  )
-  heads = {
-    f'captions, {name}': judging_head(part, 'captions') for name, part in parts.items()
-  }
-  if n == 1:
-    heads = {
-      'uniformity': judging_head(parts['contrastive'], 'uniformity'),
-      'directions': judging_head(parts['contrastive'], 'directions'),
-      'objectives': judging_head(both, 'objectives'),
-    }
-
-  def of(image_features, captions, temperature):
-    ids, step = jnp.arange(len(image_features)), jnp.int32(0)
-    found = {
-      f'cosine: {name}': head(image_features, captions, temperature, ids, step).cosine
-      for name, head in heads.items()
-    }
-    options = {'temperature': temperature, 'key': jax.random.key(0)}
-    features = (image_features, captions, ids)
-    found['loss'] = scores_of('loss', *features, **options)
-    found['similarity to the image'] = jnp.stack(
-      [jnp.sum(image_features * caption, axis=1) for caption in captions]
-    )
-    if n > 1:
-      similar = scores_of('caption_similarity', *features, **options)
-      found['similarity of the captions'] = similar
-    return {k: v.min(0, keepdims=True) if n == 2 else v for k, v in found.items()}
-
-  return jax.jit(of)
-
-
-def judging_head(objective, pair: str):
-  return harmonized_head(
-    objective,
-    pair=pair,
-    realign=False,
-    curriculum='off',
-    indicator='conflict',
-    threshold=(0.0, 0.0),
-    unit='cosine',
-    start_step=0,
-    anneal_steps=0,
-    renormalize=True,
-    seed=0,
-  )
-
-
-def areas_of(
-  n: int, found: dict[str, np.ndarray], wrong: np.ndarray, alone: dict
-) -> Iterator[dict]:
-  """A row for each indicator, over all captions and over those of their own text."""
-  labels = wrong[:, :n].T
-  subsets = {'all': np.ones_like(labels)}
-  if n > 1:
-    subsets['different texts'] = alone[n]
-  if n == 2:
-    labels = labels.any(axis=0, keepdims=True)
-    subsets = {name: subset[:1] for name, subset in subsets.items()}
-  for name, values in found.items():
-    quantiles = np.quantile(values, (0.05, 0.5, 0.95))
-    for subset, chosen in subsets.items():
-      chosen = chosen[:, : values.shape[1]]
-      label = labels[:, : values.shape[1]][chosen]
-      yield {
-        'kind': 'area',
-        'captions': n,
-        'indicator': name,
-        'subset': subset,
-        'auc': area(values[chosen], label),
-        'n': int(label.size),
-        'wrong': int(label.sum()),
-        'quantiles': [round(float(value), 4) for value in quantiles],
-        'below_0': round(float((values < 0).mean()), 4),
-      }
-
-
-def area(values: np.ndarray, wrong: np.ndarray) -> float:
-  """The probability that a wrong sample has the lower value; ties count half."""
-  found = mannwhitneyu(values[~wrong], values[wrong])
-  return float(found.statistic / (wrong.sum() * (~wrong).sum()))
 
 
 def read_rows(path: pathlib.Path) -> list[dict]:

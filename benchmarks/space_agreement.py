@@ -1,6 +1,6 @@
 """How well the angle on the embeddings predicts the angle over the trained weights.
 
-  python benchmarks/space_agreement.py --workdir=RUN [--root=DATA] \
+  python -m benchmarks.space_agreement --workdir=RUN [--root=DATA] \
     > benchmarks/space_agreement.json
 
 RUN is the folder of a finished run, whose best weights, data and trainable weights are
@@ -15,11 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.stats import spearmanr
 
+from benchmarks.judging import judging_head
 from harma_jax.build import build_model, build_table, build_tokens, read_workdir
 from harma_jax.data.images import read_image, resize_for_evaluation
 from harma_jax.data.pipeline import train_batches
-from harma_jax.objective.alignment import make_objective
-from harma_jax.objective.head import PAIRS, harmonized_head
+from harma_jax.objective.head import PAIRS
 from harma_jax.optim import count, label_leaves, merge_params, patterns_of, split_params
 from harma_jax.step import encode_samples, weight_products
 from harma_jax.workdir import read_config
@@ -60,6 +60,7 @@ def cosines(config, model, trainable: dict, frozen: dict, *, pair: str) -> tuple
   """f32[n] each: cosines on the embeddings and over the trainable weights."""
   table = build_table(config, config.data.train_split)
   n_captions = 2 if pair == 'captions' else 1
+  head = judging_head(pair)
 
   @jax.jit
   def both(trainable, images, tokens):
@@ -71,7 +72,7 @@ def cosines(config, model, trainable: dict, frozen: dict, *, pair: str) -> tuple
     place = jnp.arange(len(images)), jnp.int32(0)
     measure = weight_products(encode, trainable, (images, tokens), chunk=8)
     return [
-      judge(pair)(features, tuple(captions), temperature, *place, products).cosine[0]
+      head(features, tuple(captions), temperature, *place, products).cosine[0]
       for products in (None, measure)
     ]
 
@@ -93,30 +94,6 @@ def cosines(config, model, trainable: dict, frozen: dict, *, pair: str) -> tuple
     chosen = tokens[batch['rows']].reshape(BATCH, n_captions, -1)
     parts.append(jax.device_get(both(trainable, images, chosen)))
   return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
-
-
-def judge(pair: str):
-  objective = make_objective(
-    contrastive_weight=1.0,
-    triplet_weight=1.0,
-    margin=0.2,
-    gamma=2.0,
-    triplet_reduction='mean',
-    mask_same_image=True,
-  )
-  return harmonized_head(
-    objective,
-    pair=pair,
-    realign=False,
-    curriculum='off',
-    indicator='conflict',
-    threshold=(0.0, 0.0),
-    unit='cosine',
-    start_step=0,
-    anneal_steps=0,
-    renormalize=True,
-    seed=0,
-  )
 
 
 def agreement(embedding: np.ndarray, weights: np.ndarray) -> dict:

@@ -1,7 +1,7 @@
 """What harmonization adds to a step: FLOPs from the compiler, and time side by side.
 
-  python benchmarks/step_cost.py flops [--size=ViT-B-32 --batch=256]
-  python benchmarks/step_cost.py time [--size=tiny --batch=128 --rounds=15]
+  python -m benchmarks.step_cost flops [--size=ViT-B-32 --batch=256]
+  python -m benchmarks.step_cost time [--size=tiny --batch=128 --rounds=15]
 
 Prints JSON: every option as a ratio to the plain step with as many captions an image.
 """

@@ -1,6 +1,6 @@
 """One HarMA train step in plain PyTorch, what the JAX step is measured against.
 
-  python benchmarks/torch_baseline.py [--size=ViT-B-32] [--batch=32] [--tokens=77]
+  python -m benchmarks.torch_baseline [--size=ViT-B-32] [--batch=32] [--tokens=77]
     [--variant=eager|compiled] [--device=cpu|cuda] [--steps=10] [--warmup=2]
 
 Prints one JSON object. `eager` computes in f32, `compiled` in bf16 by autocast under

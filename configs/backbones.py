@@ -54,7 +54,7 @@ def scratch(*, epochs: float) -> ConfigDict:
   """What a run differs in that first trains the whole model from random weights."""
   return ConfigDict(
     {
-      'model': {'adapters': False},
+      'model': {'adapters': 'none'},
       'objective': {'triplet_weight': 0.0},
       'optimizer': {
         'train': 'full',

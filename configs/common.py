@@ -8,16 +8,25 @@ from ml_collections import ConfigDict
 MODEL = {
   'size': 'auto',  # as init tells, or ViT-B-32, ViT-B-32-quickgelu, ...
   'image_size': 0,  # pixels; 0 is the size's own
-  'adapters': True,
+  'adapters': 'harma',  # harma | lora | adaptformer | clip_adapter | none
   'shared_adapter': 'text',  # text | both | none
   'adapter_padding': 'padding',  # padding: masked | none: seen, as released
   'bottleneck': 128,
   'shared_bottleneck': 64,
   'adapter_heads': 8,
+  'adapter_attention': True,
+  'lora': {'rank': 8, 'alpha': 16.0, 'mlp': False},
+  'adaptformer': {'bottleneck': 64, 'scale': 0.1},
+  'clip_adapter': {'reduction': 4, 'ratio': 0.2},
   'layers': 'auto',  # scan | unroll (faster steps, slower compilation) | auto
   'remat': 'none',  # none | block
-  'dtype': 'auto',  # auto | float32 | bfloat16, of the towers' arithmetic
-  'frozen_dtype': 'float32',  # float32 | bfloat16, of the weights that do not train
+  # xla | cudnn (NVIDIA GPUs, half precision) | auto: the faster one, measured at the
+  # start; name one where runs must be equal bit for bit.
+  'attention': 'auto',
+  # Of the towers' arithmetic: float32 | bfloat16 | auto, f32 on a CPU, else bf16.
+  'dtype': 'auto',
+  # Of the weights that do not train, on the devices: auto | float32 | bfloat16.
+  'frozen_dtype': 'auto',
 }
 OBJECTIVE = {
   'contrastive_weight': 1.0,
@@ -26,6 +35,8 @@ OBJECTIVE = {
   'gamma': 2.0,
   'triplet_reduction': 'mean',  # mean | sum, as released
   'mask_same_image': True,  # False as released
+  # Of a larger batch, the rows of the similarities that are in memory at once; 0: all.
+  'chunk': 8192,
 }
 # Realigning and dropping samples whose two losses conflict (arXiv 2211.02077).
 HARMONIZATION = {
@@ -56,6 +67,14 @@ OPTIMIZER = {
   'weight_decay': 0.04,
   'clip_norm': 0.0,  # 0: no clipping
 }
+TRAIN = {
+  'epochs': 10.0,  # 0: only evaluated
+  'batch_size': 428,
+  'steps_per_dispatch': 1,  # so many steps in one program, for small ones
+  # A loss or gradient that is not finite: raise ends the run and names the samples,
+  # skip leaves the step out and counts it.
+  'on_nonfinite': 'raise',
+}
 DATA = {
   'root': '',
   'annotations': 'auto',  # or a file of root, {split} in its name is filled in
@@ -73,6 +92,7 @@ DATA = {
   'max_pixels': 89_478_485,  # of an image file; a larger one is refused
   'on_bad_image': 'raise',  # raise | skip, with its captions
   'threads': 2,
+  'workers': 0,  # with cache=stream: processes that read images, of `threads` each
   # Draws the data set instead of reading one, where a style is given.
   'scenes': {'style': '', 'train': 0, 'val': 0, 'test': 0, 'seed': 0},
 }
@@ -97,7 +117,7 @@ def get_config() -> ConfigDict:
       'objective': OBJECTIVE,
       'harmonization': HARMONIZATION,
       'optimizer': OPTIMIZER,
-      'train': {'epochs': 10.0, 'batch_size': 428},
+      'train': TRAIN,
       'data': DATA,
       'augment': AUGMENT,
       # select_on: val, or test for comparison with numbers that were.

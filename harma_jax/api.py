@@ -16,7 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from harma_jax.build import build_fresh, build_model, context_length, read_workdir
+from harma_jax.build import (
+  build_fresh,
+  build_model,
+  context_length,
+  read_start,
+  read_workdir,
+)
 from harma_jax.data.images import (
   CLIP_MEAN,
   CLIP_STD,
@@ -26,6 +32,7 @@ from harma_jax.data.images import (
 from harma_jax.data.tokenizer import clean_caption, tokenize
 from harma_jax.errors import UserError
 from harma_jax.evaluation.evaluator import make_encoders
+from harma_jax.evaluation.zero_shot import TEMPLATES, class_features, make_prompts
 from harma_jax.mesh import make_mesh, replicated
 from harma_jax.model.adapter import AdapterSettings
 from harma_jax.model.clip import Clip
@@ -62,16 +69,24 @@ def load(path: str | os.PathLike, *, size: str = 'auto') -> 'Model':
   """
   path = os.path.expanduser(path)
   if is_workdir(path):
-    config = read_config(path)
-    model = build_model(config)
-    length = context_length(config, model)
-    return Model(model, read_workdir(path), path=path, context_length=length)
+    return _model_of_run(path, read_workdir(path))
   source = open_source(path)
   model = _model_of(source, size=size, settings=_settings_beside(path))
   check_settings(source, model.size)
   fresh = build_fresh(model, jax.random.key(0))
   params = jax.device_get(load_weights(source, fresh, model=model))
   return Model(model, params, path=path, context_length=model.size.context_length)
+
+
+def load_start(path: str | os.PathLike) -> 'Model':
+  """The model as it was before the first step of a run.
+
+  Raises:
+    UserError: `path` is not the folder of a run, or the weights that it started from
+      are gone or are others now.
+  """
+  path = os.path.expanduser(path)
+  return _model_of_run(path, read_start(path))
 
 
 class Model:
@@ -135,6 +150,48 @@ class Model:
     tokens = tokenize(cleaned, context_length=self.context_length)
     _, encode = self._encoders(self._batch_size(len(tokens)))
     return encode(self._placed, tokens)
+
+  def encode_classes(
+    self, classes: Sequence[str], *, templates: Sequence[str] = TEMPLATES
+  ) -> np.ndarray:
+    """Unit features f32[C, D] of classes: each the mean of its prompts', normalised.
+
+    Args:
+      classes: their names, as `baseball field`.
+      templates: prompts, in which `{}` stands for the name.
+
+    Raises:
+      UserError: no template, one without `{}`, or a prompt without a word.
+    """
+    if isinstance(classes, str) or isinstance(templates, str):
+      raise TypeError(
+        'Expected sequences of classes and templates; found a single one.'
+      )
+    features = self.encode_texts(make_prompts(classes, templates))
+    return class_features(
+      features.reshape(len(classes), len(templates), features.shape[1])
+    )
+
+  def classify(
+    self,
+    images: Sequence[ImageLike],
+    classes: Sequence[str],
+    *,
+    templates: Sequence[str] = TEMPLATES,
+  ) -> np.ndarray:
+    """Cosines f32[n, C] of images with classes; the highest of a row is the guess.
+
+    Args:
+      images: as `encode_images` takes them.
+      classes: as `encode_classes` takes them.
+      templates: as `encode_classes` takes them.
+
+    Raises:
+      UserError: as both.
+    """
+    return (
+      self.encode_images(images) @ self.encode_classes(classes, templates=templates).T
+    )
 
   def make_index(
     self,
@@ -274,7 +331,7 @@ def _settings_of(clip: Clip) -> dict:
   if clip.adapter is None:  # then the rest says nothing
     return settings
   return settings | {
-    'heads': clip.adapter.heads,
+    'adapter': dataclasses.asdict(clip.adapter),
     'shared_adapter': clip.shared_adapter,
     'adapter_padding': clip.adapter_padding,
   }
@@ -283,6 +340,13 @@ def _settings_of(clip: Clip) -> dict:
 def _absolute(path: str) -> str:
   """An existing path from anywhere; a hub id as it is."""
   return str(pathlib.Path(path).resolve()) if os.path.exists(path) else path
+
+
+def _model_of_run(path: str, params: dict) -> Model:
+  config = read_config(path)
+  model = build_model(config)
+  length = context_length(config, model)
+  return Model(model, params, path=path, context_length=length)
 
 
 def _model_of(source: Source, *, size: str, settings: dict) -> Clip:

@@ -35,8 +35,11 @@ from harma_jax.build import (
   build_table,
   build_tokens,
   context_length,
+  frozen_dtype,
+  place_images,
   resolve_size,
   state_shapes,
+  with_fastest_attention,
 )
 from harma_jax.check import check_config
 from harma_jax.compilation import memory_of
@@ -44,7 +47,7 @@ from harma_jax.data.pixels import PixelStore
 from harma_jax.evaluation.evaluator import make_encoders
 from harma_jax.mesh import make_mesh, place_batch, tree_shardings
 from harma_jax.model.clip import Clip
-from harma_jax.step import TrainState, compile_step, place_state
+from harma_jax.step import TrainState, cast_frozen, compile_step, place_state
 from harma_jax.stepper import make_stepper
 
 _CONFIG = config_flags.DEFINE_config_file('config', help_string='A file of configs/.')
@@ -141,19 +144,20 @@ def measure_train(config: ConfigDict, *, steps: int, warmup: int) -> dict:
   timing = {'warmup': warmup, 'steps': steps}
   resident = itertools.repeat(prepared.batch)
   state, alone = time_steps(prepared.step, prepared.state, resident, **timing)
-  inputs = build_inputs(config, side=build_model(config).size.image_size)
+  side, mesh = build_model(config).size.image_size, prepared.mesh
+  inputs = build_inputs(config, side=side, mesh=mesh)
   step_for = make_stepper(
-    compile_step(prepared.pure_step, state, mesh=prepared.mesh, inputs=inputs),
+    compile_step(prepared.pure_step, state, mesh=mesh, inputs=inputs),
     tokens=tokens,
-    pixels=pixels.kept if cache == 'device' else None,
-    mesh=prepared.mesh,
+    images=place_images(config, pixels, mesh=mesh) if cache == 'device' else {},
+    mesh=mesh,
   )
   count = _steps_taken(**timing)
   found = _host_batches(config, pixels, cache, tokens, count=count)
 
   def take_step(state, found):
-    batch = place_batch(found[0], mesh=prepared.mesh)
-    return step_for(state, batch, found[1])(state, batch)
+    batch = place_batch(found[0], mesh=mesh)
+    return step_for(state, batch, length=found[1])(state, batch)
 
   with contextlib.closing(found) as batches:
     _, seconds = time_steps(take_step, state, batches, **timing)
@@ -166,7 +170,8 @@ def measure_train(config: ConfigDict, *, steps: int, warmup: int) -> dict:
 
 def measure_eval(config: ConfigDict, *, steps: int, warmup: int) -> dict:
   """Encoding of images and of captions of the validation split, batch by batch."""
-  model, mesh = build_model(config), make_mesh(fsdp=config.mesh.fsdp)
+  model = with_fastest_attention(config, build_model(config))
+  mesh = make_mesh(fsdp=config.mesh.fsdp)
   split = build_evaluation_split(
     config, build_table(config, config.data.val_split), model
   )
@@ -269,7 +274,8 @@ def flop_per_pair(config: ConfigDict) -> float | None:
   Counted on the program before optimisation, the layers unrolled (a loop's body is
   counted once) and nothing recomputed; None where the backend does not count.
   """
-  model = dataclasses.replace(build_model(config), layers='unroll', remat='none')
+  model = build_model(config)
+  model = dataclasses.replace(model, layers='unroll', remat='none', kernel='xla')
   optimizer, schedule = build_optimizer(config, total_steps=1)
   step = build_step(config, model, optimizer, schedule, total_steps=1)
   state = state_shapes(config, model, optimizer, n_captions=_pairs(config))
@@ -346,13 +352,14 @@ class _Prepared:
 
 
 def _prepare(config: ConfigDict, *, n_captions: int) -> _Prepared:
-  model, mesh = build_model(config), make_mesh(fsdp=config.mesh.fsdp)
+  model = with_fastest_attention(config, build_model(config))
+  mesh = make_mesh(fsdp=config.mesh.fsdp)
   optimizer, schedule = build_optimizer(config, total_steps=1000)
   step = build_step(config, model, optimizer, schedule, total_steps=1000)
   batch = place_batch(random_batch(config, model), mesh=mesh)
   params = _random_params(config, model)
   state = build_state(config, params, optimizer, n_captions=n_captions)
-  state = place_state(state, mesh=mesh)
+  state = cast_frozen(place_state(state, mesh=mesh), frozen_dtype(config))
   start = time.perf_counter()
   compiled = compile_step(step, state, mesh=mesh).lower(state, batch).compile()
   seconds = time.perf_counter() - start

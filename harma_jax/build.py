@@ -1,6 +1,8 @@
 """From a config to the objects that it describes; nothing below reads a config."""
 
 import contextlib
+import dataclasses
+import math
 import pathlib
 from collections.abc import Callable, Iterator
 
@@ -8,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from harma_jax.checkpoint import Checkpoints, step_to_read
@@ -27,19 +30,28 @@ from harma_jax.data.pixels import (
   free_host_bytes,
   open_pixels,
 )
+from harma_jax.data.prepared import is_prepared, read_prepared
 from harma_jax.data.scenes import write_scenes
 from harma_jax.data.tokenizer import text_lengths, tokenize_table
 from harma_jax.errors import UserError, expect
-from harma_jax.evaluation.evaluator import EvaluationSplit
+from harma_jax.evaluation.duplicates import caption_groups
+from harma_jax.evaluation.evaluator import EvaluationSplit, make_features
+from harma_jax.evaluation.ranks import Features
 from harma_jax.inputs import make_inputs
-from harma_jax.mesh import free_device_bytes
+from harma_jax.mesh import free_device_bytes, make_mesh, place_rows, tree_shardings
 from harma_jax.model.adapter import ADAPTER_PADDING, SHARED_ADAPTER, AdapterSettings
+from harma_jax.model.adaptformer import AdaptFormerSettings
+from harma_jax.model.additions import Additions
+from harma_jax.model.attention_kernel import KERNELS, fastest_kernel, has_choice
 from harma_jax.model.clip import Clip
+from harma_jax.model.clip_adapter import ClipAdapterSettings
+from harma_jax.model.lora import LoraSettings
 from harma_jax.model.sizes import SIZES, named_size
 from harma_jax.model.transformer import LAYERS, REMAT
 from harma_jax.objective.alignment import Objective, make_objective, warn_of_sum
 from harma_jax.objective.head import Head, harmonized_head, plain_head
 from harma_jax.optim import (
+  ADAPTERS,
   MODES,
   label_leaves,
   make_optimizer,
@@ -47,7 +59,8 @@ from harma_jax.optim import (
   patterns_of,
   split_params,
 )
-from harma_jax.step import TrainState, init_state, make_train_step
+from harma_jax.processes import maximum
+from harma_jax.step import TrainState, guard, init_state, make_train_step
 from harma_jax.weights.adapter import load_adapter
 from harma_jax.weights.load import (
   check_settings,
@@ -59,7 +72,13 @@ from harma_jax.weights.load import (
 from harma_jax.weights.names import paths_of, tree_of
 from harma_jax.weights.provenance import provenance
 from harma_jax.weights.sources import open_source
-from harma_jax.workdir import has_saved, is_workdir, read_config, read_provenance
+from harma_jax.workdir import (
+  PRETRAIN,
+  has_saved,
+  is_workdir,
+  read_config,
+  read_provenance,
+)
 
 # Of a batch's captions, in positions; 99 % of RSICD's and RSITMD's are within 27.
 LENGTHS = (16, 24, 32, 48)
@@ -79,8 +98,27 @@ def build_model(config: ConfigDict) -> Clip:
   _check_choice('model.adapter_padding', config.adapter_padding, ADAPTER_PADDING)
   _check_choice('model.layers', config.layers, ('auto', *LAYERS))
   _check_choice('model.remat', config.remat, REMAT)
+  _check_choice('model.attention', config.attention, ('auto', *KERNELS))
   _check_choice('model.dtype', config.dtype, ('auto', *DTYPES))
-  _check_choice('model.frozen_dtype', config.frozen_dtype, DTYPES)
+  _check_choice('model.frozen_dtype', config.frozen_dtype, ('auto', *DTYPES))
+  size = named_size(config.size, image_size=config.image_size)
+  dtype = _dtype(config.dtype)
+  return Clip(
+    size=size,
+    adapter=_build_adapter(config),
+    shared_adapter=config.shared_adapter,
+    adapter_padding=config.adapter_padding,
+    layers=_layers(config.layers, depth=max(size.image.layers, size.text.layers)),
+    remat=config.remat,
+    # A run that trained with another kernel is evaluated anywhere.
+    kernel='cudnn' if config.attention == 'cudnn' and has_choice(dtype) else 'xla',
+    dtype=dtype,
+  )
+
+
+def _build_adapter(config: ConfigDict) -> Additions | None:
+  """What `config.model`, given here, adds to the towers."""
+  _check_choice('model.adapters', config.adapters, ADAPTERS)
   for field in ('bottleneck', 'shared_bottleneck'):
     expect(
       config[field] % config.adapter_heads == 0,
@@ -88,22 +126,46 @@ def build_model(config: ConfigDict) -> Clip:
       f'a multiple of the {config.adapter_heads} heads (model.adapter_heads)',
       found=config[field],
     )
-  automatic = 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
-  adapter = AdapterSettings(
+  harma = AdapterSettings(
     bottleneck=config.bottleneck,
     shared_bottleneck=config.shared_bottleneck,
     heads=config.adapter_heads,
+    attention=config.adapter_attention,
   )
-  size = named_size(config.size, image_size=config.image_size)
-  return Clip(
-    size=size,
-    adapter=adapter if config.adapters else None,
-    shared_adapter=config.shared_adapter,
-    adapter_padding=config.adapter_padding,
-    layers=_layers(config.layers, depth=max(size.image.layers, size.text.layers)),
-    remat=config.remat,
-    dtype=DTYPES[automatic if config.dtype == 'auto' else config.dtype],
+  adapters = {
+    'harma': harma,
+    'lora': LoraSettings(**config.lora),
+    'adaptformer': AdaptFormerSettings(**config.adaptformer),
+    'clip_adapter': ClipAdapterSettings(**config.clip_adapter),
+    'none': None,
+  }
+  return adapters[config.adapters]
+
+
+def with_fastest_attention(config: ConfigDict, model: Clip) -> Clip:
+  """`model`; with `model.attention=auto` its kernel is the faster one, by measurement.
+
+  All processes take the same: cuDNN's where it is faster in each of them.
+  """
+  if config.model.attention != 'auto':
+    return model
+  own = fastest_kernel(
+    model.size,
+    batch_size=max(config.train.batch_size // jax.device_count(), 1),
+    dtype=model.dtype,
   )
+  kernel = KERNELS[maximum(KERNELS.index(own))]
+  return dataclasses.replace(model, kernel=kernel)
+
+
+def frozen_dtype(config: ConfigDict) -> jnp.dtype:
+  """In which the weights that do not train are kept on the devices."""
+  return _dtype(config.model.frozen_dtype)
+
+
+def _dtype(name: str) -> jnp.dtype:
+  automatic = 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
+  return DTYPES[automatic if name == 'auto' else name]
 
 
 def _layers(layers: str, *, depth: int) -> str:
@@ -168,17 +230,18 @@ def build_head(config: ConfigDict, objective: Objective, *, total_steps: int) ->
 def build_step(
   config: ConfigDict, model: Clip, optimizer, schedule, *, total_steps: int
 ) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
-  """The step of a run over `total_steps` steps."""
+  """The step of a run over `total_steps` steps, with the guard of its config."""
   settings = config.harmonization
   in_weights = settings.pair != 'none' and settings.space == 'adapter'
   head = build_head(config, build_objective(config), total_steps=total_steps)
-  return make_train_step(
+  step = make_train_step(
     model,
     head,
     optimizer,
     schedule,
     weight_space_chunk=settings.chunk if in_weights else 0,
   )
+  return guard(step, halt=config.train.on_nonfinite == 'raise')
 
 
 def build_state(
@@ -192,11 +255,13 @@ def build_state(
     optimizer: of the trainable ones.
     n_captions: of the training split, for the account that harmonization keeps of them.
   """
-  shared = 'shared_adapter' in params
-  labels = label_leaves(params, patterns_of(config.optimizer.train, shared=shared))
+  patterns = patterns_of(
+    config.optimizer.train,
+    shared='shared_adapter' in params,
+    adapters=config.model.adapters,
+  )
+  labels = label_leaves(params, patterns)
   trainable, frozen = split_params(params, labels)
-  dtype = DTYPES[config.model.frozen_dtype]
-  frozen = jax.tree.map(lambda leaf: leaf.astype(dtype), frozen)
   keeps_account = config.harmonization.pair != 'none'
   return init_state(
     trainable,
@@ -322,6 +387,34 @@ def read_workdir(workdir: str | pathlib.Path) -> dict:
     return jax.device_get(checkpoints.restore_params(step, abstract).params)
 
 
+def read_start(workdir: str | pathlib.Path) -> dict:
+  """The parameters before a run's first step, as numpy arrays.
+
+  They are built again as the run built them: from the weights of `init`, or from the
+  run that came first.
+
+  Raises:
+    UserError: `workdir` is not the folder of a run, or the weights that it started from
+      are gone or are others now.
+  """
+  config = read_config(workdir)
+  first = pathlib.Path(workdir) / PRETRAIN
+  init = str(first) if is_workdir(first) else config.init
+  params, record = build_params(config, build_model(config), init=init)
+  optimizer, _ = build_optimizer(config, total_steps=1)
+  state = jax.device_get(build_state(config, params, optimizer))
+  saved, known = paths_of(read_workdir(workdir)), read_provenance(workdir)
+  frozen = paths_of(state.frozen).items()
+  if record.get('sha256') != known.get('sha256', record.get('sha256')) or any(
+    not np.array_equal(leaf, saved[path]) for path, leaf in frozen
+  ):
+    raise UserError(
+      f'Expected the weights that the run in {workdir} started from; those of '
+      f'{init or "its seed"} are others now. Bring the old ones back.'
+    )
+  return state.params
+
+
 def build_table(config: ConfigDict, split: str) -> CaptionTable:
   """The captions of a split of `config.data`, drawn first where they are scenes."""
   check_root(config)
@@ -337,10 +430,7 @@ def build_table(config: ConfigDict, split: str) -> CaptionTable:
     side = build_model(config).size.image_size
     root = root / f'{scenes.style}-{side}-{scenes.seed}'
     write_scenes(root, counts=counts, side=side, style=scenes.style, seed=scenes.seed)
-  table = load_captions(
-    root, split=split, annotations=config.data.annotations, images=config.data.images
-  )
-  table = _readable(config, table)
+  table = _readable(config, _read_table(config.data, root=root, split=split))
   if split != config.data.train_split or not config.data.swap_captions:
     return table
   table, wrong = swap_captions(table, share=config.data.swap_captions, seed=config.seed)
@@ -350,6 +440,17 @@ def build_table(config: ConfigDict, split: str) -> CaptionTable:
     *(config.data.swap_captions, f'{wrong.sum():,}', f'{table.n_captions:,}'),
   )
   return table
+
+
+def _read_table(
+  settings: ConfigDict, *, root: pathlib.Path, split: str
+) -> CaptionTable:
+  """Reads a folder that was prepared, or annotations and images as they are."""
+  if settings.annotations == 'auto' and is_prepared(root):
+    return read_prepared(root, split=split)
+  return load_captions(
+    root, split=split, annotations=settings.annotations, images=settings.images
+  )
 
 
 def _readable(config: ConfigDict, table: CaptionTable) -> CaptionTable:
@@ -405,29 +506,54 @@ def longest_length(config: ConfigDict, model: Clip, tokens: np.ndarray) -> int:
 def build_pixels(config: ConfigDict, table: CaptionTable) -> tuple[PixelStore, str]:
   """The training images, and where `config.data.cache` keeps them.
 
+  Only for `host` they are read now; `place_images` reads them for `device`.
+
   Raises:
     UserError: an image cannot be read.
   """
   settings = config.data
-  _check_choice('data.cache', settings.cache, CACHES)
+  _check_choice('data.cache', settings.cache, ('auto', *CACHES))
   pixels = open_pixels(
     table,
     side=settings.cache_side,
     threads=settings.threads,
     max_pixels=settings.max_pixels,
   )
-  cache = settings.cache
+  cache = settings.cache if config.train.epochs else 'stream'  # none is looked at
   if cache == 'auto':
-    free = free_device_bytes()
-    cache = choose_cache(
-      pixels.n_bytes, device_bytes=free, host_bytes=free_host_bytes()
-    )
+    cache = _nearest_cache(pixels)
     logging.info(
       'data.cache=auto: %s, for %.2f GB of pixels', cache, pixels.n_bytes / 1e9
     )
-  if cache != 'stream':
+  if cache == 'host':
     pixels = pixels.keep(threads=settings.threads)
   return pixels, cache
+
+
+def _nearest_cache(pixels: PixelStore) -> str:
+  """The nearest memory that has room in every process: all run one program."""
+  free = free_device_bytes()
+  own = choose_cache(
+    pixels.n_bytes,
+    device_bytes=None if free is None else free * jax.device_count(),
+    host_bytes=free_host_bytes(),
+  )
+  return CACHES[maximum(CACHES.index(own))]
+
+
+def place_images(config: ConfigDict, pixels: PixelStore, *, mesh: Mesh) -> dict:
+  """All training images on the devices, cut over them; see `make_inputs`.
+
+  A process reads what its own devices hold.
+
+  Raises:
+    UserError: an image cannot be read.
+  """
+  return place_rows(
+    lambda rows: pixels.take(rows, threads=config.data.threads)._asdict(),
+    count=pixels.table.n_images,
+    mesh=mesh,
+  )
 
 
 def build_batches(
@@ -441,6 +567,7 @@ def build_batches(
   last_step: int,
 ) -> Iterator[tuple[dict, int]]:
   """This process's part of the training batches; see `train_batches`."""
+  reads = pixels is not None and pixels.kept is None
   return train_batches(
     table,
     tokens,
@@ -454,14 +581,17 @@ def build_batches(
     process_index=jax.process_index(),
     process_count=jax.process_count(),
     threads=config.data.threads,
+    workers=config.data.workers if reads else 0,
   )
 
 
-def build_inputs(config: ConfigDict, *, side: int) -> Callable[[dict, dict], dict]:
+def build_inputs(
+  config: ConfigDict, *, side: int, mesh: Mesh
+) -> Callable[[dict, dict], dict]:
   """What makes the step's batch of images of `side` pixels, with `config.augment`."""
   settings = config.augment
   return make_inputs(
-    seed=config.seed,
+    mesh=mesh,
     side=side,
     crop_scale=tuple(settings.crop_scale),
     flip=settings.flip,
@@ -487,8 +617,27 @@ def build_evaluation_split(
     images=np.concatenate(list(images)),
     tokens=tokens,
     caption_image=table.caption_image,
+    groups=caption_groups(table.captions),
     length=longest_length(config, model, tokens),
   )
+
+
+def build_features(
+  config: ConfigDict, model: Clip
+) -> Callable[[dict, EvaluationSplit], Features]:
+  """`features(params, split)` of parameters on the host, for a run that has ended.
+
+  There may be other devices here than in training: what they divide is no matter.
+  """
+  mesh = make_mesh(fsdp=math.gcd(config.mesh.fsdp, len(jax.devices())))
+  batch_size = mesh.size * math.ceil(config.evaluation.batch_size / mesh.size)
+  features_of = make_features(model, mesh=mesh, batch_size=batch_size)
+
+  def features(params, split):
+    placed = jax.device_put(params, tree_shardings(params, mesh=mesh))
+    return features_of(placed, split)
+
+  return features
 
 
 def check_root(config: ConfigDict) -> None:

@@ -16,14 +16,20 @@ from harma_jax.build import (
 )
 from harma_jax.errors import UserError, expect
 from harma_jax.mesh import check_batch, make_mesh
+from harma_jax.model.attention_kernel import has_choice
 from harma_jax.objective.alignment import make_objective
 
 AT_LEAST = {
+  'train.steps_per_dispatch': 1,
   'seed': 0,
   'model.image_size': 0,
   'model.bottleneck': 1,
   'model.shared_bottleneck': 1,
   'model.adapter_heads': 1,
+  'model.lora.rank': 1,
+  'model.adaptformer.bottleneck': 1,
+  'model.clip_adapter.reduction': 1,
+  'train.epochs': 0,
   'optimizer.learning_rate': 0,
   'optimizer.weight_decay': 0,
   'optimizer.clip_norm': 0,
@@ -32,11 +38,12 @@ AT_LEAST = {
   'data.cache_side': 1,
   'data.max_pixels': 1,
   'data.threads': 0,
+  'data.workers': 0,
   'checkpoint.every_steps': 0,
   'checkpoint.keep': 1,
   'log_every': 1,
 }
-ABOVE_ZERO = ('train.epochs', 'evaluation.every_epochs')
+ABOVE_ZERO = ('model.lora.alpha', 'evaluation.every_epochs')
 
 
 def check_config(config: ConfigDict) -> None:
@@ -53,6 +60,12 @@ def check_config(config: ConfigDict) -> None:
   check_batch(config.train.batch_size, mesh=mesh, field='train.batch_size')
   check_batch(config.evaluation.batch_size, mesh=mesh, field='evaluation.batch_size')
   model = build_model(config)
+  expect(
+    config.model.attention != 'cudnn' or has_choice(model.dtype),
+    'model.attention',
+    'auto or xla where there is no NVIDIA GPU or no half precision',
+    found=config.model.attention,
+  )
   context_length(config, model)
   _check_harmonization(config)
   build_head(config, make_objective(**config.objective), total_steps=1)
@@ -63,12 +76,18 @@ def check_config(config: ConfigDict) -> None:
 def _check_ranges(config: ConfigDict) -> None:
   for field, least in AT_LEAST.items():
     value = operator.attrgetter(field)(config)
-    expect(value >= least, field, f'{least} or more', found=value)
+    expect(least <= value < math.inf, field, f'{least} or more', found=value)
   for field in ABOVE_ZERO:
     value = operator.attrgetter(field)(config)
     expect(0 < value < math.inf, field, 'a number above 0', found=value)
+  on_nonfinite = config.train.on_nonfinite
+  choices = ('raise', 'skip')
+  what = f'one of {", ".join(choices)}'
+  expect(on_nonfinite in choices, 'train.on_nonfinite', what, found=on_nonfinite)
   warmup = config.optimizer.warmup
   expect(0 <= warmup <= 1, 'optimizer.warmup', 'a share of all steps', found=warmup)
+  ratio = config.model.clip_adapter.ratio
+  expect(0 < ratio < 1, 'model.clip_adapter.ratio', 'between 0 and 1', found=ratio)
 
 
 def _check_augment(config: ConfigDict) -> None:

@@ -1,5 +1,6 @@
 """Saving and restoring of runs; the only file that imports orbax."""
 
+import math
 import pathlib
 
 import jax
@@ -8,7 +9,7 @@ from orbax.checkpoint import checkpoint_managers
 
 from harma_jax.errors import UserError
 from harma_jax.step import TrainState
-from harma_jax.workdir import CHECKPOINT_FOLDER, FROZEN_FOLDER
+from harma_jax.workdir import CHECKPOINT_FOLDER, FROZEN_FOLDER, writing
 
 SELECTED_BY = 'mean_recall'
 
@@ -22,19 +23,21 @@ class Checkpoints:
   """
 
   def __init__(self, workdir: pathlib.Path, *, keep: int = 1, create: bool = True):
-    self._frozen = pathlib.Path(workdir).resolve() / FROZEN_FOLDER
+    self._workdir = pathlib.Path(workdir).resolve()
+    self._frozen = self._workdir / FROZEN_FOLDER
     best = checkpoint_managers.BestN(
       get_metric_fn=_quality, n=1, keep_checkpoints_without_metrics=False
     )
     policy = checkpoint_managers.AnyPreservationPolicy(
       [checkpoint_managers.LatestN(keep), best]
     )
-    self._manager = ocp.CheckpointManager(
-      pathlib.Path(workdir).resolve() / CHECKPOINT_FOLDER,
-      options=ocp.CheckpointManagerOptions(
-        best_fn=_quality, preservation_policy=policy, create=create
-      ),
-    )
+    with writing(self._workdir):
+      self._manager = ocp.CheckpointManager(
+        self._workdir / CHECKPOINT_FOLDER,
+        options=ocp.CheckpointManagerOptions(
+          best_fn=_quality, preservation_policy=policy, create=create
+        ),
+      )
 
   def latest_step(self) -> int | None:
     """The last step that was saved."""
@@ -48,19 +51,47 @@ class Checkpoints:
     """What was measured at a saved step; empty where nothing was."""
     return self._manager.metrics(step) or {}
 
+  def save_frozen(self, frozen: dict) -> None:
+    """Saves what does not train, unless it is there: in the dtypes that it has now.
+
+    Raises:
+      UserError: the folder cannot be written.
+    """
+    if frozen and not self._frozen.exists():
+      with writing(self._workdir):
+        _save_tree(self._frozen, frozen)
+
   def save(self, step: int, state: TrainState, *, metrics: dict) -> None:
-    """Saves `state`, which has taken `step` steps; returns while it is written."""
-    if state.frozen and not self._frozen.exists():
-      _save_tree(self._frozen, state.frozen)
-    rest = _rest(state)
-    self._manager.save(
-      step,
-      args=ocp.args.Composite(
-        trainable=ocp.args.StandardSave(state.trainable),
-        rest=ocp.args.StandardSave(rest),
-      ),
-      metrics=metrics,
-    )
+    """Saves `state`, which has taken `step` steps; returns while it is written.
+
+    Raises:
+      UserError: a mean recall that is not a number, or a folder that cannot be written:
+        this save began in vain, or the one before ended so.
+    """
+    if not math.isfinite(metrics.get(SELECTED_BY, 0)):
+      raise UserError(
+        f'Expected a {SELECTED_BY} that is a number at step {step}; found '
+        f'{metrics[SELECTED_BY]}. Nothing is saved of this step.'
+      )
+    self.save_frozen(state.frozen)
+    with writing(self._workdir):
+      self._manager.save(
+        step,
+        args=ocp.args.Composite(
+          trainable=ocp.args.StandardSave(state.trainable),
+          rest=ocp.args.StandardSave(_rest(state)),
+        ),
+        metrics=metrics,
+      )
+
+  def wait(self) -> None:
+    """Waits until everything is written.
+
+    Raises:
+      UserError: the folder cannot be written.
+    """
+    with writing(self._workdir):
+      self._manager.wait_until_finished()
 
   def restore(self, step: int, abstract: TrainState) -> TrainState:
     """The state after `step` steps.
@@ -84,8 +115,9 @@ class Checkpoints:
     return abstract.replace(trainable=restored.trainable, frozen=frozen)
 
   def close(self) -> None:
-    """Waits until everything is written."""
-    self._manager.close()
+    """Waits as `wait` does, and lets go of the folder."""
+    with writing(self._workdir):
+      self._manager.close()
 
   def _restore(self, step: int, **items) -> ocp.args.Composite:
     items = {name: ocp.args.StandardRestore(item) for name, item in items.items()}
@@ -122,7 +154,8 @@ def _rest(state: TrainState) -> dict:
 
 
 def _quality(metrics: dict) -> float:
-  return metrics.get(SELECTED_BY, -1.0)
+  quality = metrics.get(SELECTED_BY, -1.0)
+  return quality if math.isfinite(quality) else -1.0
 
 
 def _save_tree(path: pathlib.Path, tree: dict) -> None:

@@ -1,6 +1,7 @@
 """What all command lines share: a user's mistake is one message and exit code 2."""
 
 import difflib
+import functools
 import io
 import itertools
 import logging as standard_logging
@@ -28,6 +29,32 @@ WORKDIR = flags.DEFINE_string(
   'workdir', None, 'The folder of a run. To train: workdir/<name of the config>.'
 )
 OUT = flags.DEFINE_string('out', None, 'What to write.')
+
+# What some command lines have, which take it with `shared_flag`.
+flags.disclaim_key_flags()  # --help shows it where it is taken.
+_SHARED = {
+  'split': functools.partial(
+    flags.DEFINE_list, 'split', None, 'Default: the splits that the runs evaluate.'
+  ),
+  'data_root': functools.partial(
+    flags.DEFINE_string,
+    'data_root',
+    None,
+    'Where the data set is now. Default: where it was in training.',
+  ),
+  'images': functools.partial(
+    flags.DEFINE_string, 'images', 'images', 'The folder of images.'
+  ),
+}
+
+
+@functools.cache
+def shared_flag(name: str) -> flags.FlagHolder:
+  """The flag of this name, defined when the first command takes it.
+
+  One program may import several commands that take it.
+  """
+  return _SHARED[name]()
 
 
 def run(
@@ -92,9 +119,13 @@ class _StandardError(io.TextIOBase):
 
 
 def _is_for_users(record: standard_logging.LogRecord) -> bool:
-  """Whether a line is ours or a warning: what libraries do is not a user's concern."""
+  """Whether a line is ours or a warning: what libraries do is not a user's concern.
+
+  A traceback of a library's thread is of an error that its caller gets to see.
+  """
   ours = pathlib.Path(record.pathname).is_relative_to(pathlib.Path(__file__).parent)
-  return ours or record.levelno >= standard_logging.WARNING
+  warns = record.levelno >= standard_logging.WARNING and not record.exc_info
+  return ours or warns
 
 
 def workdir() -> pathlib.Path:

@@ -2,19 +2,17 @@
 
   python -m harma_jax.compare RUN_A RUN_B [--split=test] [--out=FILE.json]
 
-Each RUN is the work folder of a run, or several of one method with different seeds,
-with commas between them. Prints tables of the differences, and last one line of JSON.
+Each RUN is the work folder of a run, or that of `harma_jax.main --seeds`, or several of
+one method with different seeds, with commas between them. Prints tables of the
+differences, and last one line of JSON.
 """
 
 import dataclasses
 import json
-import math
 import pathlib
 from collections.abc import Sequence
 
-import jax
 import numpy as np
-from absl import flags
 from ml_collections import ConfigDict
 from rich.console import Console
 from rich.table import Table
@@ -23,6 +21,7 @@ from scipy import stats
 from harma_jax import cli
 from harma_jax.build import (
   build_evaluation_split,
+  build_features,
   build_model,
   build_table,
   read_workdir,
@@ -30,27 +29,22 @@ from harma_jax.build import (
 from harma_jax.data.annotations import CaptionTable, fingerprint
 from harma_jax.errors import UserError
 from harma_jax.evaluation.bootstrap import recall_differences
-from harma_jax.evaluation.duplicates import caption_groups, duplicate_aware_ranks
-from harma_jax.evaluation.evaluator import EvaluationSplit, make_encoders
-from harma_jax.evaluation.recall import Ranks, recall_of_ranks, retrieval_ranks
-from harma_jax.mesh import make_mesh, tree_shardings
+from harma_jax.evaluation.duplicates import duplicate_aware_ranks
+from harma_jax.evaluation.ranks import count_not_below, retrieval_ranks_of
+from harma_jax.evaluation.recall import Ranks, recall_of_ranks
 from harma_jax.metrics import RECALLS
-from harma_jax.workdir import read_config, replace_text
+from harma_jax.seeds import finished_seeds
+from harma_jax.workdir import is_workdir, read_config, replace_text
 
-# As `evaluate` has them: one program may import both.
-_SPLIT = flags.DEFINE_list(
-  'split', None, 'Default: the splits that all runs evaluate.', allow_override=True
-)
-_DATA_ROOT = flags.DEFINE_string(
-  'data_root', None, 'Where the data set is now.', allow_override=True
-)
+_SPLIT = cli.shared_flag('split')
+_DATA_ROOT = cli.shared_flag('data_root')
 
 KINDS = {'standard': 'recall', 'duplicate_aware': 'recall, identical captions right'}
 
 
 def main(argv: Sequence[str]) -> None:
   """Compares what the command line names."""
-  first, second = sides_of(argv[1:])
+  first, second = map(runs_of, sides_of(argv[1:]))
   results = compare(first, second, splits=_SPLIT.value, data_root=_DATA_ROOT.value)
   for split, kinds in results['splits'].items():
     for kind, what in KINDS.items():
@@ -75,6 +69,19 @@ def sides_of(arguments: Sequence[str]) -> list[list[str]]:
   return sides
 
 
+def runs_of(folders: Sequence[str]) -> list[str]:
+  """The work folders of runs, a folder of several seeds taken as these.
+
+  Raises:
+    UserError: a seed of such a folder has not finished.
+  """
+  return [run for folder in folders for run in _seeds_in(folder) or [folder]]
+
+
+def _seeds_in(folder: str) -> list[str]:
+  return [] if is_workdir(folder) else [str(run) for run in finished_seeds(folder)]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
   """A work folder and its config."""
@@ -93,7 +100,7 @@ def compare(
   """Differences in recall, second less first, with intervals and tests.
 
   Args:
-    first: work folders of one method; several have different seeds.
+    first: work folders of runs of one method; several have different seeds.
     second: of the other; several have the seeds of `first`.
     splits: by default those that every run names as `data.val_split` or `test_split`.
     data_root: where the data set is now, by default where it was in training.
@@ -206,30 +213,18 @@ def ranks_of_run(
     UserError: nothing was saved in its folder.
   """
   model = build_model(run.config)
-  # There may be other devices here than in training: what they divide is no matter.
-  mesh = make_mesh(fsdp=math.gcd(run.config.mesh.fsdp, len(jax.devices())))
-  batch_size = mesh.size * math.ceil(run.config.evaluation.batch_size / mesh.size)
   params = read_workdir(run.folder)
-  params = jax.device_put(params, tree_shardings(params, mesh=mesh))
-  encoders = make_encoders(model, mesh=mesh, batch_size=batch_size)
+  features_of = build_features(run.config, model)
   ranks = {}
   for name, table in tables.items():
     split = build_evaluation_split(run.config, table, model)
-    scores = _scores(params, split, *encoders)
-    groups = caption_groups(table.captions)
+    owner = split.caption_image
+    counts = count_not_below(features_of(params, split), owner)
     ranks[name] = {
-      'standard': retrieval_ranks(scores, table.caption_image),
-      'duplicate_aware': duplicate_aware_ranks(scores, groups, table.caption_image),
+      'standard': retrieval_ranks_of(counts, owner),
+      'duplicate_aware': duplicate_aware_ranks(counts, split.groups, owner),
     }
   return ranks
-
-
-def _scores(params: dict, split: EvaluationSplit, encode_image, encode_text):
-  """f32[n_images, n_captions]; equal captions are encoded once, to tie exactly."""
-  tokens = split.tokens[:, : split.length]
-  texts, which = np.unique(tokens, axis=0, return_inverse=True)
-  text_features = encode_text(params, texts)[which.ravel()]
-  return encode_image(params, split.images) @ text_features.T
 
 
 def _differences(

@@ -19,9 +19,11 @@ from rich.console import Console
 from rich.table import Table
 
 from harma_jax import cli
-from harma_jax.data.images import read_image
+from harma_jax.build import build_table
+from harma_jax.data.annotations import CaptionTable
+from harma_jax.data.images import ImageFile, read_image
 from harma_jax.errors import UserError
-from harma_jax.workdir import CONFLICTS_FILE
+from harma_jax.workdir import CONFLICTS_FILE, read_config
 
 _WORST = flags.DEFINE_integer('worst', 20, 'How many captions.', lower_bound=1)
 
@@ -35,7 +37,9 @@ def main(argv: Sequence[str]) -> None:
   rows = read_conflicts(workdir)[: _WORST.value]
   print_conflicts(rows)
   page = pathlib.Path(cli.OUT.value or workdir / 'conflicts.html')
-  page.write_text(page_of(rows), encoding='utf-8')
+  config = read_config(workdir)
+  table = build_table(config, config.data.train_split)
+  page.write_text(page_of(rows, table=table), encoding='utf-8')
   logging.info('wrote %s', page)
 
 
@@ -67,8 +71,13 @@ def print_conflicts(rows: Sequence[dict]) -> None:
   Console().print(table)
 
 
-def page_of(rows: Sequence[dict]) -> str:
-  """One HTML page without any other file, images within."""
+def page_of(rows: Sequence[dict], *, table: CaptionTable) -> str:
+  """One HTML page without any other file, images within.
+
+  Args:
+    rows: of `read_conflicts`.
+    table: the captions that the run trained on.
+  """
   step = rows[0]['step'] if rows else 0
   return (
     '<!doctype html><html lang="en"><meta charset="utf-8">'
@@ -80,23 +89,24 @@ def page_of(rows: Sequence[dict]) -> str:
     '</style><h1>Captions whose gradients conflict most</h1>'
     f'<p>Training captions by the mean cosine of their gradient and that of what they '
     f'are compared with, after step {step}. A low one may be a wrong caption.</p>'
-    + ''.join(_figure(row) for row in rows)
+    + ''.join(_figure(row, table=table) for row in rows)
     + '</html>'
   )
 
 
-def _figure(row: dict) -> str:
+def _figure(row: dict, *, table: CaptionTable) -> str:
   caption = html.escape(row['caption'])
   name = html.escape(pathlib.Path(row['image']).name)
+  thumbnail = _thumbnail(table.image_path(table.caption_image[row['row']]))
   return (
-    f'<figure><img src="data:image/jpeg;base64,{_thumbnail(row["image"])}" '
+    f'<figure><img src="data:image/jpeg;base64,{thumbnail}" '
     f'alt="{name}"><figcaption>{caption}<br><small>{name}, cosine '
     f'{row["mean_cosine"]:.3f}, dropped {row["dropped"]:g} of {row["seen"]}</small>'
     '</figcaption></figure>'
   )
 
 
-def _thumbnail(path: str) -> str:
+def _thumbnail(path: ImageFile) -> str:
   image = read_image(path)
   image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
   buffer = io.BytesIO()

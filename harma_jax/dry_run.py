@@ -18,12 +18,12 @@ from harma_jax.checkpoint import Checkpoints, abstract_of
 from harma_jax.compilation import Memory, gigabytes, memory_of
 from harma_jax.errors import UserError
 from harma_jax.evaluation.evaluator import make_encoders
-from harma_jax.mesh import device_bytes, layout_of, place_batch
+from harma_jax.mesh import device_bytes, layout_of
 from harma_jax.metrics import print_facts
 from harma_jax.optim import count
 from harma_jax.processes import maximum, of_first
 from harma_jax.step import TrainState
-from harma_jax.stepper import Step
+from harma_jax.stepper import Step, place_group
 from harma_jax.train import Run, checked_stages, feed, prepared, start
 from harma_jax.workdir import CHECKPOINT_FOLDER, FROZEN_FOLDER, check_workdir, has_saved
 
@@ -93,11 +93,12 @@ def _rehearse(
     first = int(state.step)
     step_for, batches = feed(run, step_fn, first_step=min(first, run.plan.total - 1))
     with contextlib.closing(batches):
-      batch = place_batch(next(batches)[0], mesh=run.mesh)
+      group = [next(batches)]
+    arguments, _ = place_group(group, size=run.plan.dispatch, mesh=run.mesh)
     length = longest_length(config, run.model, run.tokens)
-    step = step_for(state, batch, length)
+    step = step_for(state, *arguments, length=length)
     facts |= _facts_of_program(step, length=length)
-    state, facts['a step'] = _take(step, state, batch)
+    state, facts['a step'] = _take(step, state, arguments)
     facts |= _encode(run, state)
     facts['a checkpoint'] = _save_and_restore(run, state, step=first + 1)
   return facts
@@ -162,9 +163,9 @@ def check_memory(memory: Memory | None, *, available: int | None) -> None:
     )
 
 
-def _take(step: Step, state: TrainState, batch: dict) -> tuple[TrainState, str]:
+def _take(step: Step, state: TrainState, arguments: tuple) -> tuple[TrainState, str]:
   begin = time.monotonic()
-  state, metrics = jax.block_until_ready(step(state, batch))
+  state, metrics = jax.block_until_ready(step(state, *arguments))
   seconds = time.monotonic() - begin
   return state, f'{seconds:.2f} s, loss {float(metrics["loss"]):.4f}'
 

@@ -4,14 +4,16 @@
 
 Formats:
   harma               a file of the original HarMA: PATH ends in .safetensors or .pth
-  adapter             a folder with the adapters alone, for harma_jax
-  open_clip           a folder of OpenCLIP, for runs without adapters
-  huggingface         a folder of transformers' CLIPModel, for runs without adapters
-  huggingface-remote  a folder of transformers with the code of a model with adapters
+  adapter             a folder with the adapters alone, of any kind, for harma_jax
+  open_clip           a folder of OpenCLIP, for runs without adapters or with LoRA
+  huggingface         a folder of transformers' CLIPModel, likewise
+  huggingface-remote  a folder of transformers with the code of HarMA's adapters
 
-A model card lies in the folder, or beside the file.
+LoRA is merged into the weights of a plain CLIP. A model card lies in the folder, or
+beside the file.
 """
 
+import dataclasses
 import functools
 import json
 import pathlib
@@ -25,6 +27,7 @@ from harma_jax.build import build_model, build_table, read_workdir
 from harma_jax.data.annotations import fingerprint
 from harma_jax.errors import UserError
 from harma_jax.model.clip import Clip
+from harma_jax.model.lora import merge_lora
 from harma_jax.weights.adapter import write_adapter
 from harma_jax.weights.card import FORMATS, model_card
 from harma_jax.weights.export import (
@@ -39,7 +42,15 @@ from harma_jax.weights.export import (
 )
 from harma_jax.workdir import DATA_FILE, RESULTS_FILE, read_config, read_provenance
 
-WITHOUT_ADAPTERS = ('open_clip', 'huggingface')
+# For each kind of `model.adapters` the formats that can hold it.
+FITTING = {
+  'none': ('open_clip', 'huggingface'),
+  'lora': ('open_clip', 'huggingface', 'adapter'),
+  'adaptformer': ('adapter',),
+  'clip_adapter': ('adapter',),
+  'harma': ('harma', 'adapter', 'huggingface-remote'),
+}
+OF_HARMA = ('harma', 'huggingface-remote')
 FILE_SUFFIXES = ('.safetensors', '.pth')
 DEFAULTS = pathlib.Path(__file__).parent.parent / 'configs/common.py'
 
@@ -75,6 +86,9 @@ def export(
   for path in {out, card} if format == 'harma' else {out}:
     check_out(path, overwrite=overwrite)
   params = read_workdir(workdir)
+  if config.model.adapters == 'lora' and format != 'adapter':
+    params = merge_lora(params, model.adapter)
+    model = dataclasses.replace(model, adapter=None)
   text = _card(pathlib.Path(workdir), config, format=format, name=out.name, model=model)
   write = _writers(config, provenance=read_provenance(workdir))[format]
   with replacing(out, overwrite=overwrite) as new:
@@ -86,19 +100,7 @@ def check_format(format: str, *, config: ConfigDict, out: pathlib.Path) -> None:
   """Raises UserError where a format is unknown, not for this run, or not for `out`."""
   if format not in FORMATS:
     raise UserError(f'--format: expected one of {", ".join(FORMATS)}; found {format}.')
-  adapters = config.model.adapters
-  fitting = [name for name in FORMATS if adapters == (name not in WITHOUT_ADAPTERS)]
-  if format not in fitting:
-    raise UserError(
-      f'--format={format}: expected a run with model.adapters={not adapters}; found '
-      f'one with {adapters}. Set --format to one of {", ".join(fitting)}.'
-    )
-  if format == 'adapter' and config.optimizer.train != 'adapters':
-    raise UserError(
-      '--format=adapter: expected a run that trained adapters alone; found one with '
-      f'optimizer.train={config.optimizer.train}, whose backbone is no longer that of '
-      'its init. Export it with --format=harma or huggingface-remote.'
-    )
+  _check_fits(format, config=config)
   is_file = out.suffix in FILE_SUFFIXES
   if is_file != (format == 'harma'):
     wanted = (
@@ -107,16 +109,42 @@ def check_format(format: str, *, config: ConfigDict, out: pathlib.Path) -> None:
     raise UserError(f'--out: expected {wanted} for --format={format}; found {out}.')
 
 
+def _check_fits(format: str, *, config: ConfigDict) -> None:
+  fitting = _fitting(config)
+  if format in fitting:
+    return
+  fields = {
+    'model.adapters': config.model.adapters,
+    'model.adapter_attention': config.model.adapter_attention,
+    'optimizer.train': config.optimizer.train,
+  }
+  found = ', '.join(f'{name}={value}' for name, value in fields.items())
+  advice = f'Set --format to one of {", ".join(fitting)}.'
+  if not fitting:
+    advice = 'No format can; start from its folder as it is: --config.init=WORKDIR.'
+  raise UserError(
+    f'--format={format}: expected a run that this format can hold; found one with '
+    f'{found}. {advice}'
+  )
+
+
+def _fitting(config: ConfigDict) -> list[str]:
+  """The formats that can hold a run."""
+  fitting = FITTING[config.model.adapters]
+  if not config.model.adapter_attention:  # which no other program's HarMA does without
+    fitting = [name for name in fitting if name not in OF_HARMA]
+  if config.optimizer.train != 'adapters':  # adapters alone would miss their backbone
+    fitting = [name for name in fitting if name != 'adapter']
+  return list(fitting)
+
+
 def _writers(config: ConfigDict, *, provenance: dict) -> dict[str, Callable]:
   """For each format a function of a path and parameters, with `model=`."""
   length = config.data.context_length
   return {
     'harma': functools.partial(write_harma, config=_plain(config)),
     'adapter': functools.partial(
-      write_adapter,
-      size=config.model.size,
-      frozen_dtype=config.model.frozen_dtype,
-      provenance=provenance,
+      write_adapter, size=config.model.size, provenance=provenance
     ),
     'open_clip': write_open_clip,
     'huggingface': functools.partial(write_huggingface, context_length=length),

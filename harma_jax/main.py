@@ -1,9 +1,12 @@
 """Trains and evaluates.
 
   python -m harma_jax.main --config=configs/rsitmd.py [--workdir=FOLDER]
-    [--config.any.field=value] [--dry_run | --dry_run_topology=PLATFORM:N]
+    [--config.any.field=value] [--seeds=0,1,2]
+    [--dry_run | --dry_run_topology=PLATFORM:N]
 
-The same command again resumes. On several machines: docs/launching.md.
+The same command again resumes. On several machines: docs/launching.md. With `--seeds`
+each trains in a folder of its own, FOLDER/seed_0 and so on, after one pretraining where
+the config has one.
 """
 
 import os
@@ -18,11 +21,13 @@ from harma_jax import cli, processes
 from harma_jax.compilation import keep_compiled
 from harma_jax.dry_run import dry_run
 from harma_jax.errors import UserError
+from harma_jax.seeds import parse_seeds, train_seeds
 from harma_jax.topology import dry_run_topology, pretend_devices, read_topology
 from harma_jax.train import train
 from harma_jax.workdir import default_workdir
 
 _CONFIG = config_flags.DEFINE_config_file('config', help_string='A file of configs/.')
+_SEEDS = flags.DEFINE_list('seeds', None, 'Of runs to train, and to average.')
 _COORDINATOR = flags.DEFINE_string(
   'coordinator', None, 'HOST:PORT of the first of several processes.'
 )
@@ -50,6 +55,7 @@ def main(argv: Sequence[str]) -> None:
   cli.no_arguments(argv)
   config, path = cli.read_config_flag(_CONFIG.name)
   workdir = pathlib.Path(cli.WORKDIR.value or default_workdir(path))
+  seeds = None if _SEEDS.value is None else parse_seeds(_SEEDS.value)
   keep_compiled()
   if _TOPOLOGY.value is not None:
     if _DRY_RUN.value:
@@ -63,6 +69,8 @@ def main(argv: Sequence[str]) -> None:
     # Ends like Ctrl-C, so that nothing is left behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     dry_run(config, workdir=workdir)
+  elif seeds:
+    train_seeds(config, workdir=workdir, seeds=seeds)
   else:
     train(config, workdir=workdir)
 

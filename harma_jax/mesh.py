@@ -1,6 +1,10 @@
 """Devices as a mesh, and where batches and parameters lie on it."""
 
+import functools
+from collections.abc import Callable
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
@@ -50,9 +54,9 @@ def check_batch(batch_size: int, *, mesh: Mesh, field: str) -> None:
     )
 
 
-def batch_sharding(mesh: Mesh) -> NamedSharding:
-  """Rows of a batch over all devices."""
-  return NamedSharding(mesh, PartitionSpec((DATA, FSDP)))
+def batch_sharding(mesh: Mesh, *, axis: int = 0) -> NamedSharding:
+  """Rows of a batch, which count along `axis`, over all devices."""
+  return NamedSharding(mesh, PartitionSpec(*[None] * axis, (DATA, FSDP)))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -80,9 +84,14 @@ def tree_shardings(tree, *, mesh: Mesh):
   return jax.tree.map(lambda leaf: leaf_sharding(leaf, mesh=mesh), tree)
 
 
-def place_batch(batch: dict[str, np.ndarray], *, mesh: Mesh) -> dict[str, jax.Array]:
-  """The global batch, of which `batch` is this process's contiguous part."""
-  sharding = batch_sharding(mesh)
+def place_batch(
+  batch: dict[str, np.ndarray], *, mesh: Mesh, axis: int = 0
+) -> dict[str, jax.Array]:
+  """The global batch, of which `batch` is this process's contiguous part.
+
+  Its rows count along `axis`; before that, as in a stack of batches, all is whole.
+  """
+  sharding = batch_sharding(mesh, axis=axis)
   return {
     name: jax.make_array_from_process_local_data(sharding, rows)
     for name, rows in batch.items()
@@ -99,6 +108,53 @@ def place_everywhere(tree, *, mesh: Mesh):
     ),
     tree,
   )
+
+
+def place_rows(
+  read: Callable[[np.ndarray], dict[str, np.ndarray]], *, count: int, mesh: Mesh
+) -> dict[str, jax.Array]:
+  """Arrays of `count` rows cut over all devices; `take_rows` looks them up.
+
+  Args:
+    read: from row numbers i64[k] to arrays of k rows; asked only for what lies on this
+      process's devices, one device after the other.
+    count: of all rows; the last one is repeated up to a multiple of the devices.
+    mesh: of all devices.
+  """
+  sharding, part = batch_sharding(mesh), -(-count // mesh.size)
+  total = part * mesh.size
+  shards = {}
+  for device, (rows,) in sharding.addressable_devices_indices_map((total,)).items():
+    found = read(np.minimum(np.arange(total)[rows], count - 1))
+    for name, values in found.items():
+      shards.setdefault(name, []).append(jax.device_put(values, device))
+  return {
+    name: jax.make_array_from_single_device_arrays(
+      (total, *parts[0].shape[1:]), sharding, parts
+    )
+    for name, parts in shards.items()
+  }
+
+
+def take_rows(array: jax.Array, rows: jax.Array, *, mesh: Mesh) -> jax.Array:
+  """`array[rows]` where `array` and `rows` i32[b] are cut over all devices.
+
+  Every device looks up what it holds of the whole batch, which it needs room for, and
+  the parts are added: what travels is a batch and never the array.
+  """
+  spec = batch_sharding(mesh).spec
+  (axes,) = spec
+
+  @functools.partial(jax.shard_map, mesh=mesh, in_specs=(spec, spec), out_specs=spec)
+  def take(part, rows):
+    rows = jax.lax.all_gather(rows, axes, tiled=True)
+    rows = rows - jax.lax.axis_index(axes) * len(part)
+    here = (rows >= 0) & (rows < len(part))
+    found = part[jnp.where(here, rows, 0)]
+    found = jnp.where(jnp.expand_dims(here, range(1, found.ndim)), found, 0)
+    return jax.lax.psum_scatter(found, axes, tiled=True)
+
+  return take(array, rows)
 
 
 def free_device_bytes() -> int | None:

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harma_jax.evaluation.recall import Recall
-from harma_jax.workdir import replace_text
+from harma_jax.workdir import append_rows, replace_text
 
 RECALLS = ('i2t_r1', 'i2t_r5', 'i2t_r10', 't2i_r1', 't2i_r5', 't2i_r10', 'mean_recall')
 
@@ -39,9 +39,9 @@ class RunLog:
     self._steps_per_epoch, self._total = steps_per_epoch, total_steps
     self._batch_size, self._every = batch_size, log_every
     self._writes = jax.process_index() == 0
-    self._path = path
+    self._path, self._skipped = path, 0
     if self._writes:
-      _drop_rows_after(path, -1 if last_saved is None else last_saved)
+      drop_rows_after(path, last_saved)
     self._bar = _progress_bar(enabled=self._writes)
     self._task = self._bar.add_task(
       'train', total=total_steps, completed=last_saved or 0, loss='', speed=''
@@ -59,10 +59,14 @@ class RunLog:
     """Counts pairs/s from `step` and from now on: what came before is not training."""
     self._since, self._clock = step, time.monotonic()
 
+  def is_due(self, step: int) -> bool:
+    """Whether `train` reads the metrics of this step."""
+    return step % self._every == 0 or step == self._total
+
   def train(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
     """Notes that `step` steps are done; reads `metrics` only when a line is due."""
     self._bar.update(self._task, completed=step)
-    if step % self._every and step != self._total:
+    if not self.is_due(step):
       return
     values = {name: np.asarray(value).tolist() for name, value in metrics.items()}
     pairs = (step - self._since) * self._batch_size
@@ -70,6 +74,7 @@ class RunLog:
     self.start_clock(step)
     epoch = step / self._steps_per_epoch
     self._write(kind='train', step=step, epoch=epoch, **values, pairs_per_second=speed)
+    self._warn_of_skipped(values)
     self._bar.update(
       self._task, loss=f'loss {values["loss"]:.3f}', speed=f'{speed:,.0f} pairs/s'
     )
@@ -81,6 +86,12 @@ class RunLog:
         'step %d of %d, epoch %.2f, %s, %.0f pairs/s, %.0f s left',
         *(step, self._total, epoch, terms, speed, left),
       )
+
+  def _warn_of_skipped(self, values: Mapping) -> None:
+    skipped = values.get('skipped', 0)
+    if skipped > self._skipped:
+      logging.warning('%d steps skipped so far: loss or gradient not finite', skipped)
+    self._skipped = skipped
 
   def evaluation(self, step: int, *, split: str, recall: Recall) -> None:
     """Notes the recalls of a split after `step` steps."""
@@ -97,8 +108,7 @@ class RunLog:
 
   def _write(self, **row) -> None:
     if self._writes:
-      with self._path.open('a') as file:
-        file.write(json.dumps(row) + '\n')
+      append_rows(self._path, [row])
 
 
 def print_table(title: str, rows: Mapping[str, Recall]) -> None:
@@ -145,7 +155,8 @@ def _read_rows(path: pathlib.Path) -> list[dict]:
   return [json.loads(line) for line in lines]
 
 
-def _drop_rows_after(path: pathlib.Path, step: int) -> None:
+def drop_rows_after(path: pathlib.Path, last_saved: int | None) -> None:
   """Forgets what a stopped run wrote after its last checkpoint: it is done again."""
-  rows = [row for row in _read_rows(path) if row['step'] <= step]
+  last = -1 if last_saved is None else last_saved
+  rows = [row for row in _read_rows(path) if row['step'] <= last]
   replace_text(path, ''.join(json.dumps(row) + '\n' for row in rows))

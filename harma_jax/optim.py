@@ -9,6 +9,7 @@ import optax
 from flax import traverse_util
 
 from harma_jax.errors import UserError
+from harma_jax.model.additions import ADDED
 
 TRAINABLE, FROZEN = 'trainable', 'frozen'
 SCHEDULES = ('linear', 'cosine', 'constant')
@@ -22,15 +23,25 @@ Patterns = Sequence[tuple[str, str]]
 _UNUSED = (r'logit_scale', FROZEN)
 _BACKBONE = (
   _UNUSED,
-  (r'(image|text)/(?!.*(adapter|block_gate)).*', FROZEN),
+  (rf'(image|text)/(?!.*({ADDED})).*', FROZEN),
   (r'temperature', TRAINABLE),
 )
-MODES: dict[str, Patterns] = {
-  'adapters': (
-    (r'(image|text)/.*/(adapter/.*|block_gate)', TRAINABLE),
+_BLOCKS = '(image|text)/transformer/blocks'
+# What each kind of `model.adapters` trains.
+ADAPTERS: dict[str, Patterns] = {
+  'harma': (
+    (rf'{_BLOCKS}/(adapter/.*|block_gate)', TRAINABLE),
     (r'shared_adapter/.*', TRAINABLE),
-    *_BACKBONE,
   ),
+  'lora': (
+    (rf'{_BLOCKS}/(attention|mlp)/lora_(query|value|up|down)/[ab]/kernel', TRAINABLE),
+  ),
+  'adaptformer': ((rf'{_BLOCKS}/adaptformer/(down|up)/(kernel|bias)', TRAINABLE),),
+  'clip_adapter': ((r'(image|text)/clip_adapter/(down|up)/kernel', TRAINABLE),),
+  'none': (),
+}
+MODES: dict[str, Patterns] = {
+  'adapters': _BACKBONE,  # behind those of the adapters
   'full': (_UNUSED, (r'.*', TRAINABLE)),
   'projection': (
     (r'(image|text)/projection', TRAINABLE),
@@ -39,21 +50,35 @@ MODES: dict[str, Patterns] = {
 }
 
 
-def patterns_of(mode: str, *, shared: bool) -> Patterns:
+def patterns_of(mode: str, *, shared: bool, adapters: str = 'harma') -> Patterns:
   """The patterns of a training mode.
 
   Args:
     mode: `adapters`, `full`, or `projection` (a linear probe of the two projections).
     shared: whether the model has shared adapters.
+    adapters: the model's kind of adapters, of `ADAPTERS`.
 
   Raises:
-    UserError: an unknown mode.
+    UserError: an unknown mode, or no adapters to train.
   """
   if mode not in MODES:
     raise UserError(
       f'optimizer.train: expected one of {", ".join(MODES)}; found {mode!r}.'
     )
-  return [row for row in MODES[mode] if shared or not row[0].startswith('shared')]
+  rows = MODES[mode]
+  if mode == 'adapters':
+    rows = _added_patterns(adapters) + rows
+  return [row for row in rows if shared or not row[0].startswith('shared')]
+
+
+def _added_patterns(adapters: str) -> Patterns:
+  if not ADAPTERS[adapters]:
+    raise UserError(
+      'optimizer.train=adapters: expected a model with adapters; found '
+      f'model.adapters={adapters}. Set --config.model.adapters=harma, or '
+      '--config.optimizer.train=full.'
+    )
+  return ADAPTERS[adapters]
 
 
 def label_leaves(params: dict, patterns: Patterns) -> dict[str, str]:
@@ -90,8 +115,7 @@ def _check_labels(labels: dict[str, str], *, unused: list[str]) -> None:
   if unused:
     raise UserError(
       f'Expected every pattern to decide a parameter; {", ".join(map(repr, unused))} '
-      'decides none. The model has no such parameters (optimizer.train=adapters wants '
-      'model.adapters=True), or an earlier pattern took them.'
+      'decides none. The model has no such parameters, or an earlier pattern took them.'
     )
   if TRAINABLE not in labels.values():
     raise UserError('Expected parameters to train; the patterns freeze all of them.')
@@ -172,6 +196,12 @@ def decay_groups(params: dict) -> dict:
   return traverse_util.path_aware_map(
     lambda path, _: 'bias' if path[-1] == 'bias' else 'decayed', params
   )
+
+
+def updates_made(optimizer_state: optax.OptState, *, default: jax.Array) -> jax.Array:
+  """i32[]: the updates that an optimizer has made; `default` where it counts none."""
+  counts = optax.tree.get_all_with_path(optimizer_state, 'count')
+  return counts[0][1] if counts else default
 
 
 def bound_temperature(params: dict) -> dict:

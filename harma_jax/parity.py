@@ -9,6 +9,7 @@ Every quantity is computed again; prints as JSON for each `max_abs_error`,
 file cannot be read.
 """
 
+import functools
 import json
 import pathlib
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from harma_jax.errors import UserError
 from harma_jax.model.adapter import AdapterSettings
 from harma_jax.model.clip import Clip
 from harma_jax.model.sizes import Size, TowerSize
+from harma_jax.objective.anchors import over_anchors
 from harma_jax.objective.contrastive import contrastive
 from harma_jax.objective.triplet import adaptive_triplet
 from harma_jax.optim import (
@@ -171,15 +173,16 @@ def _objectives(meta: dict) -> dict:
 
   def triplet(scale=1.0, **settings):
     settings = {'margin': meta['margin'], 'gamma': meta['gamma']} | settings
-    return lambda u, v, ids, _: (
-      scale
-      * adaptive_triplet(
-        u, v, ids, reduction='sum', mask_same_image=False, **settings
-      ).mean()
+    loss = functools.partial(
+      adaptive_triplet, reduction='sum', mask_same_image=False, **settings
     )
+    return lambda u, v, ids, _: scale * over_anchors(loss, u, v, ids).mean()
 
   def multi(u, v, ids, temperature):
-    return contrastive(u, v, ids, temperature=temperature).mean()
+    def loss(similarity, own, same):
+      return contrastive(similarity, same, temperature=temperature)
+
+    return over_anchors(loss, u, v, ids).mean()
 
   # The original's plain losses lack the half; its hardest one sums over anchors.
   return {

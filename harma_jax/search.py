@@ -37,9 +37,7 @@ from harma_jax.search_index.index import open_index
 from harma_jax.search_index.page import page_of
 from harma_jax.search_index.query import Hit
 
-_IMAGES = flags.DEFINE_string(
-  'images', 'images', 'The folder of images.', allow_override=True
-)
+_IMAGES = cli.shared_flag('images')
 _TILE = flags.DEFINE_integer('tile', 0, 'Pixels; 0: images are not cut.', lower_bound=0)
 _STRIDE = flags.DEFINE_integer('stride', 0, 'Pixels; 0: half a tile.', lower_bound=0)
 _SHARE = flags.DEFINE_string('share', '0/1', 'I/N: the work of machine I out of N.')

@@ -13,7 +13,7 @@ from harma_jax.mesh import batch_sharding, replicated, tree_shardings
 from harma_jax.model.clip import Clip
 from harma_jax.objective.harmonize import Embeddings, Products, products_of
 from harma_jax.objective.head import Head, Headed
-from harma_jax.optim import bound_temperature, merge_params
+from harma_jax.optim import bound_temperature, merge_params, updates_made
 
 
 @flax.struct.dataclass
@@ -21,7 +21,7 @@ class TrainState:
   """Everything that a step reads and writes.
 
   Attributes:
-    step: i32[], steps taken.
+    step: i32[], steps taken; `~steps`, below 0, where the next one failed (`guard`).
     trainable: the subtree that gradients are taken of.
     frozen: the rest of the parameters; no gradient, no optimizer state.
     optimizer_state: of the trainable subtree.
@@ -103,6 +103,7 @@ def make_train_step(
       )
     embeddings, pull_back = jax.vjp(features, state.trainable)
     headed = head(*embeddings, batch['image_ids'], state.step, products)
+    made = updates_made(state.optimizer_state, default=state.step)
     (gradients,) = pull_back(headed.cotangents)
     updates, optimizer_state = optimizer.update(
       gradients, state.optimizer_state, state.trainable
@@ -112,7 +113,7 @@ def make_train_step(
       **own_text_metrics(headed.cosine, tokens),
       'gradient_norm': optax.tree.norm(gradients),
       'temperature': embeddings[2],
-      'learning_rate': jnp.asarray(schedule(state.step), jnp.float32),
+      'learning_rate': jnp.asarray(schedule(made), jnp.float32),
     }
     state = state.replace(
       step=state.step + 1,
@@ -123,6 +124,38 @@ def make_train_step(
     return state, metrics
 
   return step
+
+
+def guard(step: Callable, *, halt: bool) -> Callable:
+  """`step` that changes no weights where its loss or its gradient is not finite.
+
+  The optimizer's state and the curriculum stay too. All on the device: nobody waits.
+
+  Args:
+    step: of `make_train_step`.
+    halt: the state takes no further step, and says so by its negative `step`. Otherwise
+      the step counts as taken; the metric `skipped` i32[] has all that made no update.
+  """
+
+  def guarded(state, batch):
+    after, metrics = step(state, batch)
+    finite = jnp.isfinite(metrics['loss']) & jnp.isfinite(metrics['gradient_norm'])
+    takes = finite & (state.step >= 0)
+    kept = {
+      name: jax.tree.map(
+        lambda new, old: jnp.where(takes, new, old),
+        getattr(after, name),
+        getattr(state, name),
+      )
+      for name in ('trainable', 'optimizer_state', 'curriculum')
+    }
+    made = updates_made(kept['optimizer_state'], default=after.step)
+    halted = jnp.minimum(state.step, ~state.step)
+    number = jnp.where(takes, after.step, halted) if halt else after.step
+    metrics = metrics | {'skipped': after.step - made}
+    return after.replace(step=number, **kept), metrics
+
+  return guarded
 
 
 def encode_samples(
@@ -218,6 +251,7 @@ def compile_step(
   *,
   mesh: Mesh,
   inputs: Callable[[dict, dict], dict] | None = None,
+  several: bool = False,
 ) -> Callable:
   """`step` jitted over `mesh`: batch rows sharded, parameters by shape, state donated.
 
@@ -226,14 +260,18 @@ def compile_step(
     state: placed by `place_state`.
     mesh: of all devices.
     inputs: makes the step's batch, `inputs(resident, batch)`; the result then takes
-      `(state, resident, batch)`, with what is resident copied to every device.
+      `(state, resident, batch)`, with what is resident as it lies.
+    several: the result takes `(state, resident, batches, count)`, see `take_several`.
   """
   shardings = tree_shardings(state, mesh=mesh)
   everywhere, rows = replicated(mesh), batch_sharding(mesh)
   if inputs is None:
     whole, arguments = step, (shardings, rows)
   else:
-    whole, arguments = _after(inputs, step), (shardings, everywhere, rows)
+    whole, arguments = _after(inputs, step), (shardings, None, rows)
+  if several:
+    whole = take_several(whole)
+    arguments = shardings, None, batch_sharding(mesh, axis=1), everywhere
   return jax.jit(
     whole,
     in_shardings=arguments,
@@ -242,8 +280,51 @@ def compile_step(
   )
 
 
+def take_several(step: Callable) -> Callable:
+  """Several steps in one program: `(state, resident, batches, count)`.
+
+  The host starts a program and not each step. How many it takes is data, so that a
+  group cut short, by an evaluation or a resume, runs the same program.
+
+  Args:
+    step: `(state, resident, batch) -> (state, metrics)`.
+
+  Returns:
+    A function of batches stacked along a new first axis, of which the first `count`
+    i32[] are taken; the metrics are those of the last step, or of the one that halted.
+  """
+
+  def several(state, resident, batches, count):
+    def batch_at(i):
+      return jax.tree.map(lambda rows: rows[i], batches)
+
+    def take(i, found):
+      state, metrics = found
+      after, new = step(state, resident, batch_at(i))
+      going = state.step >= 0
+      metrics = jax.tree.map(lambda *pair: jnp.where(going, *pair), new, metrics)
+      return after, metrics
+
+    _, shapes = jax.eval_shape(step, state, resident, batch_at(0))
+    none = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    return jax.lax.fori_loop(0, count, take, (state, none))
+
+  return several
+
+
 def _after(inputs: Callable, step: Callable) -> Callable:
   return lambda state, resident, batch: step(state, inputs(resident, batch))
+
+
+def cast_frozen(state: TrainState, dtype: jnp.dtype) -> TrainState:
+  """The state with the weights that do not train in `dtype`; of arrays or of shapes."""
+
+  def cast(leaf):
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+      return jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=leaf.sharding)
+    return leaf.astype(dtype)
+
+  return state.replace(frozen=jax.tree.map(cast, state.frozen))
 
 
 def place_state(state: TrainState, *, mesh: Mesh) -> TrainState:

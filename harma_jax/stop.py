@@ -56,15 +56,16 @@ class StopRequest:
     logging.warning('%s: saving and stopping', signal.Signals(number).name)
 
 
-def agreed(number: int | None, *, step: int) -> int | None:
+def agreed(number: int | None, *, step: int, before: int) -> int | None:
   """The signal for which all processes stop before step number `step`.
 
   Args:
     number: of the signal that came to this process, or None.
-    step: the same in all processes, each of which asks before each step.
+    step: the same in all processes, each of which asks wherever the others do.
+    before: at which step it asked last.
   """
   if jax.process_count() == 1:
     return number
-  if step % AGREE_EVERY:
+  if step // AGREE_EVERY == before // AGREE_EVERY:
     return None
   return maximum(number or 0) or None

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 import math
 import pathlib
 import re
@@ -20,17 +21,24 @@ from harma_jax.build import (
   build_step,
   build_table,
   context_length,
+  frozen_dtype,
   state_shapes,
 )
 from harma_jax.check import check_config
 from harma_jax.compilation import gigabytes, memory_of
 from harma_jax.data.pixels import open_pixels
 from harma_jax.errors import UserError
-from harma_jax.mesh import layout_of, make_mesh, tree_shardings
+from harma_jax.mesh import (
+  batch_sharding,
+  layout_of,
+  make_mesh,
+  replicated,
+  tree_shardings,
+)
 from harma_jax.metrics import print_facts
 from harma_jax.model.clip import Clip
 from harma_jax.optim import count
-from harma_jax.step import TrainState, compile_step
+from harma_jax.step import TrainState, cast_frozen, compile_step
 from harma_jax.train import stages
 
 PLATFORMS = ('cpu', 'cuda', 'tpu')
@@ -109,8 +117,9 @@ def dry_run_topology(
 def for_platform(config: ConfigDict, platform: str) -> ConfigDict:
   """`config` with what it leaves to the backend as `platform` would decide it."""
   config = config.copy_and_resolve_references()
-  if config.model.dtype == 'auto' and platform != 'cpu':
-    config.model.dtype = 'bfloat16'
+  for field in ('dtype', 'frozen_dtype'):
+    if config.model[field] == 'auto' and platform != 'cpu':
+      config.model[field] = 'bfloat16'
   return config
 
 
@@ -141,17 +150,18 @@ def train_sizes(config: ConfigDict) -> TrainSizes:
 
 
 def abstract_inputs(
-  config: ConfigDict, model: Clip, *, sizes: TrainSizes, on_device: bool
+  config: ConfigDict, model: Clip, *, mesh: Mesh, sizes: TrainSizes, on_device: bool
 ) -> tuple[dict, dict]:
-  """Shapes and dtypes of what is resident and of a batch; see `make_inputs`.
+  """Shapes, dtypes and shardings of what is resident and of a batch; see `make_inputs`.
 
   Args:
     config: of a run.
     model: that it trains.
+    mesh: of all devices.
     sizes: of the training split.
     on_device: whether the images are resident, and not sent with each batch.
   """
-  shape = jax.ShapeDtypeStruct
+  shape = functools.partial(jax.ShapeDtypeStruct, sharding=batch_sharding(mesh))
   batch, several = config.train.batch_size, config.data.captions_per_image
 
   def pixels(n):
@@ -161,12 +171,17 @@ def abstract_inputs(
     }
 
   tokens = (sizes.captions, context_length(config, model))
-  resident = {'tokens': shape(tokens, jnp.int32)}
-  sent = {name: shape((batch,), jnp.int32) for name in ('items', 'epoch', 'image_ids')}
+  resident = {
+    'tokens': jax.ShapeDtypeStruct(tokens, jnp.int32, sharding=replicated(mesh))
+  }
+  sent = {
+    name: shape((batch,), jnp.int32) for name in ('items', 'seed', 'epoch', 'image_ids')
+  }
   rows = (batch, several) if several > 1 else (batch,)
   sent['rows'] = shape(rows, jnp.int32)
   if on_device:
-    return resident | pixels(sizes.images), sent
+    whole = math.ceil(sizes.images / mesh.size) * mesh.size
+    return resident | pixels(whole), sent
   return resident, sent | pixels(batch)
 
 
@@ -178,9 +193,10 @@ def trace_step(
   optimizer, schedule = build_optimizer(config, total_steps=1)
   step = build_step(config, model, optimizer, schedule, total_steps=1)
   state = state_shapes(config, model, optimizer, n_captions=sizes.captions)
-  inputs = build_inputs(config, side=model.size.image_size)
+  state = cast_frozen(state, frozen_dtype(config))
+  inputs = build_inputs(config, side=model.size.image_size, mesh=mesh)
   step = compile_step(step, state, mesh=mesh, inputs=inputs)
-  given = abstract_inputs(config, model, sizes=sizes, on_device=on_device)
+  given = abstract_inputs(config, model, mesh=mesh, sizes=sizes, on_device=on_device)
   return state, step.trace(state, *given)
 
 
@@ -228,7 +244,7 @@ def _facts(config: ConfigDict, *, mesh: Mesh, platform: str) -> dict[str, str]:
       f'{weights} a device, and {moments} of optimizer state'
     ),
     'batch': f'{size:,}, {size // mesh.size:,} a device',
-    'data': _data_in_words(sizes, on_device=on_device),
+    'data': _data_in_words(sizes, mesh=mesh, on_device=on_device),
     'lowering': f'{lowering:.1f} s, for {platform}',
     'compilation': f'{compiling:.1f} s, for {mesh.size} CPU devices',
     'memory of each CPU': str(memory_of(compiled)),
@@ -236,14 +252,15 @@ def _facts(config: ConfigDict, *, mesh: Mesh, platform: str) -> dict[str, str]:
   }
 
 
-def _data_in_words(sizes: TrainSizes, *, on_device: bool) -> str:
+def _data_in_words(sizes: TrainSizes, *, mesh: Mesh, on_device: bool) -> str:
   if not sizes.known:
     where = 'none read; reckoned with those of one batch'
   else:
     where = f'{sizes.images:,} images, {sizes.captions:,} captions'
-  kept = gigabytes(sizes.images * math.prod((*sizes.canvas, 3)))
   if on_device:
-    return f'{where}; all images on each device ({kept})'
+    images = math.ceil(sizes.images / mesh.size)
+    kept = gigabytes(images * math.prod((*sizes.canvas, 3)))
+    return f'{where}; each device holds its part of all images ({kept})'
   return f'{where}; images sent with each batch'
 
 

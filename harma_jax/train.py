@@ -6,6 +6,8 @@ a run that stops anywhere goes on as if it had not stopped.
 
 import contextlib
 import dataclasses
+import functools
+import itertools
 import json
 import pathlib
 from collections.abc import Callable, Iterator
@@ -31,8 +33,11 @@ from harma_jax.build import (
   caption_lengths,
   check_init,
   check_root,
+  frozen_dtype,
+  place_images,
   resolve_size,
   state_shapes,
+  with_fastest_attention,
 )
 from harma_jax.check import check_config
 from harma_jax.checkpoint import Checkpoints, abstract_of
@@ -40,29 +45,33 @@ from harma_jax.data.annotations import CaptionTable, fingerprint
 from harma_jax.data.pixels import PixelStore
 from harma_jax.data.sampler import steps_per_epoch
 from harma_jax.errors import UserError
+from harma_jax.evaluation.duplicates import recall_ceiling
 from harma_jax.evaluation.evaluator import EvaluationSplit, Evaluator, make_evaluator
 from harma_jax.evaluation.recall import Recall, chance_recall
-from harma_jax.mesh import make_mesh, place_batch, tree_shardings
-from harma_jax.metrics import RunLog, print_table
+from harma_jax.mesh import make_mesh, place_batch, place_everywhere, tree_shardings
+from harma_jax.metrics import RunLog, drop_rows_after, print_table
 from harma_jax.model.clip import Clip
+from harma_jax.nonfinite import describe_samples, make_finite_samples
 from harma_jax.optim import count
 from harma_jax.processes import agree, code_version, of_first
-from harma_jax.step import TrainState, compile_step, place_state
-from harma_jax.stepper import make_stepper
+from harma_jax.step import TrainState, cast_frozen, compile_step, place_state
+from harma_jax.stepper import make_stepper, place_group
 from harma_jax.stop import Stopped, StopRequest, agreed
 from harma_jax.workdir import (
   CONFLICTS_FILE,
   METRICS_FILE,
+  PRETRAIN,
   PROVENANCE_FILE,
   RESULTS_FILE,
+  append_rows,
   check_workdir,
   claim,
   flat,
   has_saved,
+  held,
   replace_text,
 )
 
-PRETRAIN = 'pretrain'
 NOTED = 200  # of the most conflicting captions, at each evaluation
 
 
@@ -75,12 +84,14 @@ class Plan:
     per_epoch: steps of an epoch.
     evaluate_every: an evaluation, and a checkpoint with what it measured.
     save_every: further checkpoints; 0 for none.
+    dispatch: how many steps are taken at once, where nothing is due between.
   """
 
   total: int
   per_epoch: int
   evaluate_every: int
   save_every: int
+  dispatch: int
 
   def evaluates(self, step: int) -> bool:
     """Whether validation is due before step number `step`."""
@@ -98,7 +109,9 @@ class Run:
   Attributes:
     data: a fingerprint of each split.
     tokens: i32[n_captions, L], of the training captions.
-    cache: where `pixels` are kept, one of `data.pixels.CACHES` but `auto`.
+    pixels: of the training images, or None where the devices hold them.
+    images: all training images on the devices, or nothing; see `make_inputs`.
+    cache: where they are kept, one of `data.pixels.CACHES`.
     The others are named after what they are.
   """
 
@@ -110,7 +123,8 @@ class Run:
   data: dict[str, str]
   train_table: CaptionTable
   tokens: np.ndarray
-  pixels: PixelStore
+  pixels: PixelStore | None
+  images: dict
   cache: str
   checkpoints: Checkpoints
   log: RunLog
@@ -126,8 +140,9 @@ class Run:
 def train(config: ConfigDict, *, workdir: pathlib.Path) -> None:
   """Trains, evaluates and saves; goes on where an earlier start in `workdir` stopped.
 
-  With `config.pretrain`, which holds the fields that differ, another run comes first,
-  in a folder of its own, and its best weights are where this one starts.
+  With `config.pretrain`, which holds the fields that differ, and without `config.init`
+  another run comes first, in a folder of its own; its best weights are where this one
+  starts.
 
   Args:
     config: as `configs/common.py` lays it out.
@@ -173,6 +188,9 @@ def stages(
   config = resolve_size(config, workdir=workdir)
   if PRETRAIN not in config:
     return {workdir: config}
+  if config.init:
+    logging.info('init=%s takes the place of the pretraining', config.init)
+    return {workdir: config}
   first = config.copy_and_resolve_references()
   with first.unlocked():
     del first[PRETRAIN]
@@ -197,7 +215,7 @@ def _train_stage(config: ConfigDict, *, workdir: pathlib.Path, init: str) -> Non
 @contextlib.contextmanager
 def prepared(config: ConfigDict, *, workdir: pathlib.Path, init: str) -> Iterator[Run]:
   """Reads the data, which finds what is wrong with it, and takes the folder."""
-  model = build_model(config)
+  model = with_fastest_attention(config, build_model(config))
   mesh = make_mesh(fsdp=config.mesh.fsdp)
   tables = _read_tables(config)
   plan = _make_plan(config, table=tables['train'])
@@ -207,22 +225,13 @@ def prepared(config: ConfigDict, *, workdir: pathlib.Path, init: str) -> Iterato
     if name != 'train'
   }
   pixels, cache = build_pixels(config, tables['train'])
+  on_device = cache == 'device'
+  images = place_images(config, pixels, mesh=mesh) if on_device else {}
   if not has_saved(workdir):
     check_init(init)
   prints = {name: fingerprint(table) for name, table in tables.items()}
   agree({f'data of {name}': value for name, value in prints.items()})
-  claim(workdir, config, data=prints, write=jax.process_index() == 0)
-  checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep)
-  agree({f'last step saved in {workdir}': str(checkpoints.latest_step())})
-  log = RunLog(
-    workdir / METRICS_FILE,
-    last_saved=checkpoints.latest_step(),
-    total_steps=plan.total,
-    steps_per_epoch=plan.per_epoch,
-    batch_size=config.train.batch_size * config.data.captions_per_image,
-    log_every=config.log_every,
-  )
-  with contextlib.closing(checkpoints):
+  with _opened(config, workdir=workdir, data=prints, plan=plan) as (checkpoints, log):
     yield Run(
       config=config,
       workdir=workdir,
@@ -232,7 +241,8 @@ def prepared(config: ConfigDict, *, workdir: pathlib.Path, init: str) -> Iterato
       data=prints,
       train_table=tables['train'],
       tokens=build_tokens(config, tables['train'], model),
-      pixels=pixels,
+      pixels=None if on_device else pixels,
+      images=images,
       cache=cache,
       checkpoints=checkpoints,
       log=log,
@@ -241,6 +251,32 @@ def prepared(config: ConfigDict, *, workdir: pathlib.Path, init: str) -> Iterato
       ),
       splits=splits,
     )
+
+
+@contextlib.contextmanager
+def _opened(
+  config: ConfigDict, *, workdir: pathlib.Path, data: dict[str, str], plan: Plan
+) -> Iterator[tuple[Checkpoints, RunLog]]:
+  """Takes the folder for this run alone, with what an earlier start left in it."""
+  is_first = jax.process_index() == 0
+  claim(workdir, config, data=data, write=is_first)
+  with (
+    held(workdir, hold=is_first),
+    contextlib.closing(Checkpoints(workdir, keep=config.checkpoint.keep)) as found,
+  ):
+    last_saved = found.latest_step()
+    agree({f'last step saved in {workdir}': str(last_saved)})
+    if is_first and (workdir / CONFLICTS_FILE).exists():
+      drop_rows_after(workdir / CONFLICTS_FILE, last_saved)
+    log = RunLog(
+      workdir / METRICS_FILE,
+      last_saved=last_saved,
+      total_steps=plan.total,
+      steps_per_epoch=plan.per_epoch,
+      batch_size=config.train.batch_size * config.data.captions_per_image,
+      log_every=config.log_every,
+    )
+    yield found, log
 
 
 def _read_tables(config: ConfigDict) -> dict[str, CaptionTable]:
@@ -262,11 +298,13 @@ def _make_plan(config: ConfigDict, *, table: CaptionTable) -> Plan:
   several = config.data.captions_per_image > 1
   items = table.n_images if several else table.n_captions
   per_epoch = steps_per_epoch(items, batch_size=config.train.batch_size)
+  epochs = config.train.epochs
   return Plan(
-    total=max(round(config.train.epochs * per_epoch), 1),
+    total=max(round(epochs * per_epoch), 1) if epochs else 0,
     per_epoch=per_epoch,
     evaluate_every=max(round(config.evaluation.every_epochs * per_epoch), 1),
     save_every=config.checkpoint.every_steps,
+    dispatch=config.train.steps_per_dispatch,
   )
 
 
@@ -283,22 +321,28 @@ def start(run: Run, *, init: str) -> tuple[TrainState, Callable]:
     n_captions = run.train_table.n_captions
     state = build_state(run.config, params, optimizer, n_captions=n_captions)
     state = place_state(state, mesh=run.mesh)
+    run.checkpoints.save_frozen(state.frozen)  # as they came, for exports
+    state = cast_frozen(state, frozen_dtype(run.config))
   else:
     state = run.checkpoints.restore(latest, _abstract_state(run, optimizer))
     logging.info('resuming after step %d of %d', latest, run.plan.total)
-  trainable, frozen = count(state.trainable), count(state.frozen)
+  trainable = count(state.trainable) if total else 0  # without a step nothing trains
   logging.info(
     'devices: %d %s, trainable parameters: %s of %s',
     *(run.mesh.size, jax.devices()[0].platform),
-    *(f'{trainable:,}', f'{trainable + frozen:,}'),
+    *(f'{trainable:,}', f'{count(state.params):,}'),
   )
-  inputs = build_inputs(run.config, side=run.model.size.image_size)
-  return state, compile_step(step_fn, state, mesh=run.mesh, inputs=inputs)
+  side = run.model.size.image_size
+  inputs = build_inputs(run.config, side=side, mesh=run.mesh)
+  several = run.plan.dispatch > 1
+  step = compile_step(step_fn, state, mesh=run.mesh, inputs=inputs, several=several)
+  return state, step
 
 
 def _abstract_state(run: Run, optimizer) -> TrainState:
   n_captions = run.train_table.n_captions
   shapes = state_shapes(run.config, run.model, optimizer, n_captions=n_captions)
+  shapes = cast_frozen(shapes, frozen_dtype(run.config))
   shardings = tree_shardings(shapes, mesh=run.mesh)
   return jax.tree.map(
     lambda leaf, sharding: jax.ShapeDtypeStruct(
@@ -313,10 +357,13 @@ def _loop(run: Run, state: TrainState, step_fn: Callable) -> TrainState:
   """Evaluates, saves, then draws a batch and takes a step, until all are taken."""
   first, saved = int(state.step), run.checkpoints.latest_step()
   step_for, batches = feed(run, step_fn, first_step=first)
+  step, before, unread = first, first - 1, {}
+  fail = functools.partial(_fail_if_halted, run, unread=unread)
   with contextlib.closing(batches), StopRequest() as stop:
-    for step in range(first, run.plan.total + 1):
-      asked = agreed(stop.signal, step=step)
+    while True:
+      asked = agreed(stop.signal, step=step, before=before)
       if (run.plan.saves(step) or asked) and step != saved:
+        fail(state)
         metrics = {}
         if run.plan.evaluates(step):
           metrics = _evaluate(run, state, step)
@@ -324,38 +371,97 @@ def _loop(run: Run, state: TrainState, step_fn: Callable) -> TrainState:
         run.checkpoints.save(step, state, metrics=metrics)
         run.log.start_clock(step)
       if step == run.plan.total:
+        run.checkpoints.wait()
         return state
       if asked:
         raise Stopped(asked)
-      batch, length = next(batches)
-      batch = place_batch(batch, mesh=run.mesh)
-      take_step = step_for(state, batch, length)
+      group = list(itertools.islice(batches, _next_due(run, step) - step))
+      arguments, length = place_group(group, size=run.plan.dispatch, mesh=run.mesh)
+      take_steps = step_for(state, *arguments, length=length)
       if step == first:
         run.log.start_clock(step)
-      state, metrics = take_step(state, batch)
-      run.log.train(step + 1, metrics)
-  raise AssertionError('the last step returns')
+      state, metrics = take_steps(state, *arguments)
+      step, before = step + len(group), step
+      unread[step] = {name: metrics[name] for name in ('loss', 'gradient_norm')}
+      if run.log.is_due(step):
+        fail(state)
+      run.log.train(step, metrics)
+
+
+def _next_due(run: Run, step: int) -> int:
+  """The step after `step` before which the host has something to do.
+
+  It depends on the numbers alone: a run that resumes takes the same steps together.
+  """
+  return next(
+    later
+    for later in itertools.count(step + 1)
+    if later % run.plan.dispatch == 0 or run.plan.saves(later) or run.log.is_due(later)
+  )
+
+
+def _fail_if_halted(run: Run, state: TrainState, *, unread: dict) -> None:
+  """Saves the state that a step failed on, and says which; waits for the device.
+
+  Args:
+    run: of the state.
+    state: after the last step that was asked for.
+    unread: loss and gradient norm of the steps since this was called last, of those
+      taken at once by the number of the last; emptied.
+
+  Raises:
+    UserError: a step has failed; names its number, epoch and samples.
+  """
+  step = int(state.step)
+  if step >= 0:
+    unread.clear()
+    return
+  step = ~step
+  if step != run.checkpoints.latest_step():
+    run.checkpoints.save(step, state.replace(step=~state.step), metrics={})
+  found = ', '.join(
+    f'{name.replace("_", " ")} {np.asarray(value).item():g}'
+    for name, value in unread[min(last for last in unread if last > step)].items()
+  )
+  raise UserError(
+    f'step {step + 1} of {run.plan.total}, in epoch {step // run.plan.per_epoch + 1}: '
+    f'expected a loss and a gradient that are finite; found {found}; '
+    f'{_samples(run, state, step=step)}. The state before this step is '
+    f'saved in {run.workdir}. Look at these samples, or start anew with a lower '
+    '--config.optimizer.learning_rate; with --config.train.on_nonfinite=skip the run '
+    'goes on without such steps.'
+  )
+
+
+def _samples(run: Run, state: TrainState, *, step: int) -> str:
+  """The samples of a batch whose embeddings by `state` are not finite."""
+  batches = _batches(run, first_step=step, last_step=step + 1)
+  with contextlib.closing(batches):
+    batch, length = next(batches)
+  cut = place_everywhere({'tokens': run.tokens[:, :length]}, mesh=run.mesh)
+  resident, side = run.images | cut, run.model.size.image_size
+  inputs = build_inputs(run.config, side=side, mesh=run.mesh)
+  finite_samples = make_finite_samples(run.model, inputs, mesh=run.mesh)
+  found = finite_samples(state.params, resident, place_batch(batch, mesh=run.mesh))
+  return describe_samples(run.train_table, *map(np.asarray, found))
 
 
 def feed(run: Run, step_fn: Callable, *, first_step: int) -> tuple[Callable, Iterator]:
   """`step_for` of `make_stepper`, and the batches from `first_step` to the end."""
-  on_device = run.cache == 'device'
-  step_for = make_stepper(
-    step_fn,
-    tokens=run.tokens,
-    pixels=run.pixels.kept if on_device else None,
-    mesh=run.mesh,
-  )
-  batches = build_batches(
+  step_for = make_stepper(step_fn, tokens=run.tokens, images=run.images, mesh=run.mesh)
+  return step_for, _batches(run, first_step=first_step, last_step=run.plan.total)
+
+
+def _batches(run: Run, *, first_step: int, last_step: int) -> Iterator:
+  return build_batches(
     run.config,
     run.train_table,
     run.tokens,
-    pixels=None if on_device else run.pixels,
+    pixels=run.pixels,
     lengths=caption_lengths(run.config, run.model),
     first_step=first_step,
-    last_step=run.plan.total,
+    last_step=last_step,
   )
-  return step_for, batches
 
 
 def _evaluate(run: Run, state: TrainState, step: int) -> dict:
@@ -377,18 +483,20 @@ def _note_conflicts(run: Run, state: TrainState, step: int) -> None:
   seen = account['seen']
   mean = np.where(seen > 0, account['cosine_sum'] / np.maximum(seen, 1), np.inf)
   table = run.train_table
-  with (run.workdir / CONFLICTS_FILE).open('a') as file:
-    for row in np.argsort(mean, kind='stable')[: min(NOTED, int((seen > 0).sum()))]:
-      noted = {
-        'step': step,
-        'row': int(row),
-        'image': str(table.image_path(table.caption_image[row])),
-        'caption': table.captions[row],
-        'mean_cosine': float(mean[row]),
-        'seen': int(seen[row]),
-        'dropped': round(float(account['dropped'][row]), 2),
-      }
-      file.write(json.dumps(noted) + '\n')
+  worst = np.argsort(mean, kind='stable')[: min(NOTED, int((seen > 0).sum()))]
+  noted = [
+    {
+      'step': step,
+      'row': int(row),
+      'image': str(table.image_path(table.caption_image[row])),
+      'caption': table.captions[row],
+      'mean_cosine': float(mean[row]),
+      'seen': int(seen[row]),
+      'dropped': round(float(account['dropped'][row]), 2),
+    }
+    for row in worst
+  ]
+  append_rows(run.workdir / CONFLICTS_FILE, noted)
 
 
 def _measure(
@@ -443,7 +551,10 @@ def _results(
   split: EvaluationSplit, rows: list[dict], *, best: int, total: int
 ) -> dict[str, Recall]:
   recalls = {row['step']: row for row in rows if row['split'] == split.name}
-  named = {'chance': chance_recall(split.caption_image, len(split.images))}
+  named = {
+    'chance': chance_recall(split.caption_image, len(split.images)),
+    'ceiling': recall_ceiling(split.groups, split.caption_image),
+  }
   steps = {'step 0': 0}
   for step, what in ((best, 'selected'), (total, 'last')):
     if step not in steps.values():

@@ -1,26 +1,37 @@
 """A run's folder: which config it belongs to, and what may change between starts."""
 
+import contextlib
+import dataclasses
+import fcntl
 import json
 import os
 import pathlib
+import re
+from collections.abc import Iterable, Iterator
 
+from absl import logging
 from ml_collections import ConfigDict
 
 from harma_jax.errors import UserError
+from harma_jax.model.adaptformer import AdaptFormerSettings
+from harma_jax.model.clip_adapter import ClipAdapterSettings
+from harma_jax.model.lora import LoraSettings
 
 CONFIG_FILE = 'config.json'
 CONFLICTS_FILE = 'conflicts.jsonl'
 DATA_FILE = 'data.json'
+LOCK_FILE = 'lock'
 METRICS_FILE = 'metrics.jsonl'
 PROVENANCE_FILE = 'provenance.json'
 RESULTS_FILE = 'results.json'
 CHECKPOINT_FOLDER = 'checkpoints'
 FROZEN_FOLDER = 'frozen'
+PRETRAIN = 'pretrain'  # the run that comes first: its folder, and its field
 
 # What may differ in a resumed run: where things are and how fast, not what is done.
 FREE = (
   *('log_every', 'checkpoint.keep', 'checkpoint.every_steps', 'mesh.fsdp'),
-  *('data.threads', 'data.cache', 'data.root'),
+  *('data.threads', 'data.workers', 'data.cache', 'data.root', 'train.on_nonfinite'),
 )
 
 
@@ -28,7 +39,7 @@ def default_workdir(config_path: str) -> pathlib.Path:
   """`workdir/rsitmd-clip` for `configs/rsitmd.py:clip`."""
   file, _, argument = config_path.partition(':')
   name = pathlib.Path(file).stem
-  return pathlib.Path('workdir') / (f'{name}-{argument}' if argument else name)
+  return pathlib.Path('workdir') / '-'.join([name, *filter(None, argument.split(':'))])
 
 
 def is_workdir(path: str | pathlib.Path) -> bool:
@@ -50,7 +61,25 @@ def read_config(workdir: str | pathlib.Path) -> ConfigDict:
     raise UserError(
       f'Expected the work folder of a run, with {CONFIG_FILE}; found {workdir}.'
     )
-  return ConfigDict(json.loads(path.read_text()))
+  return ConfigDict(_with_kind_of_adapters(json.loads(path.read_text())))
+
+
+def _with_kind_of_adapters(config: dict) -> dict:
+  """`config`; one that only says whether there are adapters means those of HarMA.
+
+  It may also lack the fields of `data` that evaluation reads.
+  """
+  if not isinstance(config['model']['adapters'], bool):
+    return config
+  data = {'max_pixels': 89_478_485, 'on_bad_image': 'raise'} | config['data']
+  model = config['model'] | {
+    'adapters': 'harma' if config['model']['adapters'] else 'none',
+    'adapter_attention': True,
+    'lora': dataclasses.asdict(LoraSettings()),
+    'adaptformer': dataclasses.asdict(AdaptFormerSettings()),
+    'clip_adapter': dataclasses.asdict(ClipAdapterSettings()),
+  }
+  return config | {'model': model, 'data': data}
 
 
 def check_workdir(
@@ -97,22 +126,89 @@ def claim(
   check_workdir(workdir, config, data=data)
   if not write:
     return
-  try:
+  with writing(workdir):
     workdir.mkdir(parents=True, exist_ok=True)
-    replace_text(workdir / DATA_FILE, json.dumps(data, indent=2) + '\n')
-    replace_text(workdir / CONFIG_FILE, config.to_json(indent=2) + '\n')
-  except OSError as error:
+  replace_text(workdir / DATA_FILE, json.dumps(data, indent=2) + '\n')
+  replace_text(workdir / CONFIG_FILE, config.to_json(indent=2) + '\n')
+
+
+@contextlib.contextmanager
+def held(workdir: pathlib.Path, *, hold: bool = True) -> Iterator[None]:
+  """Keeps other starts out of `workdir` until this process leaves, however it ends.
+
+  Args:
+    workdir: a folder that is there.
+    hold: only the first of several processes does.
+
+  Raises:
+    UserError: another process is in it, or it cannot be written.
+  """
+  if not hold:
+    yield
+    return
+  with writing(workdir):
+    file = (workdir / LOCK_FILE).open('a')
+  with file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+      raise UserError(
+        f'Expected a work folder that no other process trains in; found {workdir} in '
+        'use. Wait until that run ends, stop it, or give another --workdir.'
+      ) from error
+    except OSError as error:
+      logging.warning('%s cannot be locked: %s; start no second run', workdir, error)
+    yield
+
+
+@contextlib.contextmanager
+def writing(folder: pathlib.Path) -> Iterator[None]:
+  """Makes one message of what the disk refuses inside.
+
+  Raises:
+    UserError: `folder` cannot be written; names the cause.
+  """
+  try:
+    yield
+  except (OSError, ValueError) as error:
+    cause = _refusal(error)
+    if cause is None:
+      raise
     raise UserError(
-      f'Expected a work folder that can be written; found {workdir}: {error}. '
-      'Give another --workdir.'
+      f'Expected a work folder that can be written; found {folder}: {cause}. Give it '
+      'space and permission and start again, which resumes from the last saved step; '
+      'or give another --workdir.'
     ) from error
 
 
+def _refusal(error: OSError | ValueError) -> str | None:
+  """What the system said; tensorstore, which writes arrays, makes it a ValueError."""
+  if isinstance(error, OSError):
+    return error.strerror or str(error)
+  number = re.search(r"os_error_code='(\d+)'", str(error))
+  return os.strerror(int(number[1])) if number else None
+
+
 def replace_text(path: pathlib.Path, text: str) -> None:
-  """Writes a file in one move: who stops in the middle finds the old or the new one."""
+  """Writes a file in one move: who stops in the middle finds the old or the new one.
+
+  Raises:
+    UserError: the folder cannot be written.
+  """
   new = path.with_name(f'{path.name}.new')
-  new.write_text(text)
-  os.replace(new, path)
+  with writing(path.parent):
+    new.write_text(text)
+    os.replace(new, path)
+
+
+def append_rows(path: pathlib.Path, rows: Iterable[dict]) -> None:
+  """Appends a line of JSON for each row.
+
+  Raises:
+    UserError: the folder cannot be written.
+  """
+  with writing(path.parent), path.open('a') as file:
+    file.write(''.join(json.dumps(row) + '\n' for row in rows))
 
 
 def has_saved(workdir: pathlib.Path) -> bool:

@@ -22,6 +22,7 @@ jax.config.update('jax_numpy_rank_promotion', 'raise')
 flags.FLAGS.mark_as_parsed()
 
 from configs.common import get_config  # noqa: E402, after the settings
+from harma_jax.data.builders.prepare import prepare  # noqa: E402
 from harma_jax.model.adapter import AdapterSettings  # noqa: E402
 from harma_jax.model.clip import Clip  # noqa: E402
 from harma_jax.model.sizes import SIZES, Size, TowerSize  # noqa: E402
@@ -133,6 +134,14 @@ def small_data(write_data, tmp_path_factory):
   return write_data(tmp_path_factory.mktemp('data') / 'small')
 
 
+@pytest.fixture(scope='session')
+def prepared_data(small_data, tmp_path_factory):
+  """`small_data` prepared; not to be changed."""
+  out = tmp_path_factory.mktemp('prepared') / 'out'
+  prepare(small_data, out, dataset='captions', threads=2)
+  return out
+
+
 def _set_compilation_cache(settings):
   for name, value in settings.items():
     jax.config.update(name, value)
@@ -154,7 +163,7 @@ def keep_compiled(tmp_path_factory):
 
 SMALL_RUN = {
   'model.size': 'toy',
-  'model.adapters': False,
+  'model.adapters': 'none',
   'model.bottleneck': 8,
   'model.shared_bottleneck': 8,
   'objective.triplet_weight': 0.0,

@@ -74,6 +74,21 @@ def test_texts_are_cleaned_and_have_the_features_of_the_tower(model, finished_ru
   np.testing.assert_allclose(features[1], np.asarray(expected)[0], atol=1e-5)
 
 
+def test_classes_are_the_mean_of_their_prompts_and_classify_by_cosine(model, images):
+  classes, templates = ['fields', 'river'], ['{}', 'boats on {}']
+  features = model.encode_classes(classes, templates=templates)
+  for name, row in zip(classes, features, strict=True):
+    mean = model.encode_texts([name, f'boats on {name}']).mean(axis=0)
+    np.testing.assert_allclose(row, mean / np.linalg.norm(mean), atol=1e-6)
+  cosines = model.classify(images[:3], classes, templates=templates)
+  np.testing.assert_allclose(
+    cosines, model.encode_images(images[:3]) @ features.T, atol=1e-6
+  )
+  assert model.classify(images[:1], []).shape == (1, 0)
+  with pytest.raises(TypeError, match='sequences of classes'):
+    model.classify(images[:1], 'fields')
+
+
 def test_none_of_either_are_no_rows(model):
   assert model.encode_images([]).shape == model.encode_texts([]).shape == (0, 16)
 
@@ -138,7 +153,7 @@ def test_adapters_come_with_their_settings(
 ):
   for source in ('_read_open_clip', '_read_hub'):
     monkeypatch.setattr(processor, source, lambda: None)
-  config = small_config({'model.adapters': True, 'model.adapter_heads': 2})
+  config = small_config({'model.adapters': 'harma', 'model.adapter_heads': 2})
   clip = build_model(config)
   assert clip.adapter == AdapterSettings(bottleneck=8, shared_bottleneck=8, heads=2)
   params = random_params(clip)

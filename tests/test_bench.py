@@ -78,7 +78,7 @@ def test_the_matmul_peak_counts_two_operations_a_product(monkeypatch):
 
 
 def test_flop_are_those_of_the_unrolled_step_without_recomputation(small_config):
-  toy = {'model.adapters': True, 'optimizer.train': 'adapters'}
+  toy = {'model.adapters': 'harma', 'optimizer.train': 'adapters'}
   flop = [
     flop_per_pair(small_config(toy | changes))
     for changes in (

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from harma_jax import build
 from harma_jax.build import (
   build_evaluation_split,
   build_inputs,
@@ -24,20 +26,29 @@ from harma_jax.build import (
   caption_lengths,
   check_init,
   context_length,
+  read_start,
   read_workdir,
   resolve_size,
   state_shapes,
+  with_fastest_attention,
 )
+from harma_jax.check import check_config
+from harma_jax.data.annotations import fingerprint
 from harma_jax.data.images import read_image, resize_for_evaluation
 from harma_jax.errors import UserError
+from harma_jax.mesh import make_mesh
 from harma_jax.model.sizes import SIZES
 from harma_jax.optim import count
 from harma_jax.weights.names import give, names_of, paths_of
 from harma_jax.workdir import claim, read_provenance
 
 
+def all_equal(tree, other):
+  return all(jax.tree.leaves(jax.tree.map(np.array_equal, tree, other)))
+
+
 def with_adapters(small_config, **changes):
-  fields = {'model.adapters': True, 'optimizer.train': 'adapters'}
+  fields = {'model.adapters': 'harma', 'optimizer.train': 'adapters'}
   return small_config(fields | changes)
 
 
@@ -52,7 +63,7 @@ def test_the_model_has_what_the_config_says(small_config):
     'model.remat': 'block',
     'model.dtype': 'bfloat16',
   }
-  model = build_model(small_config(fields | {'model.adapters': True}))
+  model = build_model(small_config(fields | {'model.adapters': 'harma'}))
   assert model.size.image_size == 32
   assert (model.shared_adapter, model.adapter_padding) == ('both', 'none')
   assert (model.adapter.heads, model.adapter.bottleneck) == (4, 16)
@@ -151,6 +162,22 @@ def test_a_run_that_saved_nothing_gives_no_weights(small_config, tmp_path):
   claim(tmp_path, config, data={})
   with pytest.raises(UserError, match='saved steps; found none'):
     build_params(config, build_model(config), init=str(tmp_path))
+
+
+def test_the_start_of_a_run_is_built_again(small_config, finished_run):
+  config = small_config()
+  expected, _ = build_params(config, build_model(config), init='')
+  start, trained = read_start(finished_run), read_workdir(finished_run)
+  assert all_equal(start, expected)
+  assert not all_equal(start['image']['projection'], trained['image']['projection'])
+
+
+def test_another_start_than_that_of_the_run_is_refused(finished_run, tmp_path):
+  run = shutil.copytree(finished_run, tmp_path / 'run')
+  config = json.loads((run / 'config.json').read_text()) | {'seed': 1}
+  (run / 'config.json').write_text(json.dumps(config))
+  with pytest.raises(UserError, match='those of its seed are others now'):
+    read_start(run)
 
 
 def test_a_start_that_is_nowhere_is_named(small_config):
@@ -267,23 +294,29 @@ def test_weights_are_opened_before_anything_is_done(tmp_path, finished_run, toy_
     check_init(str(toy_clip))
 
 
-def test_frozen_weights_are_kept_in_half_precision_where_the_config_says_so(
-  small_config,
+def test_the_attention_kernel_is_the_one_that_is_faster_everywhere(
+  small_config, monkeypatch
 ):
-  config = with_adapters(small_config, **{'model.frozen_dtype': 'bfloat16'})
-  model = build_model(config)
-  optimizer, _ = build_optimizer(config, total_steps=6)
-  params, _ = build_params(config, model, init='')
-  state = build_state(config, params, optimizer)
-  assert {leaf.dtype for leaf in jax.tree.leaves(state.frozen)} == {
-    jnp.dtype('bfloat16')
-  }
-  assert {leaf.dtype for leaf in jax.tree.leaves(state.trainable)} == {
-    jnp.dtype('float32')
-  }
-  kernel = state.frozen['image']['projection']
-  expected = np.asarray(params['image']['projection'], jnp.bfloat16)
-  assert np.array_equal(kernel, expected)
+  asked = []
+  monkeypatch.setattr(
+    build, 'fastest_kernel', lambda *_, **about: asked.append(about) or 'cudnn'
+  )
+  model = build_model(config := small_config())
+  assert model.kernel == 'xla'
+  assert with_fastest_attention(config, model).kernel == 'cudnn'
+  assert asked == [{'batch_size': 1, 'dtype': jnp.float32}]
+  monkeypatch.setattr(build, 'maximum', lambda _: 1)  # xla is faster in another process
+  assert with_fastest_attention(config, model).kernel == 'xla'
+  named = small_config({'model.attention': 'xla'})
+  assert with_fastest_attention(named, model).kernel == 'xla'
+  assert len(asked) == 2
+
+
+def test_a_run_with_another_kernel_is_built_anywhere(small_config):
+  config = small_config({'model.attention': 'cudnn'})
+  assert build_model(config).kernel == 'xla'
+  with pytest.raises(UserError, match=r'model\.attention: expected auto or xla where'):
+    check_config(config)
 
 
 def test_tables_and_tokens(small_config):
@@ -319,7 +352,44 @@ def test_images_are_kept_as_the_config_says(small_config, cache):
   pixels, chosen = build_pixels(config, build_table(config, 'val'))
   assert chosen == ('host' if cache == 'auto' else cache)
   assert pixels.shape == (16, 16)
-  assert (pixels.kept is None) == (cache == 'stream')
+  assert (pixels.kept is None) == (cache in ('stream', 'device'))
+
+
+def test_the_cache_has_room_in_every_process(small_config, monkeypatch):
+  """Another process has less memory: all take what it can."""
+  monkeypatch.setattr(build, 'maximum', lambda place: max(place, 2))
+  config = small_config({'data.cache_side': 16, 'data.cache': 'auto'})
+  assert build_pixels(config, build_table(config, 'val'))[1] == 'stream'
+
+
+def test_a_prepared_folder_gives_what_its_source_does(small_config, prepared_data):
+  source = small_config({'data.cache': 'stream'})
+  prepared = small_config({'data.cache': 'stream', 'data.root': str(prepared_data)})
+  model = build_model(source)
+  for name in ('train', 'val', 'test'):
+    table, read = (build_table(config, name) for config in (source, prepared))
+    assert fingerprint(read) == fingerprint(table)
+    tokens, other = (build_tokens(source, each, model) for each in (table, read))
+    np.testing.assert_array_equal(other, tokens)
+    expected, found = (
+      build_pixels(config, each)[0].take(np.arange(6))
+      for config, each in ((source, table), (prepared, read))
+    )
+    np.testing.assert_array_equal(found.images, expected.images)
+  expected, found = (build_evaluation_split(source, t, model) for t in (table, read))
+  np.testing.assert_array_equal(found.images, expected.images)
+
+
+def test_annotations_that_are_named_are_read_beside_prepared_files(
+  small_config, write_data, tmp_path
+):
+  root = write_data(tmp_path / 'data')
+  (root / 'incomplete').mkdir()
+  fields = {'data.root': str(root)}
+  with pytest.raises(UserError, match=r'prepared folder with manifest\.json'):
+    build_table(small_config(fields), 'val')
+  fields['data.annotations'] = 'captions.jsonl'
+  assert build_table(small_config(fields), 'val').n_images == 6
 
 
 def test_unreadable_images_are_skipped_where_the_config_says_so(
@@ -348,14 +418,15 @@ def test_augmentation_takes_its_settings(small_config):
   resident = {'tokens': np.zeros((40, 3), np.int32)}
   batch = {
     **{name: np.arange(40, dtype=np.int32) for name in ('items', 'image_ids', 'rows')},
-    'epoch': np.zeros(40, np.int32),
+    **{name: np.zeros(40, np.int32) for name in ('seed', 'epoch')},
     'images': np.repeat(rng.integers(0, 256, (1, 16, 16, 3), np.uint8), 40, axis=0),
     'sizes': np.full((40, 2), 16, np.int32),
   }
-  drawn = build_inputs(small_config(fields), side=16)(resident, batch)['images']
+  place = {'side': 16, 'mesh': make_mesh()}
+  drawn = build_inputs(small_config(fields), **place)(resident, batch)['images']
   np.testing.assert_array_equal(drawn, batch['images'])
   turning = small_config(fields | {'augment.quarter_turns': True})
-  turned = build_inputs(turning, side=16)(resident, batch)['images']
+  turned = build_inputs(turning, **place)(resident, batch)['images']
   assert len({image.tobytes() for image in np.asarray(turned)}) == 4
 
 
@@ -363,8 +434,8 @@ def test_augmentation_takes_its_settings(small_config):
   ('changes', 'lengths'),
   [
     ({}, (16, 24, 32, 48)),
-    ({'adapters': True, 'adapter_padding': 'padding'}, (16, 24, 32, 48)),
-    ({'adapters': True, 'adapter_padding': 'none'}, ()),
+    ({'adapters': 'harma', 'adapter_padding': 'padding'}, (16, 24, 32, 48)),
+    ({'adapters': 'harma', 'adapter_padding': 'none'}, ()),
   ],
 )
 def test_captions_are_cut_where_no_adapter_sees_padding(small_config, changes, lengths):

@@ -127,3 +127,33 @@ def test_a_folder_without_steps_is_the_users_mistake(checkpoints, tmp_path):
     step_to_read(checkpoints, workdir=tmp_path)
   checkpoints.save(5, make_state(5), metrics={})
   assert step_to_read(checkpoints, workdir=tmp_path) == 5
+
+
+def test_a_recall_that_is_not_a_number_is_not_saved(checkpoints, tmp_path):
+  save_all(checkpoints, [1.0, 9.0])
+  with pytest.raises(UserError, match='a number at step 2; found nan'):
+    checkpoints.save(2, make_state(2), metrics={'mean_recall': float('nan')})
+  checkpoints.close()
+  with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
+    assert (checkpoints.best_step(), checkpoints.latest_step()) == (1, 1)
+
+
+def test_a_step_that_was_saved_with_such_a_recall_is_not_the_best(tmp_path):
+  with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
+    save_all(checkpoints, [1.0, 2.0])
+  path = tmp_path / 'checkpoints/1/metrics/metrics'
+  path.write_text(path.read_text().replace('2.0', 'NaN'))
+  with contextlib.closing(Checkpoints(tmp_path, keep=2)) as checkpoints:
+    save_all(checkpoints, [])
+    checkpoints.save(2, make_state(2), metrics={'mean_recall': 0.5})
+    assert checkpoints.best_step() == 2
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+  (tmp_path / 'checkpoints').write_text('a file')
+  message = f'can be written; found {tmp_path}: '
+  with (
+    pytest.raises(UserError, match=message),
+    contextlib.closing(Checkpoints(tmp_path)) as found,
+  ):
+    found.save(0, make_state(0), metrics={})

@@ -64,14 +64,16 @@ def test_fields_are_set_with_the_types_they_have(parse):
     '--config.train.batch_size=64',
     '--config.augment.crop_scale=(0.2, 0.9)',
     '--config.data.root=there',
-    '--noconfig.model.adapters',
+    '--config.model.adapters=none',
+    '--noconfig.objective.mask_same_image',
     '--config.pretrain.train.epochs=1.5',
   )
   assert path == f'{RSITMD}:tiny'
   assert (config.train.epochs, config.train.batch_size) == (3.0, 64)
   assert config.augment.crop_scale == (0.2, 0.9)
   assert config.data.root == 'there'
-  assert config.model.adapters is False
+  assert config.model.adapters == 'none'
+  assert config.objective.mask_same_image is False
   assert config.pretrain.train.epochs == 1.5
 
 
@@ -153,7 +155,7 @@ def test_modules_beside_the_configs_are_found_from_any_folder(
     ('--config.pretrain.seed=3', ["no field 'pretrain'"]),
     ('--config.train.batch_size=many', ['batch_size=many', 'invalid literal']),
     ('--config.train.batch_size=1.5', ['batch_size=1.5']),
-    ('--config.model.adapters=maybe', ['adapters=maybe', 'boolean']),
+    ('--config.train.epochs=maybe', ['epochs=maybe', 'float']),
     ('--config.train=3', ['--config.train=3']),
     ('--confg=3', ["'confg'", 'Did you mean: config']),
     ('epochs=3', ['Expected only --flags', 'epochs=3']),

@@ -4,10 +4,12 @@ import json
 
 import pytest
 
+from harma_jax.build import build_table
 from harma_jax.checkpoint import Checkpoints
 from harma_jax.conflicts import page_of, print_conflicts, read_conflicts
 from harma_jax.errors import UserError
 from harma_jax.train import train
+from harma_jax.workdir import read_config
 
 HARMONIZED = {
   'harmonization.pair': 'captions',
@@ -77,12 +79,19 @@ def test_the_account_outlives_an_interruption(run, small_config, tmp_path):
 def test_a_page_shows_each_caption_once_and_needs_no_network(run, capsys):
   rows = read_conflicts(run)[:3]
   rows[0] = rows[0] | {'caption': 'fields & <boats>'}
-  page = page_of(rows)
+  page = page_of(rows, table=build_table(read_config(run), 'train'))
   assert page.count('data:image/jpeg;base64,') == 3
   assert 'fields &amp; &lt;boats&gt;' in page
   assert 'src="http' not in page
   print_conflicts(rows)
   assert 'boats' in capsys.readouterr().out
+
+
+def test_a_page_shows_the_same_images_of_a_prepared_folder(run, prepared_data):
+  rows, config = read_conflicts(run)[:3], read_config(run)
+  expected = page_of(rows, table=build_table(config, 'train'))
+  config.data.root = str(prepared_data)
+  assert page_of(rows, table=build_table(config, 'train')) == expected
 
 
 def test_a_run_without_harmonization_has_none(finished_run):

@@ -215,7 +215,7 @@ def test_from_the_command_line(small_data, tmp_path):
     f'--config={REPOSITORY}/configs/rsitmd.py',
     '--config.model.size=tiny-16',
     '--config.model.image_size=16',
-    '--noconfig.model.adapters',
+    '--config.model.adapters=none',
     '--config.optimizer.train=projection',
     '--config.objective.triplet_weight=0',
     '--config.init=',

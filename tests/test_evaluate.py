@@ -8,6 +8,7 @@ from absl.testing import flagsaver
 
 from harma_jax.errors import UserError
 from harma_jax.evaluate import evaluate, main
+from harma_jax.metrics import RECALLS
 from harma_jax.workdir import read_config
 
 
@@ -29,19 +30,60 @@ def results(finished_run):
   """The final recalls of the run, by split."""
   splits = json.loads((finished_run / 'results.json').read_text())['splits']
   return {
-    split: {'chance': rows['chance'], 'selected': list(rows.values())[-1]}
+    split: {
+      **{name: rows[name] for name in ('chance', 'ceiling', 'step 0')},
+      'selected': list(rows.values())[-1],
+    }
     for split, rows in splits.items()
   }
+
+
+def recalls_of(measured):
+  return {name: measured['val']['selected'][name] for name in RECALLS}
 
 
 def test_the_recalls_are_those_of_the_end_of_training(run, finished_run, results):
   printed, measured = run(workdir=str(finished_run))
   assert list(measured) == ['val', 'test']
   for split in measured:
-    for name in ('chance', 'selected'):
-      assert measured[split][name] == pytest.approx(results[split][name])
+    for name, recalls in results[split].items():
+      found = {key: measured[split][name][key] for key in recalls}
+      assert found == pytest.approx(recalls)
     assert f'{split}: recall in %' in printed
-  assert printed.count('chance') >= 2
+  assert printed.count('│ chance') == printed.count('│ ceiling') == 2
+
+
+def test_more_is_measured_than_recall(run, finished_run):
+  printed, measured = run(workdir=str(finished_run), split=['val'])
+  rows = measured['val']
+  for name in RECALLS:
+    recall = rows['selected'][name]
+    assert rows['selected, 2.5 %'][name] <= recall <= rows['selected, 97.5 %'][name]
+    aware = rows['identical right'][name]
+    assert recall <= min(aware, rows['ceiling'][name])
+    low, high = (rows[f'identical right, {share} %'][name] for share in (2.5, 97.5))
+    assert low <= aware <= high
+  further = {'i2t_median_rank', 't2i_median_rank', 'alignment', 'image_uniformity'}
+  for name in ('step 0', 'selected'):
+    assert rows[name].keys() == {*RECALLS, *further, 'text_uniformity', 'modality_gap'}
+    assert (
+      f'val, {name}: i2t_median_rank {rows[name]["i2t_median_rank"]:.4g}' in printed
+    )
+  assert rows['step 0']['alignment'] != rows['selected']['alignment']
+
+
+def test_what_a_run_started_from_may_be_gone(
+  run, finished_run, tmp_path, caplog, results
+):
+  shutil.copytree(finished_run, tmp_path / 'run')
+  config = read_config(finished_run)
+  config.init = '/gone/weights.npz'
+  (tmp_path / 'run/config.json').write_text(config.to_json())
+  printed, measured = run(workdir=str(tmp_path / 'run'), split=['val'])
+  assert 'step 0' not in printed
+  assert 'step 0' not in measured['val']
+  assert '/gone/weights.npz' in caplog.text
+  assert measured['val']['chance'] == results['val']['chance']
 
 
 def test_one_split_may_be_asked_for(run, finished_run, results):
@@ -58,7 +100,7 @@ def test_devices_may_differ_from_those_of_training(finished_run, results, change
   config = read_config(finished_run)
   config.update_from_flattened_dict(changes)
   measured = evaluate(config, workdir=str(finished_run), splits=['val'])
-  assert measured['val']['selected'] == pytest.approx(results['val']['selected'])
+  assert recalls_of(measured) == pytest.approx(results['val']['selected'])
 
 
 def test_the_data_may_have_moved(run, finished_run, small_data, tmp_path, results):
@@ -72,7 +114,7 @@ def test_the_data_may_have_moved(run, finished_run, small_data, tmp_path, result
   _, measured = run(
     workdir=str(tmp_path / 'run'), data_root=str(tmp_path / 'moved'), split=['val']
   )
-  assert measured['val']['selected'] == pytest.approx(results['val']['selected'])
+  assert recalls_of(measured) == pytest.approx(results['val']['selected'])
 
 
 def test_a_split_that_is_not_there_is_named(run, finished_run):

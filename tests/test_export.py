@@ -30,7 +30,11 @@ from harma_jax.weights import processor
 from harma_jax.weights.names import paths_of
 from harma_jax.workdir import PROVENANCE_FILE, claim, read_config, replace_text
 
-ADAPTERS = {'model.adapters': True, 'optimizer.train': 'adapters', 'train.epochs': 1.0}
+ADAPTERS = {
+  'model.adapters': 'harma',
+  'optimizer.train': 'adapters',
+  'train.epochs': 1.0,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -51,8 +55,11 @@ def adapter_run(adapter_config, tmp_path_factory):
 
   What training would find is drawn at random.
   """
-  workdir = tmp_path_factory.mktemp('adapted') / 'run'
-  config, model = adapter_config, build_model(adapter_config)
+  return write_run(tmp_path_factory.mktemp('adapted') / 'run', adapter_config)
+
+
+def write_run(workdir, config):
+  model = build_model(config)
   params, record = build_params(config, model, init=config.init)
   optimizer, _ = build_optimizer(config, total_steps=1)
   state = build_state(config, params, optimizer)
@@ -109,6 +116,71 @@ def test_a_folder_starts_the_next_run(
   expected.pop('logit_scale')
   assert_equal_trees(params, expected)
   assert record['format'] == format
+
+
+@pytest.mark.parametrize('format', ['open_clip', 'huggingface'])
+def test_lora_is_merged(export, small_config, finished_run, tmp_path, format):
+  fields = ADAPTERS | {'model.adapters': 'lora', 'init': str(finished_run)}
+  config = small_config(fields)
+  run = write_run(tmp_path / 'run', config)
+  export(run, format, tmp_path / 'out')
+  plain_config = small_config({'init': str(tmp_path / 'out')})
+  plain, model = build_model(plain_config), build_model(config)
+  merged, _ = build_params(plain_config, plain, init=plain_config.init)
+  tokens = np.array([[1, 5, 9, 0], [1, 7, 2, 9]])
+  expected = model.encode_text(read_workdir(run), tokens)
+  np.testing.assert_allclose(plain.encode_text(merged, tokens), expected, atol=1e-5)
+  backbone = plain.encode_text(read_workdir(finished_run), tokens)
+  assert np.abs(backbone - expected).max() > 1e-4
+  assert 'LoRA merged into its weights' in (tmp_path / 'out/README.md').read_text()
+
+
+@pytest.mark.parametrize(
+  'fields',
+  [
+    {'model.adapters': 'lora', 'model.lora.alpha': 3.0},
+    {'model.adapters': 'adaptformer', 'model.adaptformer.bottleneck': 5},
+    {'model.adapters': 'clip_adapter'},
+    {'model.adapters': 'harma', 'model.adapter_attention': False},
+  ],
+)
+def test_adapters_of_every_kind_go_onto_their_backbone(
+  export, small_config, finished_run, tmp_path, fields
+):
+  expected = {f'--config.{name}={value}' for name, value in fields.items()}
+  fields = ADAPTERS | fields | {'init': str(finished_run)}
+  run = write_run(tmp_path / 'run', small_config(fields))
+  export(run, 'adapter', tmp_path / 'out')
+  config = small_config(fields | {'adapter': str(tmp_path / 'out')})
+  params, _ = build_params(config, build_model(config), init=config.init)
+  assert_equal_trees(params, read_workdir(run))
+  card = (tmp_path / 'out/README.md').read_text()
+  words = block(card, 'python -m harma_jax.main --config=configs/common.py --config.i')
+  assert expected <= set(words)
+  other = small_config({'adapter': config.adapter, 'model.adapters': 'harma'})
+  with pytest.raises(UserError, match=r'adapters=|adapter_attention is False there'):
+    build_params(other, build_model(other), init=str(finished_run))
+
+
+@pytest.mark.parametrize(
+  ('fields', 'advice'),
+  [
+    ({'model.adapters': 'adaptformer'}, 'Set --format to one of adapter'),
+    ({'model.adapters': 'clip_adapter'}, 'Set --format to one of adapter'),
+    ({'model.adapter_attention': False}, 'Set --format to one of adapter'),
+    (
+      {'model.adapters': 'adaptformer', 'optimizer.train': 'full'},
+      r'No format can; .* --config\.init=WORKDIR',
+    ),
+  ],
+)
+def test_what_no_other_program_knows_is_not_written_for_it(
+  small_config, tmp_path, fields, advice
+):
+  config = small_config(ADAPTERS | fields)
+  for format in ('harma', 'huggingface-remote', 'open_clip', 'huggingface'):
+    with pytest.raises(UserError, match=rf'{format}: expected a run .*{advice}'):
+      command.check_format(format, config=config, out=tmp_path)
 
 
 def test_adapters_go_onto_their_backbone(
@@ -281,7 +353,7 @@ def test_formats_that_do_not_fit_name_those_that_do(
 ):
   fitting = 'Set --format to one of harma, adapter, huggingface-remote'
   for format in ('open_clip', 'huggingface'):
-    with pytest.raises(UserError, match=rf'model\.adapters=False.*{fitting}'):
+    with pytest.raises(UserError, match=rf'model\.adapters=harma.*{fitting}'):
       export(adapter_run, format, tmp_path / 'out')
   for format in ('adapter', 'huggingface-remote', 'harma'):
     with pytest.raises(UserError, match='Set --format to one of open_clip, huggingf'):
@@ -298,7 +370,7 @@ def test_adapters_of_a_backbone_that_trained_too_are_not_exported_alone(
   config = read_config(adapter_run)
   config.optimizer.train = 'full'
   (tmp_path / 'run/config.json').write_text(config.to_json())
-  with pytest.raises(UserError, match=r'optimizer\.train=full.*--format=harma'):
+  with pytest.raises(UserError, match=r'optimizer\.train=full.* one of harma, hug'):
     export(tmp_path / 'run', 'adapter', tmp_path / 'out')
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from harma_jax.inputs import make_inputs
-from harma_jax.mesh import batch_sharding, make_mesh, replicated
+from harma_jax.mesh import make_mesh, place_rows
 
 PLAIN = {'side': 6, 'crop_scale': (1.0, 1.0), 'flip': False, 'rand_augment': (0, 0)}
 DRAWN = {'side': 6, 'crop_scale': (0.3, 1.0), 'rand_augment': (1, 5)}
@@ -22,55 +22,66 @@ def resident():
 
 
 @pytest.fixture(scope='module')
-def batch():
-  rows = np.random.default_rng(1).permutation(20)[:8].astype(np.int32)
-  epoch = np.full(8, 3, np.int32)
-  return {'items': rows, 'epoch': epoch, 'image_ids': rows // 2, 'rows': rows}
+def make():
+  """`make(**augmentation)`: the inputs over one device, or so many."""
+
+  def build(devices=1, **augmentation):
+    mesh = make_mesh(devices=jax.devices()[:devices])
+    return jax.jit(make_inputs(mesh=mesh, **augmentation))
+
+  return build
 
 
 @pytest.fixture(scope='module')
-def drawn(resident, batch):
-  return jax.device_get(jax.jit(make_inputs(seed=0, **DRAWN))(resident, batch))
+def batch():
+  rows = np.random.default_rng(1).permutation(20)[:8].astype(np.int32)
+  epoch = np.full(8, 3, np.int32)
+  drawn_from = {'items': rows, 'seed': np.zeros(8, np.int32), 'epoch': epoch}
+  return drawn_from | {'image_ids': rows // 2, 'rows': rows}
 
 
-def test_rows_of_images_and_captions_are_looked_up(resident, batch):
-  found = jax.jit(make_inputs(seed=0, **PLAIN))(resident, batch)
+@pytest.fixture(scope='module')
+def drawn(make, resident, batch):
+  return jax.device_get(make(**DRAWN)(resident, batch))
+
+
+def test_rows_of_images_and_captions_are_looked_up(make, resident, batch):
+  found = make(**PLAIN)(resident, batch)
   np.testing.assert_array_equal(found['images'], resident['images'][batch['rows'] // 2])
   np.testing.assert_array_equal(found['tokens'], resident['tokens'][batch['rows']])
   assert set(found) == {'images', 'tokens', 'image_ids', 'rows'}
 
 
-def test_several_captions_an_image(resident, batch):
+def test_several_captions_an_image(make, resident, batch):
   rows = np.stack([batch['rows'], batch['rows'] ^ 1], axis=1)
-  found = make_inputs(seed=0, **PLAIN)(resident, batch | {'rows': rows})
+  found = make(**PLAIN)(resident, batch | {'rows': rows})
   np.testing.assert_array_equal(found['tokens'], resident['tokens'][rows])
 
 
-def test_images_of_the_batch_are_as_good_as_resident_ones(resident, batch, drawn):
+def test_images_of_the_batch_are_as_good_as_resident_ones(make, resident, batch, drawn):
   brought = {name: resident[name][batch['image_ids']] for name in ('images', 'sizes')}
   tokens = {'tokens': resident['tokens']}
-  found = jax.jit(make_inputs(seed=0, **DRAWN))(tokens, batch | brought)
+  found = make(**DRAWN)(tokens, batch | brought)
   jax.tree.map(np.testing.assert_array_equal, jax.device_get(found), drawn)
 
 
-def test_devices_do_not_matter(resident, batch, drawn):
-  mesh = make_mesh()
-  step = jax.jit(
-    make_inputs(seed=0, **DRAWN),
-    in_shardings=(replicated(mesh), batch_sharding(mesh)),
-    out_shardings=batch_sharding(mesh),
-  )
-  jax.tree.map(
-    np.testing.assert_array_equal, jax.device_get(step(resident, batch)), drawn
-  )
+def test_devices_do_not_matter(make, resident, batch, drawn):
+  """Ten images over eight devices: two each, and the last three hold nothing new."""
+
+  def read(rows):
+    return {name: resident[name][rows] for name in ('images', 'sizes')}
+
+  cut = place_rows(read, count=10, mesh=make_mesh())
+  found = make(devices=8, **DRAWN)(cut | {'tokens': resident['tokens']}, batch)
+  jax.tree.map(np.testing.assert_array_equal, jax.device_get(found), drawn)
 
 
-def test_an_item_is_augmented_by_seed_epoch_and_itself(resident, batch, drawn):
-  inputs = jax.jit(make_inputs(seed=0, **DRAWN))
+def test_an_item_is_augmented_by_seed_epoch_and_itself(make, resident, batch, drawn):
+  inputs = make(**DRAWN)
   order = np.random.default_rng(2).permutation(8)
   again = inputs(resident, {name: rows[order] for name, rows in batch.items()})
   np.testing.assert_array_equal(again['images'], drawn['images'][order])
   later = inputs(resident, batch | {'epoch': batch['epoch'] + 1})
   assert (later['images'] != drawn['images']).any()
-  other = jax.jit(make_inputs(seed=1, **DRAWN))(resident, batch)
+  other = inputs(resident, batch | {'seed': batch['seed'] + 1})
   assert (other['images'] != drawn['images']).any()

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import resource
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 TINY_RUN = (
   '--config.model.size=tiny-16',
   '--config.model.image_size=16',
-  '--noconfig.model.adapters',
+  '--config.model.adapters=none',
   '--config.optimizer.train=projection',
   '--config.objective.triplet_weight=0',
   '--config.init=',
@@ -26,6 +27,7 @@ TINY_RUN = (
   '--config.evaluation.batch_size=8',
   '--config.log_every=1',
 )
+LARGEST_FILE = 100_000  # bytes; a checkpoint of the tiny run has 130,000
 COMPILE_FAST = (
   '--xla_backend_optimization_level=0',
   '--xla_llvm_disable_expensive_passes=true',
@@ -147,6 +149,35 @@ def test_a_stopped_run_goes_on_with_the_same_command(
   assert set(evaluations) == of_val | {(0, 'test'), (best, 'test')}
 
 
+@pytest.mark.skipif(not hasattr(resource, 'prlimit'), reason='Linux only')
+def test_a_disk_that_takes_no_more_is_one_message_and_the_last_step_stays(
+  start, small_data, tmp_path
+):
+  command = [
+    '--config=configs/rsitmd.py',
+    f'--config.data.root={small_data}',
+    f'--workdir={tmp_path}/run',
+    '--config.train.epochs=60',
+    '--config.evaluation.every_epochs=60',
+    '--config.checkpoint.every_steps=40',
+    *TINY_RUN,
+  ]
+  program, workdir = start(*command), tmp_path / 'run'
+  wait_for(lambda: len(rows_of(workdir)) >= 45, program=program)
+  limit = LARGEST_FILE, resource.RLIM_INFINITY
+  resource.prlimit(program.pid, resource.RLIMIT_FSIZE, limit)
+  _, stderr = ended(program, code=2)
+  *_, line = stderr.splitlines()
+  assert line.startswith('error: Expected a work folder that can be written; ')
+  assert f'found {workdir}: File too large. ' in line
+  assert stderr.count('error: ') == 1
+
+  _, stderr = ended(start(*command), code=0)
+  assert any(f'resuming after step {step} of 180' in stderr for step in (40, 80, 120))
+  steps = [row['step'] for row in rows_of(workdir) if row['kind'] == 'train']
+  assert steps == list(range(1, 181))
+
+
 def test_rsitmd_trains_and_evaluates_on_tiff_images(start, data_dir, tmp_path):
   words = [
     '--config=configs/rsitmd.py:tiny',
@@ -171,7 +202,7 @@ def test_rsitmd_trains_and_evaluates_on_tiff_images(start, data_dir, tmp_path):
   again = json.loads(stdout.splitlines()[-1])['test']
   assert again['chance'] == results['splits']['test']['chance']
   selected = list(results['splits']['test'].values())[-1]
-  assert again['selected'] == pytest.approx(selected)
+  assert {name: again['selected'][name] for name in selected} == pytest.approx(selected)
 
 
 @pytest.fixture
@@ -288,3 +319,72 @@ def test_a_file_in_the_place_of_the_work_folder_is_left(
   with pytest.raises(UserError, match=f'can be written; found {tmp_path}/file'):
     train(small_config(), workdir=tmp_path / 'file')
   assert (tmp_path / 'file').read_text() == 'precious'
+
+
+def workers_of(program):
+  """The processes that any thread of `program` has started."""
+  threads = pathlib.Path(f'/proc/{program.pid}/task').glob('*/children')
+  found = [int(number) for path in threads for number in path.read_text().split()]
+  assert len(found) >= 2
+  return found
+
+
+def wait_for_end(numbers, *, seconds=60):
+  """Waits until none of these processes is there."""
+  end = time.monotonic() + seconds
+  while any(pathlib.Path(f'/proc/{number}').exists() for number in numbers):
+    assert time.monotonic() < end, 'processes are left'
+    time.sleep(0.05)
+
+
+@pytest.fixture
+def start_with_workers(start, small_data, tmp_path):
+  """`start_with_workers(root=...)`: a long run of the toy that reads in two workers."""
+
+  def make(root=small_data):
+    return start(
+      '--config=configs/rsitmd.py',
+      f'--config.data.root={root}',
+      f'--workdir={tmp_path}/run',
+      '--config.data.cache=stream',
+      '--config.data.workers=2',
+      '--config.train.epochs=2000',
+      '--config.evaluation.every_epochs=1000',
+      *TINY_RUN,
+    )
+
+  return make
+
+
+def test_ctrl_c_reaches_workers_too_and_the_run_still_saves(
+  start_with_workers, tmp_path
+):
+  program = start_with_workers()
+  workdir = tmp_path / 'run'
+  wait_for(lambda: len(rows_of(workdir)) >= 3, program=program)
+  workers = workers_of(program)
+  for number in (*workers, program.pid):  # as a terminal does
+    os.kill(number, signal.SIGINT)
+  _, stderr = ended(program, code=130)
+  assert stderr.splitlines()[-1] == 'Interrupted. The same command resumes.'
+  assert any((workdir / 'checkpoints').iterdir())
+  assert 'leaked' not in stderr
+  wait_for_end(workers)
+
+
+def test_workers_do_not_outlive_a_run_that_is_killed(start_with_workers, tmp_path):
+  program = start_with_workers()
+  wait_for(lambda: len(rows_of(tmp_path / 'run')) >= 3, program=program)
+  workers = workers_of(program)
+  program.kill()
+  program.wait()
+  wait_for_end(workers)
+
+
+def test_an_unreadable_image_that_a_worker_finds_is_one_line(
+  start_with_workers, own_data
+):
+  path = own_data / 'images/train_7.png'
+  path.write_bytes(path.read_bytes()[:900])
+  _, stderr = ended(start_with_workers(own_data), code=2)
+  assert stderr.splitlines()[-1].startswith(f'error: {path}: expected a readable image')

@@ -12,7 +12,9 @@ from harma_jax.mesh import (
   leaf_sharding,
   make_mesh,
   place_batch,
+  place_rows,
   replicated,
+  take_rows,
   tree_shardings,
 )
 
@@ -102,3 +104,35 @@ def test_place_batch_gives_every_device_its_rows(fsdp):
     for device, shard in zip(mesh.devices.flat, np.split(rows, 8), strict=True):
       (found,) = (s for s in placed[name].addressable_shards if s.device == device)
       np.testing.assert_array_equal(found.data, shard)
+
+
+@pytest.mark.parametrize('fsdp', [1, 2])
+def test_rows_that_lie_on_any_device_are_found(fsdp):
+  mesh, asked = make_mesh(fsdp=fsdp), []
+  rows = np.random.default_rng(0).integers(0, 256, (21, 3, 2)).astype(np.uint8)
+
+  def read(which):
+    asked.append(which)
+    return {'rows': rows[which], 'numbers': which}
+
+  placed = place_rows(read, count=21, mesh=mesh)
+  assert [len(which) for which in asked] == [3] * 8
+  assert set(np.concatenate(asked)) == set(range(21))
+  assert placed['rows'].sharding == batch_sharding(mesh)
+  wanted = np.random.default_rng(1).integers(0, 21, 16)
+  take = jax.jit(lambda array, which: take_rows(array, which, mesh=mesh))
+  for name, expected in {'rows': rows, 'numbers': np.arange(21)}.items():
+    found = take(placed[name], jax.device_put(wanted, batch_sharding(mesh)))
+    assert found.sharding == batch_sharding(mesh)
+    np.testing.assert_array_equal(found, expected[wanted])
+
+
+def test_looking_rows_up_moves_a_batch_and_not_the_array():
+  mesh = make_mesh()
+  array = jax.ShapeDtypeStruct((8000, 16), jnp.uint8, sharding=batch_sharding(mesh))
+  which = jax.ShapeDtypeStruct((16,), jnp.int32, sharding=batch_sharding(mesh))
+  take = jax.jit(lambda array, which: take_rows(array, which, mesh=mesh))
+  text = take.lower(array, which).compile().as_text()
+  gathered = [line for line in text.splitlines() if 'all-gather(' in line]
+  assert gathered
+  assert all('s32[16]' in line for line in gathered)

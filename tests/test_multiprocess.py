@@ -17,7 +17,7 @@ TINY_RUN = (
   '--config=configs/rsitmd.py',
   '--config.model.size=tiny-16',
   '--config.model.image_size=16',
-  '--noconfig.model.adapters',
+  '--config.model.adapters=none',
   '--config.optimizer.train=projection',
   '--config.objective.triplet_weight=0',
   '--config.init=',
@@ -127,27 +127,34 @@ def test_a_process_that_nobody_meets_says_whom_it_expected_and_fails(start, tmp_
   assert 'expecting 2 processes (told by flags) within 3 s' in error
 
 
-@pytest.mark.slow
-def test_one_two_and_four_processes_give_the_same_run_and_one_resumes_four(
-  start, tmp_path
-):
-  alone, two, four = (tmp_path / name for name in ('alone', 'two', 'four'))
-  errors_of(start(1, *RUN, f'--workdir={alone}'), code=0)
-  errors_of(start(2, *RUN, f'--workdir={two}'), code=0)
-  assert len(losses_of(alone)) == STEPS
-  np.testing.assert_allclose(losses_of(two), losses_of(alone), rtol=1e-6)
+@pytest.fixture(scope='module')
+def losses_alone(environment, small_data, tmp_path_factory):
+  """Of a run of one process."""
+  workdir = tmp_path_factory.mktemp('alone')
+  words = *RUN, f'--config.data.root={small_data}', f'--workdir={workdir}'
+  command = [sys.executable, '-m', 'harma_jax.main', *TINY_RUN, *words]
+  subprocess.run(command, cwd=REPOSITORY, env=environment, check=True)
+  return losses_of(workdir)
 
-  programs = start(4, *RUN, f'--workdir={four}')
-  wait_for_rows(four, count=15, programs=programs)
-  programs[1].send_signal(signal.SIGTERM)
+
+@pytest.mark.slow
+@pytest.mark.parametrize(('count', 'told', 'then'), [(2, 1, 2), (4, 2, 1)])
+def test_processes_of_which_one_is_told_to_stop_save_the_same_step_and_go_on(
+  start, tmp_path, losses_alone, count, told, then
+):
+  """SIGTERM comes to process `told` of `count`; `then` resume what one runs alone."""
+  assert len(losses_alone) == STEPS
+  programs = start(count, *RUN, f'--workdir={tmp_path}')
+  wait_for_rows(tmp_path, count=15, programs=programs)
+  programs[told].send_signal(signal.SIGTERM)
   for error in errors_of(programs, code=0):
     assert error.splitlines()[-1] == 'Interrupted. The same command resumes.'
-  last = rows_of(four)[-1]['step']
-  assert saved_steps(four)[-1] == last < STEPS
+  last = rows_of(tmp_path)[-1]['step']
+  assert saved_steps(tmp_path)[-1] == last < STEPS
 
-  (error,) = errors_of(start(1, *RUN, f'--workdir={four}'), code=0)
-  assert f'resuming after step {last} of {STEPS}' in error
-  np.testing.assert_allclose(losses_of(four), losses_of(alone), rtol=1e-6)
+  for error in errors_of(start(then, *RUN, f'--workdir={tmp_path}'), code=0):
+    assert f'resuming after step {last} of {STEPS}' in error
+  np.testing.assert_allclose(losses_of(tmp_path), losses_alone, rtol=1e-6)
 
 
 @pytest.mark.slow

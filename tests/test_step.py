@@ -26,8 +26,15 @@ from harma_jax.optim import (
   merge_params,
   patterns_of,
   split_params,
+  updates_made,
 )
-from harma_jax.step import compile_step, init_state, make_train_step, place_state
+from harma_jax.step import (
+  compile_step,
+  guard,
+  init_state,
+  make_train_step,
+  place_state,
+)
 
 STEPS = 5
 # How many devices, and over how many of them parameters are cut.
@@ -319,3 +326,59 @@ def test_harmonization_costs_no_second_backward(make_clip, random_params, pair):
     compiled = jax.jit(step).lower(state, batch).compile()
     flops.append(compiled.cost_analysis()['flops'])
   assert 1 <= flops[1] / flops[0] < 1.02
+
+
+def run_guarded(values, *, halt):
+  """The state after steps with these losses and gradient norms, and the metrics."""
+
+  def count_up(state, batch):
+    gradients = jax.tree.map(jnp.ones_like, state.trainable)
+    _, optimizer_state = optimizer.update(gradients, state.optimizer_state)
+    after = state.replace(
+      step=state.step + 1,
+      trainable=jax.tree.map(lambda leaf: leaf + 1 + batch['loss'], state.trainable),
+      optimizer_state=optimizer_state,
+      curriculum={name: sums + 1 for name, sums in state.curriculum.items()},
+    )
+    return after, batch
+
+  optimizer = optax.adam(0.1)
+  state = init_state(
+    {'a': jnp.zeros(3)}, {'b': jnp.ones(2)}, optimizer=optimizer, curriculum_size=4
+  )
+  step, history = jax.jit(guard(count_up, halt=halt)), []
+  for loss, norm in values:
+    state, metrics = step(
+      state, {'loss': jnp.float32(loss), 'gradient_norm': jnp.float32(norm)}
+    )
+    history.append(metrics)
+  return jax.device_get(state), history
+
+
+BAD = [(np.nan, 1), (0, np.inf), (-np.inf, 1), (0, np.nan)]
+
+
+@pytest.mark.parametrize('bad', BAD, ids=str)
+def test_a_step_that_is_not_finite_is_skipped_and_counted(bad):
+  state, history = run_guarded([(0, 1), bad, (0, 1), bad, (0, 1)], halt=False)
+  assert state.step == 5
+  assert [metrics['skipped'] for metrics in history] == [0, 1, 1, 2, 2]
+  np.testing.assert_array_equal(state.trainable['a'], np.full(3, 3))
+  np.testing.assert_array_equal(state.curriculum['seen'], np.full(4, 3))
+  assert updates_made(state.optimizer_state, default=None) == 3
+
+
+@pytest.mark.parametrize('bad', BAD, ids=str)
+def test_a_state_halts_before_a_step_that_is_not_finite(bad):
+  before, _ = run_guarded([(0, 1)] * 2, halt=True)
+  after, _ = run_guarded([(0, 1), (0, 1), bad, (0, 1), bad, (0, 1)], halt=True)
+  assert ~after.step == before.step == 2
+  jax.tree.map(np.testing.assert_array_equal, after.replace(step=before.step), before)
+
+
+def test_the_schedule_goes_on_after_a_skipped_step_where_it_was(setting, toy_batch):
+  """The learning rate that is reported is the one that the optimizer takes."""
+  step = jax.jit(setting.step)
+  state, _ = step(setting.state(), toy_batch)
+  _, metrics = step(state.replace(step=state.step + 3), toy_batch)
+  assert metrics['learning_rate'] == setting.schedule(1)

@@ -10,7 +10,6 @@ import pytest
 
 from configs.common import get_config
 from harma_jax.build import build_model, build_optimizer, build_step, state_shapes
-from harma_jax.data.pixels import Pixels
 from harma_jax.mesh import make_mesh
 from harma_jax.model.sizes import SIZES, named_size
 from harma_jax.stepper import make_stepper
@@ -52,7 +51,7 @@ def flop_of(shallow):
 
 
 def test_adapters_cost_at_most_70_per_cent_of_full_fine_tuning(flop_of):
-  full = flop_of(**{'model.adapters': False, 'optimizer.train': 'full'})
+  full = flop_of(**{'model.adapters': 'none', 'optimizer.train': 'full'})
   assert 0.3 < flop_of() / full <= 0.70
 
 
@@ -78,12 +77,12 @@ class Counting:
 
 def test_every_length_is_compiled_once():
   step, tokens = Counting(), np.arange(120, dtype=np.int32).reshape(10, 12)
-  pixels = Pixels(np.zeros((10, 4, 4, 3), np.uint8), np.full((10, 2), 4, np.int32))
-  step_for = make_stepper(step, tokens=tokens, pixels=pixels, mesh=make_mesh())
+  images = {'images': jnp.zeros((16, 4, 4, 3), jnp.uint8), 'sizes': jnp.ones((16, 2))}
+  step_for = make_stepper(step, tokens=tokens, images=images, mesh=make_mesh())
   state, rows = 0, np.arange(8, dtype=np.int32)
   for length in (12, 5, 12, 8, 5, 5, 12):
     batch = {'rows': rows}
-    state, metrics = step_for(state, batch, length)(state, batch)
+    state, metrics = step_for(state, batch, length=length)(state, batch)
     np.testing.assert_array_equal(metrics['tokens'], tokens[:8, :length])
   assert state == 7
   assert step.lengths == [12, 5, 8]

@@ -12,10 +12,17 @@ from harma_jax.build import (
   build_pixels,
   build_table,
   build_tokens,
+  place_images,
 )
 from harma_jax.compilation import Memory, memory_of
 from harma_jax.errors import UserError
-from harma_jax.mesh import batch_sharding, make_mesh, place_everywhere, tree_shardings
+from harma_jax.mesh import (
+  batch_sharding,
+  make_mesh,
+  place_batch,
+  place_everywhere,
+  tree_shardings,
+)
 from harma_jax.topology import (
   TrainSizes,
   abstract_inputs,
@@ -68,12 +75,21 @@ def test_abstract_inputs_are_those_of_a_run(small_config, cache, captions):
       last_step=1,
     )
   )
-  resident = {'tokens': tokens} | (pixels.kept._asdict() if on_device else {})
-  found = abstract_inputs(config, model, sizes=train_sizes(config), on_device=on_device)
-  shapes = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), found)
-  assert shapes == jax.tree.map(
-    lambda leaf: (leaf.shape, leaf.dtype), (resident, batch)
+  mesh = make_mesh()
+  images = place_images(config, pixels, mesh=mesh) if on_device else {}
+  placed = place_everywhere({'tokens': tokens}, mesh=mesh) | images
+  found = abstract_inputs(
+    config, model, mesh=mesh, sizes=train_sizes(config), on_device=on_device
   )
+  given = placed, place_batch(batch, mesh=mesh)
+  same = jax.tree.map(
+    lambda one, other: (
+      (one.shape, one.dtype, one.sharding) == (other.shape, other.dtype, other.sharding)
+    ),
+    found,
+    given,
+  )
+  assert jax.tree.all(same)
 
 
 def test_sizes_are_assumed_where_no_data_are_there(small_config):
@@ -149,5 +165,5 @@ def test_a_table_is_printed_and_no_folder_made(small_config, tmp_path, capsys, c
   assert stdout.startswith(f'{tmp_path}/run: the step on devices that are not there')
   for words in ('8 tpu, data 8 x fsdp 1', '513 trainable', '8, 1 a device', 'all-'):
     assert words in stdout
-  assert ('on each device' in stdout) == (cache == 'device')
+  assert ('each device holds its part' in stdout) == (cache == 'device')
   assert list(tmp_path.iterdir()) == []

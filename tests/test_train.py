@@ -5,16 +5,27 @@ import json
 import logging
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from harma_jax import build
 from harma_jax import train as loop
-from harma_jax.build import build_model, build_optimizer, read_workdir, state_shapes
+from harma_jax.build import (
+  build_model,
+  build_optimizer,
+  read_start,
+  read_workdir,
+  state_shapes,
+)
 from harma_jax.checkpoint import Checkpoints
 from harma_jax.data.annotations import load_captions
+from harma_jax.data.sampler import batch_rows
 from harma_jax.errors import UserError
+from harma_jax.evaluation.duplicates import caption_groups, recall_ceiling
 from harma_jax.evaluation.recall import chance_recall
 from harma_jax.metrics import RECALLS
+from harma_jax.optim import updates_made
 from harma_jax.train import train
 
 STEPS = 6  # of the small run: 24 captions in batches of 8, two epochs
@@ -112,8 +123,11 @@ def test_results_hold_chance_step_0_and_the_step_that_was_best_on_val(
   assert (results['seed'], results['steps']) == (0, STEPS)
   for split in ('val', 'test'):
     table = load_captions(small_data, split=split)
-    chance, step_0, *_, selected = results['splits'][split].values()
+    chance, ceiling, step_0, *_, selected = results['splits'][split].values()
     assert chance == chance_recall(table.caption_image, table.n_images)
+    groups = caption_groups(table.captions)
+    assert ceiling == recall_ceiling(groups, table.caption_image)
+    assert measured[0, split]['i2t_median_rank'] >= 1
     assert step_0 == {name: measured[0, split][name] for name in RECALLS}
     assert selected == {name: measured[best, split][name] for name in RECALLS}
 
@@ -122,7 +136,7 @@ def test_a_table_of_each_split_is_printed(finished_run):
   printed = (finished_run.parent / 'stdout.txt').read_text()
   for split in ('val', 'test'):
     assert f'{split}: recall in % of 6 images and 12 captions, seed 0' in printed
-  assert printed.count('chance') == 2
+  assert printed.count('chance') == printed.count('ceiling') == 2
   assert printed.count('step 0') == 2
   assert '16.7' in printed  # R@1 of six images by chance
 
@@ -157,6 +171,64 @@ def test_a_stopped_run_goes_on_bit_identically(
   assert results_of(tmp_path) == results_of(finished_run)
   ended = saved_state(config, tmp_path, STEPS)
   assert all_equal(ended, saved_state(config, finished_run, STEPS))
+
+
+@pytest.mark.parametrize('reading', [{}, {'data.cache': 'stream', 'data.workers': 2}])
+def test_a_run_on_a_prepared_folder_is_the_run_on_its_source(
+  small_config, prepared_data, finished_run, tmp_path, reading
+):
+  config = small_config({'data.root': str(prepared_data)} | reading)
+  train(config, workdir=tmp_path)
+  assert without_speed(rows_of(tmp_path)) == without_speed(rows_of(finished_run))
+  for name in ('data.json', 'results.json'):
+    assert (tmp_path / name).read_text() == (finished_run / name).read_text()
+
+
+@pytest.mark.parametrize('stop', [4, 6])
+def test_steps_in_one_program_go_on_bit_identically(
+  small_config, finished_run, tmp_path, stop
+):
+  """Groups end where they end in the run that was not stopped, not where it was."""
+  config = small_config({'train.steps_per_dispatch': 2, 'log_every': 100})
+  train(config, workdir=tmp_path / 'whole')
+  with stopped_after(stop):
+    train(config, workdir=tmp_path / 'stopped')
+  train(config, workdir=tmp_path / 'stopped')
+  whole, stopped, single = (
+    saved_state(config, folder, STEPS)
+    for folder in (tmp_path / 'whole', tmp_path / 'stopped', finished_run)
+  )
+  assert all_equal(whole, stopped)
+  jax.tree.map(
+    lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6),
+    whole,
+    single,
+  )
+
+
+def test_half_precision_of_frozen_weights_stays_on_the_devices(
+  small_config, tmp_path, monkeypatch
+):
+  """Also after a resume; the checkpoint has them as they came, for exports."""
+  config, seen = small_config({'model.frozen_dtype': 'bfloat16'}), set()
+
+  original = loop.start
+
+  def start(run, **options):
+    state, step_fn = original(run, **options)
+    seen.add(frozenset(str(leaf.dtype) for leaf in jax.tree.leaves(state.frozen)))
+    return state, step_fn
+
+  monkeypatch.setattr(loop, 'start', start)
+  with stopped_after(5):
+    train(config, workdir=tmp_path)
+  train(config, workdir=tmp_path)
+  assert seen == {frozenset({'bfloat16'})}
+  fresh = jax.jit(build_model(config).init)(jax.random.key(config.seed))
+  state = saved_state(config, tmp_path, STEPS)
+  for tower in ('image', 'text'):
+    fresh[tower].pop('projection')
+    assert all_equal(state.frozen[tower], fresh[tower])
 
 
 def test_a_finished_run_is_reported_again_without_a_step(
@@ -235,6 +307,14 @@ def test_without_val_the_last_step_is_taken(small_config, tmp_path):
   assert evaluations_of(tmp_path).keys() == {(0, 'test'), (STEPS, 'test')}
 
 
+def test_without_an_epoch_the_starting_weights_are_measured(small_config, tmp_path):
+  train(small_config({'train.epochs': 0.0}), workdir=tmp_path)
+  results = results_of(tmp_path)
+  assert (results['steps'], results['best_step']) == (0, 0)
+  assert all(set(split) == {'chance', 'step 0'} for split in results['splits'].values())
+  assert not rows_of(tmp_path, 'train')
+
+
 def test_an_epoch_may_be_evaluated_several_times(small_config, tmp_path, fake_recalls):
   fake_recalls(range(9))
   train(small_config({'evaluation.every_epochs': 0.1}), workdir=tmp_path)
@@ -243,7 +323,7 @@ def test_an_epoch_may_be_evaluated_several_times(small_config, tmp_path, fake_re
 
 
 PRETRAIN = {
-  'model': {'adapters': False},
+  'model': {'adapters': 'none'},
   'optimizer': {'train': 'full', 'learning_rate': 1e-3},
   'train': {'epochs': 1.0},
 }
@@ -254,7 +334,7 @@ def adapters_after_pretraining(small_config):
   """Config of a run that trains the whole model first, then adapters on it."""
   config = small_config(
     {
-      'model.adapters': True,
+      'model.adapters': 'harma',
       'model.shared_adapter': 'none',
       'optimizer.train': 'adapters',
     }
@@ -276,10 +356,13 @@ def test_adapters_start_from_the_best_weights_of_the_pretraining(
     assert second['splits'][split]['step 0'] == first['splits'][split][selected]
   scratch, adapted = (read_workdir(tmp_path / at) for at in ('pretrain', ''))
   assert all_equal(scratch['image']['projection'], adapted['image']['projection'])
+  start = read_start(tmp_path)
+  assert all_equal(scratch['image']['projection'], start['image']['projection'])
+  assert not all_equal(adapted['text'], start['text'])  # whose adapters are new
   config = json.loads((tmp_path / 'pretrain/config.json').read_text())
   assert 'pretrain' not in config
   assert config['optimizer']['train'] == 'full'
-  assert config['train'] == {'epochs': 1.0, 'batch_size': 8}
+  assert (config['train']['epochs'], config['train']['batch_size']) == (1.0, 8)
 
 
 @pytest.mark.parametrize(
@@ -287,7 +370,7 @@ def test_adapters_start_from_the_best_weights_of_the_pretraining(
   [
     ('optimizer.schedule', 'steep', 'optimizer.schedule'),
     ('train.batch_size', 12, 'multiple of the 8 devices'),
-    ('pretrain.train.epochs', 0.0, 'train.epochs'),
+    ('pretrain.train.epochs', -1.0, 'train.epochs'),
   ],
 )
 def test_no_stage_begins_while_another_is_mistaken(
@@ -301,10 +384,24 @@ def test_no_stage_begins_while_another_is_mistaken(
   assert not (tmp_path / 'run').exists()
 
 
+def test_given_weights_take_the_place_of_the_pretraining(
+  adapters_after_pretraining, finished_run, tmp_path, caplog
+):
+  config = adapters_after_pretraining.copy_and_resolve_references()
+  assert list(loop.stages(config, workdir=tmp_path)) == [
+    tmp_path / 'pretrain',
+    tmp_path,
+  ]
+  caplog.set_level('INFO')
+  config.init = str(finished_run)
+  assert loop.stages(config, workdir=tmp_path) == {tmp_path: config}
+  assert f'init={finished_run} takes the place' in caplog.text
+
+
 def test_pretraining_does_not_begin_in_the_folder_of_another_run(
   adapters_after_pretraining, finished_run
 ):
-  with pytest.raises(UserError, match=r'model\.adapters was False, now True'):
+  with pytest.raises(UserError, match=r"model\.adapters was 'none', now 'harma'"):
     train(adapters_after_pretraining, workdir=finished_run)
   assert not (finished_run / 'pretrain').exists()
 
@@ -320,3 +417,87 @@ def test_an_overlay_that_does_not_fit_is_the_users_mistake(
     config.pretrain = overlay
   with pytest.raises(UserError, match='pretrain: expected fields of the config'):
     train(config, workdir=tmp_path)
+
+
+@pytest.fixture
+def spoil(monkeypatch):
+  """`spoil(4)`: the loss of the step after four is not a number."""
+
+  def arrange(at):
+    make = build.make_train_step
+
+    def make_spoiled(*arguments, **settings):
+      step = make(*arguments, **settings)
+
+      def spoiled(state, batch):
+        after, metrics = step(state, batch)
+        loss = jnp.where(state.step == at, jnp.nan, metrics['loss'])
+        return after, metrics | {'loss': loss}
+
+      return spoiled
+
+    monkeypatch.setattr(build, 'make_train_step', make_spoiled)
+    return lambda: monkeypatch.setattr(build, 'make_train_step', make)
+
+  return arrange
+
+
+def names_of(table, rows):
+  return [f'row {row}, {table.image_path(row // 2)}, ' for row in rows]
+
+
+@pytest.mark.parametrize('cache', ['host', 'device'])
+@pytest.mark.parametrize('log_every', [1, 100])
+def test_a_step_that_is_not_finite_ends_the_run_and_loses_nothing(
+  small_config, small_data, finished_run, tmp_path, spoil, log_every, cache
+):
+  config = small_config({'log_every': log_every, 'data.cache': cache})
+  repair = spoil(4)
+  with pytest.raises(UserError) as error:
+    train(config, workdir=tmp_path)
+  message = str(error.value)
+  for words in ('step 5 of 6, in epoch 2: ', 'loss nan, ', str(tmp_path), 'skip'):
+    assert words in message
+  table = load_captions(small_data, split='train')
+  rows = batch_rows(4, n=24, batch_size=8, seed=0)
+  named = [name in message for name in names_of(table, rows)]
+  assert named == [True] * 5 + [False] * 3
+  with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
+    assert checkpoints.latest_step() == 4
+  assert all(row['step'] <= 4 for row in rows_of(tmp_path))
+
+  # What was no fault of the run is gone: it goes on as if nothing had been.
+  repair()
+  train(small_config(), workdir=tmp_path)
+  ended = saved_state(config, tmp_path, STEPS)
+  assert all_equal(ended, saved_state(config, finished_run, STEPS))
+  assert results_of(tmp_path) == results_of(finished_run)
+
+
+def test_a_run_may_go_on_without_a_step_that_is_not_finite(
+  small_config, finished_run, tmp_path, spoil, caplog
+):
+  spoil(4)
+  config = small_config()
+  with pytest.raises(UserError, match='step 5 of 6'):
+    train(config, workdir=tmp_path)
+  skipping = small_config({'train.on_nonfinite': 'skip'})
+  train(skipping, workdir=tmp_path)
+  rows = rows_of(tmp_path, 'train')
+  assert [row['step'] for row in rows] == list(range(1, STEPS + 1))
+  assert [row['skipped'] for row in rows] == [0, 0, 0, 0, 1, 1]
+  assert '1 steps skipped so far: loss or gradient not finite' in caplog.text
+  state = saved_state(config, tmp_path, STEPS)
+  assert updates_made(state.optimizer_state, default=None) == STEPS - 1
+  assert not all_equal(state, saved_state(config, finished_run, STEPS))
+  assert jax.tree.all(jax.tree.map(lambda x: np.isfinite(x).all(), state.trainable))
+
+
+def test_an_evaluation_that_is_not_a_number_ends_the_run_and_is_not_the_best(
+  small_config, tmp_path, fake_recalls
+):
+  fake_recalls([10, float('nan')])
+  with pytest.raises(UserError, match='mean_recall that is a number at step 3'):
+    train(small_config(), workdir=tmp_path)
+  with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
+    assert (checkpoints.best_step(), checkpoints.latest_step()) == (0, 0)

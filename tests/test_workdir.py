@@ -2,17 +2,24 @@
 
 import json
 import os
+import pathlib
+import subprocess
+import sys
 
 import pytest
 
 from harma_jax.errors import UserError
 from harma_jax.workdir import (
+  append_rows,
   check_workdir,
   claim,
   default_workdir,
+  flat,
+  held,
   is_workdir,
   read_config,
   replace_text,
+  writing,
 )
 
 DATA = {'train': 'a1', 'val': 'b2'}
@@ -39,6 +46,22 @@ def test_a_claimed_folder_holds_every_field(tmp_path, small_config):
   assert json.loads((tmp_path / 'deep/new/data.json').read_text()) == DATA
   names = {path.name for path in (tmp_path / 'deep/new').iterdir()}
   assert names == {'config.json', 'data.json'}
+
+
+@pytest.mark.parametrize(('said', 'meant'), [(True, 'harma'), (False, 'none')])
+def test_a_folder_that_only_says_whether_there_are_adapters_means_harma(
+  used, small_config, said, meant
+):
+  config = json.loads((used / 'config.json').read_text())
+  for name in ('adapter_attention', 'lora', 'adaptformer', 'clip_adapter'):
+    del config['model'][name]
+  for name in ('max_pixels', 'on_bad_image'):
+    del config['data'][name]
+  config['model']['adapters'] = said
+  (used / 'config.json').write_text(json.dumps(config))
+  same = small_config({'model.adapters': meant})
+  assert flat(read_config(used)) == flat(same)
+  check_workdir(used, same)
 
 
 def test_the_same_config_may_come_back(used, small_config):
@@ -71,6 +94,7 @@ def test_what_does_not_change_the_run_may_change(used, small_config):
     'log_every': 7,
     'checkpoint.keep': 3,
     'data.threads': 2,
+    'data.workers': 3,
     'data.cache': 'stream',
     'data.root': '/elsewhere',
   }
@@ -139,7 +163,58 @@ def test_replacing_a_file_never_shows_a_part_of_it(tmp_path, monkeypatch):
   [
     ('configs/rsitmd.py', 'workdir/rsitmd'),
     ('/some/where/rsicd.py:tiny', 'workdir/rsicd-tiny'),
+    ('configs/methods.py:lora:rsitmd:clip', 'workdir/methods-lora-rsitmd-clip'),
   ],
 )
 def test_the_default_folder_is_named_by_the_config(config, workdir):
   assert default_workdir(config).as_posix() == workdir
+
+
+def test_a_folder_that_is_held_is_refused_until_it_is_let_go(tmp_path):
+  refused = pytest.raises(UserError, match=f'found {tmp_path} in use')
+  with held(tmp_path):
+    with refused, held(tmp_path):
+      pytest.fail('held twice')
+    with held(tmp_path, hold=False):
+      pass
+  with held(tmp_path):
+    pass
+
+
+def test_a_folder_is_let_go_by_a_process_that_is_killed(tmp_path):
+  holds = (
+    'import sys, time; from pathlib import Path; from harma_jax.workdir import held'
+  )
+  program = f'{holds}\nwith held(Path(sys.argv[1])): print(flush=True); time.sleep(99)'
+  command = [sys.executable, '-c', program, str(tmp_path)]
+  with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
+    other.stdout.readline()
+    with pytest.raises(UserError, match='in use'), held(tmp_path):
+      pytest.fail('held twice')
+    other.kill()
+  with held(tmp_path):
+    pass
+
+
+@pytest.mark.parametrize(
+  ('write', 'content'), [(replace_text, '{}'), (append_rows, [{}])]
+)
+def test_what_cannot_be_written_is_named(tmp_path, write, content):
+  folder = tmp_path / 'file'
+  folder.write_text('precious')
+  with pytest.raises(UserError, match=f'found {folder}: Not a directory'):
+    write(folder / 'a.json', content)
+
+
+def test_an_error_that_is_not_of_the_disk_goes_through(tmp_path):
+  with pytest.raises(ValueError, match='a defect'), writing(tmp_path):
+    raise ValueError('a defect')
+
+
+def test_a_full_disk_is_named_by_what_the_system_says():
+  with (
+    pytest.raises(UserError, match='found run: No space left on device'),
+    writing(pathlib.Path('run')),
+    open('/dev/full', 'w') as file,
+  ):
+    file.write('row\n')

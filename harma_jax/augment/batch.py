@@ -9,11 +9,11 @@ from harma_jax.augment.crop import draw_box, resample
 from harma_jax.augment.rand_augment import apply_random_operations
 
 
-def keys_of(seed: int, epoch: jax.Array, rows: jax.Array) -> jax.Array:
+def keys_of(seed: jax.Array, epoch: jax.Array, rows: jax.Array) -> jax.Array:
   """Random keys, one per image, that depend on (seed, epoch, row) only.
 
   Args:
-    seed: of the whole run.
+    seed: i32[], of the whole run.
     epoch: i32[].
     rows: i32[B], the images' places in the data set.
 

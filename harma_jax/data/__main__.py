@@ -31,7 +31,7 @@ _SPLITS = flags.DEFINE_list('splits', [], 'What to prepare. By default: all ther
 _ANNOTATIONS = flags.DEFINE_string(
   'annotations', 'auto', 'A file below the source; {split} in it stands for the split.'
 )
-_IMAGES = flags.DEFINE_string('images', 'images', 'The image folder below the source.')
+_IMAGES = cli.shared_flag('images')  # below the source
 _THREADS = flags.DEFINE_integer(
   'threads', os.cpu_count(), 'Images that are worked on at once.', lower_bound=1
 )

@@ -19,7 +19,14 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from harma_jax.data import annotations as reading
+from harma_jax.data.annotation_files import (
+  Entry,
+  parse_row,
+  read_entries,
+  require_folder,
+  shorten,
+  unusable_row,
+)
 from harma_jax.data.builders.captions import Track, untracked
 from harma_jax.data.builders.source import find_splits
 from harma_jax.data.images import decode_image
@@ -98,7 +105,7 @@ def audit(
   files = find_splits(root, annotations=annotations)
   rows, unusable = read_rows(files)
   folder = root / pathlib.Path(images).expanduser()
-  folder = reading._folder(folder, field='data.images', what='the image folder')
+  folder = require_folder(folder, field='data.images', what='the image folder')
   names = tuple(dict.fromkeys(row.image for row in rows))
   facts = inspect_images(names, folder=folder, threads=threads, track=track)
   findings = [
@@ -120,15 +127,15 @@ def read_rows(files: Mapping[str, pathlib.Path]) -> tuple[list[Row], list[str]]:
   rows, unusable = [], []
   for path in dict.fromkeys(files.values()):
     named = [split for split, file in files.items() if file == path]
-    entries = reading._read_entries(path)
+    entries = read_entries(path)
     by_field = any('split' in entry.fields for entry in entries)
     for place, fields in entries:
       split = fields.get('split') if by_field else named[0]
       place = place.removeprefix(f'{path.parent}{os.sep}')
       try:
-        rows.append(_read_row(fields, split=split, place=place))
+        rows.append(_read_row(Entry(place, fields), split=split))
       except (UserError, UnicodeEncodeError):
-        unusable.append(f'{place}: {reading._short(fields)}')
+        unusable.append(f'{place}: {shorten(fields)}')
   return rows, unusable
 
 
@@ -241,16 +248,14 @@ def caption_findings(rows: Iterable[Row]) -> list[Finding]:
   ]
 
 
-def _read_row(fields: dict, *, split: object, place: str) -> Row:
+def _read_row(entry: Entry, *, split: object) -> Row:
   """Raises UserError or UnicodeEncodeError where `load_captions` would refuse it."""
-  parse = reading._karpathy if 'sentences' in fields else reading._plain
-  image, captions = parse(fields)
-  texts = isinstance(captions, list) and all(isinstance(text, str) for text in captions)
-  if not texts or not isinstance(image, str) or not isinstance(split, str) or not split:
-    raise reading._unusable(place, fields)
+  place, image, captions = parse_row(entry)
+  if not isinstance(split, str) or not split:
+    raise unusable_row(place, entry.fields)
   for caption in captions:
     caption.encode()
-  return Row(split, place, reading._relative_path(image, place=place), tuple(captions))
+  return Row(split, place, image, tuple(captions))
 
 
 def _summaries(

@@ -2,8 +2,9 @@
 
 import contextlib
 import os
+import pathlib
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -31,24 +32,35 @@ _TILING = (
 )
 
 
-def read_image(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+class ImageFile(Protocol):
+  """A `pathlib.Path`, or what opens like one and is shown as one by `str`."""
+
+  def open(self, mode: str) -> BinaryIO: ...
+
+  def read_bytes(self) -> bytes: ...
+
+
+def read_image(
+  path: str | os.PathLike | ImageFile, *, max_pixels: int = MAX_PIXELS
+) -> Image.Image:
   """Reads an image file and decodes it fully, as RGB: `decode_image` of a path.
 
   Raises:
     UserError: as `decode_image`, or no such file.
   """
-  return decode_image(path, name=str(path), max_pixels=max_pixels)
+  with _open_file(path) as file:
+    return decode_image(file, name=str(path), max_pixels=max_pixels)
 
 
 def read_size(
-  path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS
+  path: str | os.PathLike | ImageFile, *, max_pixels: int = MAX_PIXELS
 ) -> tuple[int, int]:
   """Width and height, upright, from an image file's header.
 
   Raises:
     UserError: no such file, not an image of these formats, or of too many pixels.
   """
-  with _readable(str(path)), _open(path) as image:
+  with _open_file(path) as file, _readable(str(path)), _open(file) as image:
     _check_size(image, max_pixels=max_pixels)
     # Of a TIFF, Pillow's header gives the size that it has when turned.
     orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
@@ -94,6 +106,12 @@ def decode_image(
     image.load()
     ImageOps.exif_transpose(image, in_place=True)
     return _to_rgb(image)
+
+
+def _open_file(path: str | os.PathLike | ImageFile) -> BinaryIO:
+  with _readable(str(path)):
+    is_path = isinstance(path, str | os.PathLike)
+    return (pathlib.Path(path) if is_path else path).open('rb')
 
 
 @contextlib.contextmanager

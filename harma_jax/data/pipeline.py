@@ -1,9 +1,11 @@
-"""Batches of training pairs and of evaluation images, prepared ahead in threads.
+"""Batches of training pairs and of evaluation images, prepared ahead.
 
-NumPy and Pillow only: the threads share no device with the computation.
+In threads or processes; NumPy and Pillow only: they share no device with the
+computation.
 """
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 import grain
@@ -19,6 +21,12 @@ from harma_jax.data.sampler import (
   steps_per_epoch,
 )
 from harma_jax.data.tokenizer import text_lengths
+from harma_jax.data.workers import (
+  check_shared_memory,
+  held_signals,
+  start_worker,
+  take_over,
+)
 from harma_jax.errors import UserError
 
 
@@ -36,17 +44,18 @@ def train_batches(
   process_index: int = 0,
   process_count: int = 1,
   threads: int = 2,
+  workers: int = 0,
   prefetch: int = 4,
 ) -> Iterator[tuple[dict[str, np.ndarray], int]]:
   """The training batches of steps `first_step` to `last_step - 1`.
 
   A batch is a pure function of (seed, step): a run that resumes gets the rest of the
-  same stream, on any number of processes and threads.
+  same stream, on any number of processes, threads and workers.
 
   Args:
     table: the captions of the training split.
     tokens: i32[n_captions, L], of all captions.
-    seed: of the order.
+    seed: of the order, and handed on to augmentation.
     batch_size: of the global batch.
     first_step: counted from 0.
     last_step: excluded.
@@ -57,19 +66,22 @@ def train_batches(
     process_index: which contiguous part of every global batch this process gets.
     process_count: how many equal parts there are.
     threads: each prepares whole batches; 0 prepares them in the caller's.
-    prefetch: how many batches are prepared ahead, at least one a thread.
+    workers: processes that prepare the batches in turn, each with so many threads, and
+      hand them over in shared memory; 0 prepares them in this process. Grain starts
+      them only where absl's flags are parsed, as by `app.run`.
+    prefetch: how many batches are prepared ahead, at least one a thread and worker.
 
   Returns:
     An iterator, to be closed when left early, of batches and the length that holds all
-    captions of the global batch. A batch is a dict of `items` i32[b] and `epoch` i32[b]
-    (what augmentation draws from), `image_ids` i32[b] (rows of the table's images),
-    `rows` i32[b], or i32[b, M] with M captions an image (rows of its captions) and,
-    with `pixels`, `images` u8[b, H, W, 3] and `sizes` i32[b, 2]; b = batch_size /
+    captions of the global batch. A batch is a dict of `items`, `seed` and `epoch`
+    i32[b] (what augmentation draws from), `image_ids` i32[b] (rows of the table's
+    images), `rows` i32[b], or i32[b, M] with M captions an image (rows of its captions)
+    and, with `pixels`, `images` u8[b, H, W, 3] and `sizes` i32[b, 2]; b = batch_size /
     process_count.
 
   Raises:
-    UserError: a batch size that does not fit the captions or the processes; while
-      iterating, an image that cannot be read.
+    UserError: a batch size that does not fit the captions or the processes, or too
+      little shared memory; while iterating, an image that cannot be read.
   """
   several = captions_per_image > 1
   n = table.n_images if several else table.n_captions
@@ -80,6 +92,11 @@ def train_batches(
   choose = _caption_chooser(table, tokens, count=captions_per_image)
   longest = _longest_text(table, tokens, of_images=several)
   lengths = np.array([*lengths, tokens.shape[1]])
+  if workers and pixels:
+    # Of each worker one batch waits for a place in the queue and one lies there, and
+    # as many again on this side; one more is being copied.
+    n_bytes = pixels.n_bytes * (part.stop - part.start) // table.n_images
+    check_shared_memory((4 * workers + 1) * n_bytes)
 
   def rows_of(items, epoch):
     if not several:
@@ -94,6 +111,7 @@ def train_batches(
     image_ids = items if several else table.caption_image[items]
     batch = {
       'items': items,
+      'seed': np.full(len(items), seed),
       'epoch': np.full(len(items), epoch),
       'image_ids': image_ids,
       'rows': rows_of(items, epoch),
@@ -103,7 +121,11 @@ def train_batches(
     return batch | (pixels.take(image_ids)._asdict() if pixels else {}), int(length)
 
   return _prepare_ahead(
-    make, range(first_step, last_step), threads=threads, prefetch=prefetch
+    make,
+    range(first_step, last_step),
+    threads=threads,
+    workers=workers,
+    prefetch=prefetch,
   )
 
 
@@ -163,15 +185,30 @@ def image_batches(
 
 
 def _prepare_ahead(
-  make: Callable[[int], object], keys: range, *, threads: int, prefetch: int
+  make: Callable[[int], object],
+  keys: range,
+  *,
+  threads: int,
+  workers: int = 0,
+  prefetch: int,
 ) -> Iterator:
-  """`make` of every key, in order, the next ones made meanwhile in threads."""
+  """`make` of every key, in order, the next ones made meanwhile.
+
+  With workers, `make` and what it refers to are sent to each of them.
+  """
+  each = -(-prefetch // max(workers, 1))
   options = grain.ReadOptions(
-    num_threads=threads, prefetch_buffer_size=max(threads, prefetch)
+    num_threads=threads, prefetch_buffer_size=max(threads, each)
   )
   dataset = grain.MapDataset.range(keys.start, keys.stop, keys.step).map(make)
-  with contextlib.closing(iter(dataset.to_iter_dataset(options))) as batches:
-    yield from batches
+  dataset = dataset.to_iter_dataset(options)
+  if workers:
+    processes = grain.MultiprocessingOptions(num_workers=workers)
+    dataset = dataset.mp_prefetch(processes, start_worker).map(take_over)
+  with contextlib.closing(iter(dataset)) as batches:
+    with held_signals() if workers else contextlib.nullcontext():
+      first = list(itertools.islice(batches, 1))  # starts the workers
+    yield from itertools.chain(first, batches)
 
 
 def _part_of_batch(batch_size: int, *, process_index: int, process_count: int) -> slice:

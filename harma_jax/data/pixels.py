@@ -12,7 +12,7 @@ from PIL import Image
 from harma_jax.data.annotations import CaptionTable
 from harma_jax.data.images import MAX_PIXELS, read_image, read_size
 
-CACHES = ('auto', 'device', 'host', 'stream')
+CACHES = ('device', 'host', 'stream')  # from the nearest to the farthest
 LONGEST = 2  # times the shorter side
 # Of the memory that is free: the rest is for weights, activations, other programs.
 SHARE_OF_DEVICE, SHARE_OF_HOST = 0.4, 0.5
@@ -53,7 +53,7 @@ class PixelStore:
     """What all images take in memory, kept or not."""
     return self.table.n_images * self.shape[0] * self.shape[1] * 3
 
-  def take(self, rows: np.ndarray) -> Pixels:
+  def take(self, rows: np.ndarray, *, threads: int = 1) -> Pixels:
     """The images of some rows.
 
     Raises:
@@ -61,7 +61,7 @@ class PixelStore:
     """
     if self.kept is not None:
       return Pixels(self.kept.images[rows], self.kept.sizes[rows])
-    return self._read(rows, threads=1)
+    return self._read(rows, threads=threads)
 
   def keep(self, *, threads: int) -> 'PixelStore':
     """A store that has read all images.
@@ -132,7 +132,7 @@ def choose_cache(n_bytes: int, *, device_bytes: int | None, host_bytes: int) -> 
 
   Args:
     n_bytes: of all images.
-    device_bytes: free on every device; None where that is the host's own memory.
+    device_bytes: free on all devices together; None where that is the host's memory.
     host_bytes: free on the host.
   """
   if device_bytes is not None and n_bytes <= SHARE_OF_DEVICE * device_bytes:

@@ -3,51 +3,80 @@
 Importing tensorflow_datasets does not import TensorFlow, and neither does reading.
 """
 
+import dataclasses
 import io
 import json
 import os
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
+from typing import BinaryIO
 
 import numpy as np
-import tensorflow_datasets as tfds
-from PIL import Image
 
 from harma_jax.data.annotations import CaptionTable
-from harma_jax.data.images import decode_image
 from harma_jax.errors import UserError
 
 MANIFEST_FILE = 'manifest.json'
+INCOMPLETE = 'incomplete'  # a folder beside which there is no manifest yet
+TFDS_FILE = 'dataset_info.json'
 
 
-class PreparedSplit:
-  """One split of a prepared folder; any number of threads may read from it.
+@dataclasses.dataclass(frozen=True)
+class PreparedImages:
+  """The images of a prepared split by name, for any number of threads and processes.
 
   Attributes:
-    table: as `load_captions` gives it for the source, except that `image_root` is the
-      prepared folder: the images are not files there, see `read_image_bytes`.
+    root: the prepared folder, for messages.
+    records: of the split, one an image.
+    rows: the row of each image among the records.
   """
 
-  def __init__(self, source, *, root: pathlib.Path, split: str):
-    self._source = source
-    self.table = _table(source, root=root, split=split)
+  root: pathlib.Path
+  records: Sequence[dict]
+  rows: Mapping[str, int]
 
-  def read_image_bytes(self, row: int) -> bytes:
-    """The JPEG or PNG of image `row` of the table."""
-    return self._source[row]['image']
+  def __truediv__(self, name: str) -> 'PreparedImage':
+    return PreparedImage(self, name)
 
-  def read_image(self, row: int) -> Image.Image:
-    """Image `row` of the table, decoded as `images.read_image` does."""
-    name = self.table.image_files[row]
-    return decode_image(io.BytesIO(self.read_image_bytes(row)), name=name)
+  def __str__(self) -> str:
+    return str(self.root)
 
 
-def read_prepared(root: str | os.PathLike, *, split: str) -> PreparedSplit:
-  """Opens one split and reads its captions; checksums are verified by `prepare` only.
+@dataclasses.dataclass(frozen=True)
+class PreparedImage:
+  """The JPEG or PNG of one image, read like a file of the prepared folder."""
+
+  folder: PreparedImages
+  name: str
+
+  def read_bytes(self) -> bytes:
+    return self.folder.records[self.folder.rows[self.name]]['image']
+
+  def open(self, mode: str = 'rb') -> BinaryIO:
+    del mode  # there is only one
+    return io.BytesIO(self.read_bytes())
+
+  def __str__(self) -> str:
+    return f'{self.folder}/{self.name}'
+
+
+def is_prepared(root: str | os.PathLike) -> bool:
+  """Whether `prepare` has written a folder, or has begun to."""
+  root = pathlib.Path(root).expanduser()
+  return (root / TFDS_FILE).is_file() or (root / INCOMPLETE).is_dir()
+
+
+def read_prepared(root: str | os.PathLike, *, split: str) -> CaptionTable:
+  """The table of one split, as `load_captions` gives it for the source.
+
+  Its images are read from the prepared folder. Checksums are verified by `prepare`
+  only.
 
   Raises:
     UserError: `root` is no finished prepared folder, or does not have the split.
   """
+  import tensorflow_datasets as tfds  # a quarter of a second, for these folders only
+
   root = pathlib.Path(root).expanduser()
   splits = read_manifest(root)['splits']
   if split not in splits:
@@ -57,8 +86,8 @@ def read_prepared(root: str | os.PathLike, *, split: str) -> PreparedSplit:
     )
   builder = tfds.builder_from_directory(os.fspath(root))
   decoders = {'image': tfds.decode.SkipDecoding()}
-  source = builder.as_data_source(split, decoders=decoders)
-  return PreparedSplit(source, root=root, split=split)
+  records = builder.as_data_source(split, decoders=decoders)
+  return _table(records, root=root, split=split)
 
 
 def read_manifest(root: pathlib.Path) -> dict:
@@ -81,7 +110,7 @@ def read_manifest(root: pathlib.Path) -> dict:
   return manifest
 
 
-def _table(records: Iterable[dict], *, root: pathlib.Path, split: str) -> CaptionTable:
+def _table(records: Sequence[dict], *, root: pathlib.Path, split: str) -> CaptionTable:
   """Puts the captions, which lie with their images, back into their first order."""
   files, captions = [], []
   for image, record in enumerate(records):
@@ -91,8 +120,9 @@ def _table(records: Iterable[dict], *, root: pathlib.Path, split: str) -> Captio
   captions.sort()
   caption_image = np.array([image for _, image, _ in captions], np.int32)
   caption_image.setflags(write=False)
+  rows = {file: row for row, file in enumerate(files)}
   return CaptionTable(
-    image_root=root,
+    image_root=PreparedImages(root, records, rows),
     image_files=tuple(files),
     captions=tuple(caption for _, _, caption in captions),
     caption_image=caption_image,

@@ -21,10 +21,24 @@ def recall_intervals(
   resamples: int = 2000,
   seed: int = 0,
 ) -> dict[str, tuple[float, float]]:
-  """Percentile intervals (Efron) of each recall in per cent.
+  """Percentile intervals (Efron) of each recall in per cent; see `mean_intervals`."""
+  settings = {'ks': ks, 'level': level, 'resamples': resamples, 'seed': seed}
+  return mean_intervals([ranks], caption_image, **settings)
+
+
+def mean_intervals(
+  runs: Sequence[Ranks],
+  caption_image: np.ndarray,
+  *,
+  ks: Sequence[int] = (1, 5, 10),
+  level: float = 0.95,
+  resamples: int = 2000,
+  seed: int = 0,
+) -> dict[str, tuple[float, float]]:
+  """Percentile intervals (Efron) of each recall in per cent, its mean over runs.
 
   Args:
-    ranks: `i2t` of the images with captions, `t2i` of the captions.
+    runs: of each run `i2t` of the images with captions, `t2i` of the captions.
     caption_image: i32[n_captions], the image that a caption belongs to.
     ks: ranks to count up to.
     level: share of the resamples that an interval holds.
@@ -34,7 +48,7 @@ def recall_intervals(
   Returns:
     `(low, high)` by the names of `recall_at_k`.
   """
-  hits, queries = hits_by_image(ranks, caption_image, ks=ks)
+  hits, queries = _mean_hits(runs, caption_image, ks=ks)
   draws = draw_images(len(hits), resamples=resamples, seed=seed)
   bounds = _bounds(_recalls(hits, queries, draws), level)
   return dict(zip(_names(ks), map(tuple, bounds.T.tolist()), strict=True))

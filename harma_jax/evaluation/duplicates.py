@@ -9,7 +9,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from harma_jax.data.tokenizer import clean_caption
-from harma_jax.evaluation.recall import Ranks, Recall, ranks_of_best, recall_at_k
+from harma_jax.evaluation.ranks import Counts
+from harma_jax.evaluation.recall import (
+  Ranks,
+  Recall,
+  is_not_below,
+  recall_of_ranks,
+)
 
 
 def caption_groups(captions: Sequence[str]) -> np.ndarray:
@@ -21,24 +27,8 @@ def caption_groups(captions: Sequence[str]) -> np.ndarray:
   return np.unique(cleaned, return_inverse=True)[1]
 
 
-def duplicate_relevance(
-  groups: np.ndarray, caption_image: np.ndarray, *, n_images: int
-) -> np.ndarray:
-  """Which captions and images are right for each other, identical captions included.
-
-  Args:
-    groups: i64[n_captions] of `caption_groups`.
-    caption_image: i32[n_captions], the image that a caption belongs to.
-    n_images: of the split, those without a caption included.
-
-  Returns:
-    bool[n_images, n_captions], True where the caption is identical to one of the image.
-  """
-  return (_captions_in(groups, caption_image, n_images=n_images) > 0)[:, groups]
-
-
 def duplicate_aware_ranks(
-  scores: np.ndarray, groups: np.ndarray, caption_image: np.ndarray
+  counts: Counts, groups: np.ndarray, caption_image: np.ndarray
 ) -> Ranks:
   """Ranks where a caption identical to a right one is right, and so is its image.
 
@@ -46,61 +36,66 @@ def duplicate_aware_ranks(
   and ties count against the model. No rank is higher than the standard one.
 
   Args:
-    scores: f32[n_images, n_captions], higher is more similar.
+    counts: of `count_not_below`; captions of a group have the same scores.
     groups: i64[n_captions] of `caption_groups`.
     caption_image: i32[n_captions].
   """
-  right = duplicate_relevance(groups, caption_image, n_images=len(scores))
+  first, _ = _pairs(groups, caption_image)
+  image, group = caption_image[first], groups[first]
+  own, sizes = counts.own[first], np.bincount(groups)
+  best = np.full(len(sizes), np.nan, own.dtype)
+  np.fmax.at(best, group, own)
+  captions = is_not_below(own, counts.best[image]) * sizes[group]
+  right = np.bincount(image, weights=captions, minlength=len(counts.i2t)).astype(int)
+  images = np.bincount(group, weights=is_not_below(own, best[group])).astype(int)
+  # Of a group's captions, the one whose image scores best has the fewest beside it.
+  least = np.full(len(sizes), counts.t2i.max())
+  np.minimum.at(least, groups, counts.t2i)
   return {
-    'i2t': ranks_of_best(scores, right),
-    't2i': ranks_of_best(scores.T, right.T),
+    'i2t': (counts.i2t - right)[np.unique(image)],
+    't2i': (least - images)[groups],
   }
 
 
 def recall_ceiling(
-  groups: np.ndarray,
-  caption_image: np.ndarray,
-  *,
-  n_images: int,
-  ks: Sequence[int] = (1, 5, 10),
+  groups: np.ndarray, caption_image: np.ndarray, *, ks: Sequence[int] = (1, 5, 10)
 ) -> Recall:
   """The highest standard recall where identical captions get identical scores.
 
   That is the maximum of `recall_at_k(scores, caption_image)` over all matrices
   `scores[n_images, n_captions]` that are equal in the columns of a group, with ties
-  against the model as there. In closed form, with `c(i, g)` captions of image `i` in
-  group `g`:
-    t2i: a group's captions see one order of the images, best by falling `c`: the
-      captions of its k leading images are found, those of the others are not;
-    i2t: the other images' captions of a group stand beside one's own, so an image is
-      found when in one of its groups fewer than k captions belong to others.
-  One matrix, `ceiling_scores`, reaches all of these at once, the mean included. Whether
-  embeddings of a given size can is not asked.
+  against the model as there. One such matrix reaches all of these recalls at once: an
+  image's score is minus the number of the group's captions that belong to others.
+  Whether embeddings of a given size can is not asked.
   """
-  scores = ceiling_scores(groups, caption_image, n_images=n_images)
-  return recall_at_k(scores, caption_image, ks=ks)
+  return recall_of_ranks(ceiling_ranks(groups, caption_image), ks=ks)
 
 
-def ceiling_scores(
-  groups: np.ndarray, caption_image: np.ndarray, *, n_images: int
-) -> np.ndarray:
-  """f64[n_images, n_captions]: equal within a group, and no other such has more recall.
+def ceiling_ranks(groups: np.ndarray, caption_image: np.ndarray) -> Ranks:
+  """The ranks behind `recall_ceiling`, with `c` captions of an image in a group.
 
-  An image's score is minus the number of the group's captions that belong to others:
-  along a column it falls as `c` does, along a row the best group comes first. Fractions
-  that depend on the row and on the group alone break the ties of both.
+  `t2i`: a group's captions see one order of the images, best by falling `c`; an image's
+  rank is its place there. `i2t`: the other images' captions of a group stand beside
+  one's own; the group that has the fewest of them comes first.
   """
-  own = _captions_in(groups, caption_image, n_images=n_images)
-  scores = np.where(own > 0, own - own.sum(axis=0), -np.inf)
-  scores += np.arange(n_images)[:, None] / n_images
-  scores += np.arange(own.shape[1])[None, :] / own.shape[1]
-  return scores[:, groups]
+  first, pair = _pairs(groups, caption_image)
+  image, group, own = caption_image[first], groups[first], np.bincount(pair)
+  others = np.bincount(groups)[group] - own
+  i2t = np.full(image.max() + 1, len(groups))
+  np.minimum.at(i2t, image, others)
+  order = np.lexsort([-own, group])
+  place = np.empty(len(order), int)
+  place[order] = np.arange(len(order)) - np.searchsorted(group[order], group[order])
+  return {'i2t': i2t[np.unique(image)], 't2i': place[pair]}
 
 
-def _captions_in(
-  groups: np.ndarray, caption_image: np.ndarray, *, n_images: int
-) -> np.ndarray:
-  """f64[n_images, n_groups]: how many of an image's captions are in a group."""
-  own = np.zeros((n_images, groups.max() + 1))
-  np.add.at(own, (caption_image, groups), 1)
-  return own
+def _pairs(
+  groups: np.ndarray, caption_image: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+  """The first caption of each pair of an image and a group, and every caption's pair.
+
+  i64[n_pairs], in the order of the images, and i64[n_captions].
+  """
+  keys = caption_image.astype(np.int64) * (groups.max() + 1) + groups
+  _, first, pair = np.unique(keys, return_index=True, return_inverse=True)
+  return first, pair

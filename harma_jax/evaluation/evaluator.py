@@ -1,4 +1,4 @@
-"""Features of a whole split and their recalls."""
+"""Features of a whole split, and their recalls and median ranks."""
 
 import dataclasses
 from collections.abc import Callable
@@ -8,7 +8,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from harma_jax.data.images import normalize
-from harma_jax.evaluation.recall import Recall, recall_at_k
+from harma_jax.errors import UserError
+from harma_jax.evaluation.ranks import Features, count_not_below, retrieval_ranks_of
+from harma_jax.evaluation.recall import Recall, median_ranks, recall_of_ranks
 from harma_jax.mesh import batch_sharding, place_batch, replicated, tree_shardings
 from harma_jax.model.clip import Clip
 
@@ -22,6 +24,7 @@ class EvaluationSplit:
     images: u8[n_images, side, side, 3].
     tokens: i32[n_captions, L].
     caption_image: i32[n_captions], the image that a caption belongs to.
+    groups: i64[n_captions] of `caption_groups`, equal for identical captions.
     length: to which captions may be cut without a change; None for L.
   """
 
@@ -29,6 +32,7 @@ class EvaluationSplit:
   images: np.ndarray
   tokens: np.ndarray
   caption_image: np.ndarray
+  groups: np.ndarray
   length: int | None = None
 
 
@@ -36,21 +40,58 @@ Evaluator = Callable[[dict, EvaluationSplit], Recall]
 
 
 def make_evaluator(model: Clip, *, mesh: Mesh, batch_size: int) -> Evaluator:
-  """Builds `evaluate(params, split) -> recalls in per cent`.
+  """Builds `evaluate(params, split) -> recalls in per cent, and median ranks`.
 
   The towers are compiled once each, for batches of `batch_size` over `mesh`.
   """
-  encode_image, encode_text = make_encoders(model, mesh=mesh, batch_size=batch_size)
+  features_of = make_features(model, mesh=mesh, batch_size=batch_size)
 
   def evaluate(params, split):
+    counts = count_not_below(features_of(params, split), split.caption_image)
+    ranks = retrieval_ranks_of(counts, split.caption_image)
+    return recall_of_ranks(ranks) | median_ranks(ranks)
+
+  return evaluate
+
+
+def make_features(
+  model: Clip, *, mesh: Mesh, batch_size: int
+) -> Callable[[dict, EvaluationSplit], Features]:
+  """Builds `features(params, split)`; captions of the same tokens are encoded once.
+
+  It raises UserError where features are not finite: their recalls would mean nothing.
+  """
+  encode_image, encode_text = make_encoders(model, mesh=mesh, batch_size=batch_size)
+
+  def features(params, split):
     # No caption is longer than its end token; a cut changes nothing else.
     tokens = split.tokens[:, : split.length]
     texts, which = np.unique(tokens, axis=0, return_inverse=True)
-    image_features = encode_image(params, split.images)
-    text_features = encode_text(params, texts)[which.ravel()]
-    return recall_at_k(image_features @ text_features.T, split.caption_image)
+    found = Features(
+      images=encode_image(params, split.images),
+      texts=encode_text(params, texts),
+      caption_text=which.ravel(),
+    )
+    captions = found.texts[found.caption_text]
+    _check_finite(split.name, images=found.images, captions=captions)
+    return found
 
-  return evaluate
+  return features
+
+
+def _check_finite(name: str, **features: np.ndarray) -> None:
+  bad = {what: ~np.isfinite(rows).all(axis=1) for what, rows in features.items()}
+  counts = {what: np.count_nonzero(rows) for what, rows in bad.items()}
+  if any(counts.values()):
+    found = ' and '.join(
+      f'{count} of {len(bad[what])} {what} (the first is number {bad[what].argmax()})'
+      for what, count in counts.items()
+      if count
+    )
+    raise UserError(
+      f'{name}: expected finite features; found others of {found}. Evaluate other '
+      'weights, or train with a lower --config.optimizer.learning_rate.'
+    )
 
 
 def make_encoders(

@@ -75,7 +75,7 @@ def ranks_of_images(scores: np.ndarray, caption_image: np.ndarray) -> np.ndarray
   """i64[n_captions]: how many wrong images rank before or beside a caption's own."""
   own = scores[caption_image, np.arange(scores.shape[1])]
   # The own image is at least as good as itself: one too many, unless it is NaN.
-  before = _not_below(scores, own[None, :]).sum(axis=0)
+  before = is_not_below(scores, own[None, :]).sum(axis=0)
   return before - 1
 
 
@@ -93,7 +93,7 @@ def ranks_of_best(scores: np.ndarray, right: np.ndarray) -> np.ndarray:
     right: bool[queries, items]; rows that are all False are left out.
   """
   best = np.fmax.reduce(np.where(right, scores, np.nan), axis=1)
-  before = (_not_below(scores, best[:, None]) & ~right).sum(axis=1)
+  before = (is_not_below(scores, best[:, None]) & ~right).sum(axis=1)
   return before[right.any(axis=1)]
 
 
@@ -120,9 +120,13 @@ def _none_within(captions: np.ndarray, total: int, k: int) -> np.ndarray:
   return np.clip(left, 0, None).prod(axis=1)
 
 
-def _not_below(scores: np.ndarray, own: np.ndarray) -> np.ndarray:
-  """Where `scores` are at least `own`: everywhere, where `own` is not a number."""
-  return ~(scores < own) & ~(np.isnan(scores) & ~np.isnan(own))
+def is_not_below(scores, own):
+  """Where `scores` are at least `own`, arrays of NumPy or JAX: how ties are counted.
+
+  What is not a number is below all numbers, and beside its like.
+  """
+  # What is not a number is not equal to itself.
+  return ~(scores < own) & ((scores == scores) | (own != own))
 
 
 def _share(hits: np.ndarray) -> float:

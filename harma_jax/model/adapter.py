@@ -1,11 +1,13 @@
 """HarMA's multimodal gated adapter (arXiv 2404.18253, with the released code)."""
 
 import dataclasses
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from harma_jax.model.additions import Additions
 from harma_jax.model.attention import Attention
 
 SHARED_ADAPTER = ('text', 'both', 'none')
@@ -13,13 +15,32 @@ ADAPTER_PADDING = ('none', 'padding')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AdapterSettings:
-  """Inner widths of the adapter and of the part that is shared, heads, first gate."""
+class AdapterSettings(Additions):
+  """Inner widths of the adapter and of the part that is shared, heads, first gate.
+
+  Without `attention` the identity takes its place in all formulas.
+  """
+
+  kind = 'harma'
+  shares = True
 
   bottleneck: int = 128
   shared_bottleneck: int = 64
   heads: int = 8
   gate: float = 0.6
+  attention: bool = True
+
+  def change_mlp(self, block, x, m, *, shared, mask) -> jax.Array:
+    """`m + sigmoid(block_gate) (A(m) - m)`.
+
+    That form of HarMA's gated sum (METHOD 1) is exact where the adapter A is the
+    identity: a fresh adapter leaves every bit of CLIP as it was.
+    """
+    del x
+    gate = block.param('block_gate', nn.initializers.constant(self.gate), ())
+    adapter = GatedAdapter(self, dtype=m.dtype, name='adapter')
+    change = adapter(m, shared=shared, mask=mask)
+    return m + jax.nn.sigmoid(gate).astype(m.dtype) * change
 
 
 class SharedAdapter(nn.Module):
@@ -34,7 +55,7 @@ class SharedAdapter(nn.Module):
     gate = self.param(
       'shared_gate', nn.initializers.constant(self.settings.gate), ()
     ).astype(self.dtype)
-    attention = Attention(self.settings.heads, self.dtype, name='attention')
+    attention = _attention(self.settings, dtype=self.dtype)
     y = down(a)
     mixed = y + jax.nn.sigmoid(gate) * (attention(y, mask=mask) - y)
     return a + _zero_dense(a.shape[-1], dtype=self.dtype, name='up')(mixed)
@@ -68,7 +89,7 @@ class GatedAdapter(nn.Module):
       dtype[B, L, width], zero for fresh weights.
     """
     down = nn.Dense(self.settings.bottleneck, dtype=self.dtype, name='down')
-    attention = Attention(self.settings.heads, self.dtype, name='attention')
+    attention = _attention(self.settings, dtype=self.dtype)
     gate = self.param(
       'adapter_gate', nn.initializers.constant(self.settings.gate), ()
     ).astype(self.dtype)
@@ -84,3 +105,9 @@ class GatedAdapter(nn.Module):
 
 def _zero_dense(width: int, *, dtype: jnp.dtype, name: str) -> nn.Dense:
   return nn.Dense(width, kernel_init=nn.initializers.zeros, dtype=dtype, name=name)
+
+
+def _attention(settings: AdapterSettings, *, dtype: jnp.dtype) -> Callable:
+  if settings.attention:
+    return Attention(settings.heads, dtype, name='attention')
+  return lambda x, *, mask: x

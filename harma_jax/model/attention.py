@@ -4,6 +4,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from harma_jax.model.additions import Additions
+
 Initializer = jax.nn.initializers.Initializer
 
 
@@ -15,6 +17,8 @@ class Attention(nn.Module):
   causal: bool = False
   qkv_init: Initializer = nn.initializers.xavier_uniform()
   out_init: Initializer = nn.initializers.xavier_uniform()
+  adapter: Additions = Additions()
+  kernel: str = 'xla'
 
   @nn.compact
   def __call__(self, x: jax.Array, *, mask: jax.Array | None = None) -> jax.Array:
@@ -31,7 +35,7 @@ class Attention(nn.Module):
     qkv = nn.Dense(3 * width, kernel_init=self.qkv_init, dtype=self.dtype, name='qkv')
     query, key, value = (
       part.reshape(batch, length, self.heads, width // self.heads)
-      for part in jnp.split(qkv(x), 3, axis=-1)
+      for part in jnp.split(self.adapter.change_dense('qkv', x, qkv(x)), 3, axis=-1)
     )
     attended = jax.nn.dot_product_attention(
       query,
@@ -39,6 +43,7 @@ class Attention(nn.Module):
       value,
       mask=None if mask is None else mask[:, None, None, :],
       is_causal=self.causal,
+      implementation=self.kernel,
     )
     out = nn.Dense(width, kernel_init=self.out_init, dtype=self.dtype, name='out')
     return out(attended.reshape(batch, length, width))

@@ -1,9 +1,9 @@
 """CLIP as two pure functions, `encode_image` and `encode_text`, of one parameter tree.
 
 The tree:
-  image/...           the vision transformer, adapters in `image/blocks/adapter`
-  text/...            the text transformer, adapters in `text/blocks/adapter`
-  shared_adapter/...  the adapter that layers of both modalities may use
+  image/...           the vision transformer; what an adapter adds is inside
+  text/...            the text transformer, likewise
+  shared_adapter/...  HarMA's, that layers of both modalities may use
   temperature         f32[], divides the similarities
   logit_scale         f32[], what CLIP was trained with, as a logarithm that multiplies;
                       only kept for those who get the weights
@@ -15,7 +15,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from harma_jax.model.adapter import AdapterSettings, SharedAdapter
+from harma_jax.model.adapter import SharedAdapter
+from harma_jax.model.additions import Additions
 from harma_jax.model.sizes import Size
 from harma_jax.model.transformer import Transformer, layer_norm
 
@@ -27,6 +28,7 @@ class ImageTower(nn.Module):
 
   size: Size
   transformer: dict
+  adapter: Additions
   dtype: jnp.dtype
 
   @nn.compact
@@ -43,12 +45,14 @@ class ImageTower(nn.Module):
     x = jnp.concatenate([first, x], axis=1)
     positions = self.param('position_embedding', scaled, (x.shape[1], width))
     x = layer_norm('ln_pre', dtype=self.dtype)(x + positions.astype(self.dtype)[None])
-    x, hidden = Transformer(self.size.image, **self.transformer, name='transformer')(
-      x, shared=shared
+    transformer = Transformer(
+      self.size.image, adapter=self.adapter, **self.transformer, name='transformer'
     )
+    x, hidden = transformer(x, shared=shared)
     x = layer_norm('ln_post', dtype=self.dtype)(x[:, 0])
     projection = self.param('projection', scaled, (width, self.size.embedding))
-    return x @ projection.astype(self.dtype), hidden
+    features = x @ projection.astype(self.dtype)
+    return self.adapter.change_features(features), hidden
 
 
 class TextTower(nn.Module):
@@ -56,6 +60,7 @@ class TextTower(nn.Module):
 
   size: Size
   transformer: dict
+  adapter: Additions
   dtype: jnp.dtype
 
   @nn.compact
@@ -78,15 +83,17 @@ class TextTower(nn.Module):
     )
     x = words.astype(self.dtype)[tokens]
     x = x + positions.astype(self.dtype)[None, : tokens.shape[1]]
-    x, hidden = Transformer(self.size.text, **self.transformer, name='transformer')(
-      x, shared=shared, adapter_mask=adapter_mask
+    transformer = Transformer(
+      self.size.text, adapter=self.adapter, **self.transformer, name='transformer'
     )
+    x, hidden = transformer(x, shared=shared, adapter_mask=adapter_mask)
     x = jnp.take_along_axis(x, _end(tokens)[:, None, None], axis=1)[:, 0]
     x = layer_norm('ln_final', dtype=self.dtype)(x)
     projection = self.param(
       'projection', nn.initializers.normal(width**-0.5), (width, self.size.embedding)
     )
-    return x @ projection.astype(self.dtype), hidden
+    features = x @ projection.astype(self.dtype)
+    return self.adapter.change_features(features), hidden
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,7 +102,7 @@ class Clip:
 
   Attributes:
     size: shapes and activation.
-    adapter: inner widths of the adapters; None is plain CLIP.
+    adapter: what is added to the towers; None is plain CLIP.
     shared_adapter: who uses the shared adapter: `text` (HarMA's released code), `both`
       (the paper), `none`. Where the towers differ in depth, the shallower one's depth
       is the number of shared adapters, and neighbouring layers of the deeper share.
@@ -103,15 +110,17 @@ class Clip:
       code); `padding`: to those up to the end token, so that padding has no effect.
     layers: `scan` or `unroll`.
     remat: `none`, or `block` to recompute each block in the backward pass.
+    kernel: of attention, `xla` or `cudnn`.
     dtype: of the towers' arithmetic; parameters keep theirs, features are f32.
   """
 
   size: Size
-  adapter: AdapterSettings | None = None
+  adapter: Additions | None = None
   shared_adapter: str = 'text'
   adapter_padding: str = 'none'
   layers: str = 'scan'
   remat: str = 'none'
+  kernel: str = 'xla'
   dtype: jnp.dtype = jnp.float32
 
   def init(self, key: jax.Array) -> dict:
@@ -166,7 +175,11 @@ class Clip:
 
   @property
   def _shares(self) -> bool:
-    return self.adapter is not None and self.shared_adapter != 'none'
+    return self._additions.shares and self.shared_adapter != 'none'
+
+  @property
+  def _additions(self) -> Additions:
+    return self.adapter or Additions()
 
   def _apply_text(self, params, tokens, *, keep_hidden):
     mask = None
@@ -189,22 +202,20 @@ class Clip:
     return jax.tree.map(lambda leaf: leaf[layer], params['shared_adapter'])
 
   def _image_tower(self, *, keep_hidden: bool = False) -> ImageTower:
-    return ImageTower(
-      self.size, self._transformer(causal=False, keep_hidden=keep_hidden), self.dtype
-    )
+    transformer = self._transformer(causal=False, keep_hidden=keep_hidden)
+    return ImageTower(self.size, transformer, self._additions, dtype=self.dtype)
 
   def _text_tower(self, *, keep_hidden: bool = False) -> TextTower:
-    return TextTower(
-      self.size, self._transformer(causal=True, keep_hidden=keep_hidden), self.dtype
-    )
+    transformer = self._transformer(causal=True, keep_hidden=keep_hidden)
+    return TextTower(self.size, transformer, self._additions, dtype=self.dtype)
 
   def _transformer(self, **settings) -> dict:
     return dict(
       activation=self.size.activation,
-      adapter=self.adapter,
       dtype=self.dtype,
       layers=self.layers,
       remat=self.remat,
+      kernel=self.kernel,
       **settings,
     )
 

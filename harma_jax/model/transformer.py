@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from harma_jax.model.adapter import AdapterSettings, GatedAdapter
+from harma_jax.model.additions import Additions
 from harma_jax.model.attention import Attention
 from harma_jax.model.sizes import TowerSize
 
@@ -40,6 +40,7 @@ class Mlp(nn.Module):
 
   activation: str
   layers: int
+  adapter: Additions
   dtype: jnp.dtype
 
   @nn.compact
@@ -47,23 +48,21 @@ class Mlp(nn.Module):
     width = x.shape[-1]
     up = nn.initializers.normal((2 * width) ** -0.5)
     down = nn.initializers.normal((2 * width * self.layers) ** -0.5)
-    x = nn.Dense(4 * width, kernel_init=up, dtype=self.dtype, name='up')(x)
-    x = ACTIVATIONS[self.activation](x)
-    return nn.Dense(width, kernel_init=down, dtype=self.dtype, name='down')(x)
+    up = nn.Dense(4 * width, kernel_init=up, dtype=self.dtype, name='up')
+    down = nn.Dense(width, kernel_init=down, dtype=self.dtype, name='down')
+    x = ACTIVATIONS[self.activation](self.adapter.change_dense('up', x, up(x)))
+    return self.adapter.change_dense('down', x, down(x))
 
 
 class Block(nn.Module):
-  """`x += MHA(LN(x)); m = MLP(LN(x)); x += m + sigmoid(block_gate) (A(m) - m)`.
-
-  That last form of HarMA's gated sum (METHOD 1) is exact where the adapter A is the
-  identity: a fresh adapter leaves every bit of CLIP as it was.
-  """
+  """`x += MHA(LN(x)); x += MLP(LN(x))`, with what the adapter adds to either."""
 
   size: TowerSize
   activation: str
   causal: bool
-  adapter: AdapterSettings | None
+  adapter: Additions
   dtype: jnp.dtype
+  kernel: str = 'xla'
   keep_hidden: bool = False
 
   @nn.compact
@@ -76,22 +75,18 @@ class Block(nn.Module):
       causal=self.causal,
       qkv_init=nn.initializers.normal(self.size.width**-0.5),
       out_init=nn.initializers.normal((2 * self.size.width * self.size.layers) ** -0.5),
+      adapter=self.adapter,
+      kernel=self.kernel,
       name='attention',
     )
     x = x + attention(layer_norm('ln_1', dtype=self.dtype)(x))
-    mlp = Mlp(self.activation, self.size.layers, self.dtype, name='mlp')
-    x = x + self._adapt(
-      mlp(layer_norm('ln_2', dtype=self.dtype)(x)), shared, adapter_mask
+    mlp = Mlp(
+      self.activation, self.size.layers, self.adapter, dtype=self.dtype, name='mlp'
     )
+    y = layer_norm('ln_2', dtype=self.dtype)(x)
+    m = mlp(y)
+    x = x + self.adapter.change_mlp(self, y, m, shared=shared, mask=adapter_mask)
     return x, x if self.keep_hidden else None
-
-  def _adapt(self, m, shared, adapter_mask):
-    if self.adapter is None:
-      return m
-    gate = self.param('block_gate', nn.initializers.constant(self.adapter.gate), ())
-    adapter = GatedAdapter(self.adapter, dtype=self.dtype, name='adapter')
-    change = adapter(m, shared=shared, mask=adapter_mask)
-    return m + jax.nn.sigmoid(gate).astype(self.dtype) * change
 
 
 class Transformer(nn.Module):
@@ -104,10 +99,11 @@ class Transformer(nn.Module):
   size: TowerSize
   activation: str
   causal: bool
-  adapter: AdapterSettings | None
+  adapter: Additions
   dtype: jnp.dtype
   layers: str = 'scan'
   remat: str = 'none'
+  kernel: str = 'xla'
   keep_hidden: bool = False
 
   @nn.compact
@@ -143,6 +139,7 @@ class Transformer(nn.Module):
       causal=self.causal,
       adapter=self.adapter,
       dtype=self.dtype,
+      kernel=self.kernel,
       keep_hidden=self.keep_hidden,
       name='blocks',
     )

@@ -1,12 +1,14 @@
 """The training objective: a weighted sum of named losses, each one value per pair."""
 
+import functools
 from collections.abc import Callable
 
 import jax
 from absl import logging
 
-from harma_jax.errors import UserError
-from harma_jax.objective.contrastive import DIRECTIONS, contrastive
+from harma_jax.errors import UserError, expect
+from harma_jax.objective.anchors import DIRECTIONS, over_anchors
+from harma_jax.objective.contrastive import contrastive
 from harma_jax.objective.triplet import REDUCTIONS, RELEASED_BATCH, adaptive_triplet
 
 Objective = Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
@@ -20,22 +22,25 @@ def make_objective(
   gamma: float,
   triplet_reduction: str,
   mask_same_image: bool,
+  chunk: int = 0,
 ) -> Objective:
   """Builds `objective(image_features, text_features, image_ids, *, temperature)`.
 
   It returns the loss f32[] and its terms `{'contrastive': f32[], 'triplet': f32[]}`,
   means over the global batch; a term of weight 0 is neither computed nor returned. Its
   keywords `only` (names of terms) and `directions` compute a part of it; the parts of
-  disjoint names, or of both directions, add up to the whole.
+  disjoint names, or of both directions, add up to the whole. One matrix of similarities
+  feeds both terms; of a batch above `chunk` so many rows of it at a time.
 
   Raises:
-    UserError: an unknown reduction, or no weight above 0.
+    UserError: an unknown reduction, no weight above 0, or a negative chunk.
   """
   if triplet_reduction not in REDUCTIONS:
     raise UserError(
       f'objective.triplet_reduction: expected one of {", ".join(REDUCTIONS)}; '
       f'found {triplet_reduction!r}.'
     )
+  expect(chunk >= 0, 'objective.chunk', 'a number of rows, or 0', found=chunk)
   weights = {'contrastive': contrastive_weight, 'triplet': triplet_weight}
   weights = {name: weight for name, weight in weights.items() if weight}
   if not weights or min(weights.values()) < 0:
@@ -53,21 +58,28 @@ def make_objective(
     only=tuple(weights),
     directions=DIRECTIONS,
   ):
-    features = (image_features, text_features, image_ids)
     losses = {
-      'contrastive': lambda: contrastive(
-        *features, temperature=temperature, directions=directions
+      'contrastive': lambda similarity, own, same: contrastive(
+        similarity, same, temperature=temperature
       ),
-      'triplet': lambda: adaptive_triplet(
-        *features,
+      'triplet': functools.partial(
+        adaptive_triplet,
         margin=margin,
         gamma=gamma,
         reduction=triplet_reduction,
         mask_same_image=mask_same_image,
-        directions=directions,
       ),
     }
-    terms = {name: losses[name]().mean() for name in weights if name in only}
+    chosen = {name: losses[name] for name in weights if name in only}
+    values = over_anchors(
+      lambda *anchors: {name: loss(*anchors) for name, loss in chosen.items()},
+      image_features,
+      text_features,
+      image_ids,
+      directions=directions,
+      chunk=chunk,
+    )
+    terms = {name: value.mean() for name, value in values.items()}
     return sum(weights[name] * term for name, term in terms.items()), terms
 
   return objective

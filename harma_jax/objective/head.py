@@ -16,7 +16,7 @@ from absl import logging
 
 from harma_jax.errors import UserError
 from harma_jax.objective.alignment import Objective
-from harma_jax.objective.contrastive import DIRECTIONS
+from harma_jax.objective.anchors import DIRECTIONS
 from harma_jax.objective.curriculum import (
   UNITS,
   Keep,

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from harma_jax.objective.anchors import over_anchors
 from harma_jax.objective.contrastive import contrastive
 
 INDICATORS = ('conflict', 'random', 'loss', 'caption_similarity')
@@ -37,9 +38,12 @@ def scores_of(
   if indicator == 'random':
     return jax.random.uniform(key, stacked.shape[:2])
   if indicator == 'loss':
+
+    def loss(similarity, own, same):
+      return contrastive(similarity, same, temperature=temperature)
+
     losses = [
-      contrastive(image_features, caption, image_ids, temperature=temperature)
-      for caption in captions
+      over_anchors(loss, image_features, caption, image_ids) for caption in captions
     ]
     return -jnp.stack(losses)
   others = stacked.sum(axis=0, keepdims=True) - stacked

@@ -1,11 +1,7 @@
 """The adaptive triplet loss: hinges on the similarities, weighted by their own size."""
 
-from collections.abc import Sequence
-
 import jax
 import jax.numpy as jnp
-
-from harma_jax.objective.contrastive import DIRECTIONS
 
 REDUCTIONS = ('mean', 'sum')
 NEGATIVES = ('all', 'hardest')
@@ -15,28 +11,26 @@ RELEASED_BATCH = 428
 
 
 def adaptive_triplet(
-  image_features: jax.Array,
-  text_features: jax.Array,
-  image_ids: jax.Array,
+  similarity: jax.Array,
+  own: jax.Array,
+  same: jax.Array,
   *,
   margin: float = 0.2,
   gamma: float = 2.0,
   reduction: str = 'mean',
   negatives: str = 'all',
   mask_same_image: bool = True,
-  directions: Sequence[str] = DIRECTIONS,
 ) -> jax.Array:
-  """Adaptive triplet loss, one value per pair.
+  """Adaptive triplet loss of C anchors among B items, one value per anchor.
 
   A hinge `c = [margin + S_negative - S_positive]_+` counts `(1 - exp(-c))^gamma c`, and
   its weight is differentiated through (HarMA, METHOD 1). `gamma=0` is the plain triplet
-  loss. Pair i owns the hinges of its image against all captions and of its caption
-  against all images, half of each.
+  loss.
 
   Args:
-    image_features: f32[B, D], unit rows.
-    text_features: f32[B, D], unit rows, row i belongs to image i.
-    image_ids: i32[B]; equal ids mark captions of one image.
+    similarity: f32[C, B].
+    own: i32[C], the item that is an anchor's positive.
+    same: bool[C, B], where anchor and item are of one image.
     margin: by how much a positive must be more similar than a negative.
     gamma: exponent of the weight.
     reduction: `sum`: the mean of the values is the sum over all hinges, as released; it
@@ -44,34 +38,30 @@ def adaptive_triplet(
       `hardest`), so that it equals `sum` at the released batch of 428 and keeps that
       balance at any other.
     negatives: `all`, or only the `hardest` of each anchor.
-    mask_same_image: leave out negatives that are captions of the anchor's own image.
-    directions: both halves of the loss, or one: images or captions as anchors.
+    mask_same_image: leave out negatives of the anchor's own image.
 
   Returns:
-    f32[B]: its mean is the loss.
+    f32[C].
   """
-  similarity = image_features @ text_features.T
-  positive = jnp.diagonal(similarity)
-  negative = ~jnp.eye(len(similarity), dtype=bool)
+  items, hardest = similarity.shape[1], negatives == 'hardest'
+  positive = jnp.take_along_axis(similarity, own[:, None], axis=1)
+  negative = own[:, None] != jnp.arange(items)[None, :]
   if mask_same_image:
-    negative &= image_ids[:, None] != image_ids[None, :]
-  settings = {'margin': margin, 'gamma': gamma, 'hardest': negatives == 'hardest'}
-  halves = {
-    'image_to_text': lambda: _anchor_sums(similarity, positive, negative, **settings),
-    'text_to_image': lambda: _anchor_sums(similarity.T, positive, negative, **settings),
-  }
-  values = 0.5 * sum(halves[name]() for name in directions)
+    negative &= ~same
+  values = _sums(
+    similarity, positive, negative, margin=margin, gamma=gamma, hardest=hardest
+  )
   if reduction == 'sum':
-    return values * len(values)
-  if negatives == 'hardest':
+    return values * items
+  if hardest:
     return values * RELEASED_BATCH
   counts = jnp.maximum(negative.sum(axis=1), 1)
   return values / counts * (RELEASED_BATCH * (RELEASED_BATCH - 1))
 
 
-def _anchor_sums(similarity, positive, negative, *, margin, gamma, hardest):
+def _sums(similarity, positive, negative, *, margin, gamma, hardest):
   """f32[B]: the weighted hinges of each row's anchor, summed over its negatives."""
-  hinge = jax.nn.relu(margin + similarity - positive[:, None])
+  hinge = jax.nn.relu(margin + similarity - positive)
   hinge = jnp.where(negative, hinge, 0)
   if hardest:
     hinge = hinge.max(axis=1, keepdims=True)

@@ -10,6 +10,11 @@ from harma_jax.errors import UserError
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.tif', '.tiff', '.bmp', '.webp', '.jp2')
 
 
+def is_image(name: str) -> bool:
+  """Whether a file's name ends as an image's; those of hidden files do not count."""
+  return name.lower().endswith(SUFFIXES) and not name.startswith('.')
+
+
 def find_images(root: str | os.PathLike) -> list[str]:
   """Paths of all image files below a folder, relative to it, with `/`, sorted.
 
@@ -27,7 +32,7 @@ def find_images(root: str | os.PathLike) -> list[str]:
   found = []
   for folder, folders, names in os.walk(root):
     folders[:] = [name for name in folders if not name.startswith('.')]
-    images = [name for name in names if _is_image(name)]
+    images = [name for name in names if is_image(name)]
     found += [(pathlib.Path(folder) / name).relative_to(root) for name in images]
   if not found:
     raise UserError(
@@ -75,7 +80,3 @@ def tile_boxes(
 def _starts(length: int, *, tile: int, stride: int) -> list[int]:
   last = max(length - tile, 0)
   return [*range(0, last, stride), last]
-
-
-def _is_image(name: str) -> bool:
-  return name.lower().endswith(SUFFIXES) and not name.startswith('.')

@@ -1,10 +1,10 @@
 """Adapters alone, in a folder: written, read, and put onto the backbone they fit."""
 
+import dataclasses
 import hashlib
 import json
 import pathlib
 
-import jax.numpy as jnp
 import numpy as np
 import safetensors
 import safetensors.numpy
@@ -17,6 +17,8 @@ from harma_jax.weights.names import paths_of, tree_of
 WEIGHTS_FILE = 'adapter_model.safetensors'
 CONFIG_FILE = 'adapter_config.json'
 VERSION = 1
+# What a folder holds that does not say.
+SILENT = {'adapters': 'harma', 'adapter_attention': True}
 
 
 def write_adapter(
@@ -25,7 +27,6 @@ def write_adapter(
   *,
   model: Clip,
   size: str,
-  frozen_dtype: str,
   provenance: dict,
 ) -> None:
   """Writes the adapters and the temperature, f32, and what backbone they fit.
@@ -35,7 +36,6 @@ def write_adapter(
     params: of `model`; names in the file are their paths, joined by `.`.
     model: has adapters.
     size: its name.
-    frozen_dtype: in which the backbone was kept while the adapters trained.
     provenance: where the backbone comes from.
   """
   folder.mkdir(parents=True)
@@ -49,10 +49,9 @@ def write_adapter(
     'format': 'harma_jax adapter',
     'version': VERSION,
     'size': size,
-    **settings_of(model),
+    **_fields_of(model),
     'backbone': {
-      'sha256': backbone_hash(params, dtype=frozen_dtype),
-      'dtype': frozen_dtype,
+      'sha256': backbone_hash(params),
       'provenance': provenance,
     },
   }
@@ -70,12 +69,14 @@ def load_adapter(
   """
   folder = pathlib.Path(folder).expanduser()
   config = _read_config(folder)
-  if model.adapter is None:
+  kind = model.adapter.kind if model.adapter else 'none'
+  if kind != config['adapters']:
     raise UserError(
-      f'adapter: expected a model that can hold adapters; found model.adapters=False '
-      f'with {folder}. Set --config.model.adapters=True, or leave adapter empty.'
+      f'adapter: expected a model for the adapters of {folder}; found '
+      f'model.adapters={kind}. Set --config.model.adapters={config["adapters"]}, or '
+      'leave adapter empty.'
     )
-  _check_settings(config, settings_of(model), folder=folder)
+  _check_settings(config, _fields_of(model), folder=folder)
   _check_backbone(config, params, folder=folder)
   given = {name.replace('.', '/'): leaf for name, leaf in _read_tensors(folder).items()}
   kept = {path: leaf for path, leaf in paths_of(params).items() if path not in given}
@@ -91,8 +92,23 @@ def save_tensors(path: pathlib.Path, tensors: dict[str, np.ndarray]) -> None:
   path.chmod(0o644)  # the library lets only its writer read it
 
 
+def _fields_of(model: Clip) -> dict:
+  """What adapters of any kind depend on, by the fields of `config.model`."""
+  kind = model.adapter.kind
+  if kind == 'harma':
+    attention = {'adapter_attention': model.adapter.attention}
+    return {'adapters': kind, **settings_of(model), **attention}
+  own = dataclasses.asdict(model.adapter)
+  return {
+    'adapters': kind,
+    'image_size': model.size.image_size,
+    'activation': model.size.activation,
+    **{f'{kind}.{name}': value for name, value in own.items()},
+  }
+
+
 def settings_of(model: Clip) -> dict:
-  """What adapters depend on besides the backbone's weights, as plain values."""
+  """What HarMA's adapters depend on besides the backbone's weights, as plain values."""
   return {
     'image_size': model.size.image_size,
     'activation': model.size.activation,
@@ -104,12 +120,10 @@ def settings_of(model: Clip) -> dict:
   }
 
 
-def backbone_hash(params: dict, *, dtype: str) -> str:
+def backbone_hash(params: dict) -> str:
   """SHA-256 (hex) of CLIP's own leaves: sorted paths, shapes, values as f32.
 
-  Args:
-    params: adapters, temperature and the unused logit scale are left out.
-    dtype: values are rounded to it first: `float32` changes nothing.
+  Adapters, the temperature and the unused logit scale are left out.
   """
   leaves = {
     path: leaf
@@ -118,7 +132,7 @@ def backbone_hash(params: dict, *, dtype: str) -> str:
   }
   digest = hashlib.sha256()
   for path in sorted(leaves):
-    leaf = np.asarray(leaves[path]).astype(jnp.dtype(dtype)).astype('<f4', order='C')
+    leaf = np.asarray(leaves[path]).astype('<f4', order='C')
     digest.update(f'{path} {list(leaf.shape)}\n'.encode())
     digest.update(leaf)
   return digest.hexdigest()
@@ -131,7 +145,7 @@ def _is_adapted(path: str) -> bool:
 def _read_config(folder: pathlib.Path) -> dict:
   path = folder / CONFIG_FILE
   try:
-    config = json.loads(path.read_text())
+    config = SILENT | json.loads(path.read_text())
     version = config['version']
   except (OSError, ValueError, KeyError, TypeError) as error:
     raise UserError(
@@ -173,7 +187,7 @@ def _check_settings(config: dict, wanted: dict, *, folder: pathlib.Path) -> None
 
 def _check_backbone(config: dict, params: dict, *, folder: pathlib.Path) -> None:
   backbone = config['backbone']
-  found = backbone_hash(params, dtype=backbone['dtype'])
+  found = backbone_hash(params)
   if found != backbone['sha256']:
     origin = backbone['provenance'].get('init', '') or 'random weights'
     raise UserError(

@@ -3,7 +3,7 @@
 import json
 import pathlib
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from flax import traverse_util
 
@@ -20,6 +20,14 @@ _LIBRARIES = {
   'huggingface-remote': 'transformers',
 }
 _COLUMNS = ('i2t_r1', 'i2t_r5', 'i2t_r10', 't2i_r1', 't2i_r5', 't2i_r10', 'mean_recall')
+
+_KINDS = {
+  'harma': 'with HarMA adapters',
+  'lora': 'with LoRA',
+  'adaptformer': 'with AdaptFormer',
+  'clip_adapter': 'with CLIP-Adapter',
+  'none': 'without adapters',
+}
 
 _HARMA_PTH = """\
 ```python
@@ -147,7 +155,8 @@ def model_card(
     'License': _LICENSE,
   }
   body = '\n\n'.join(f'## {title}\n\n{text}' for title, text in sections.items())
-  return f'{_front_matter(format)}\n# {name}\n\n{_opening(config)}\n\n{body}\n'
+  opening = _opening(config, format=format)
+  return f'{_front_matter(format)}\n# {name}\n\n{opening}\n\n{body}\n'
 
 
 def differing(config: Mapping, defaults: Mapping) -> dict[str, object]:
@@ -180,12 +189,14 @@ tags: [remote-sensing, image-text-retrieval, clip]
 """
 
 
-def _opening(config: Mapping) -> str:
+def _opening(config: Mapping, *, format: str) -> str:
   size, train = config['model']['size'], config['optimizer']['train']
-  kind = 'with HarMA adapters' if config['model']['adapters'] else 'without adapters'
+  kind = config['model']['adapters']
+  merged = ' merged into its weights' if kind == 'lora' and format != 'adapter' else ''
   return (
-    f'CLIP {size} {kind}, trained for retrieval between aerial or satellite images and '
-    f'captions (`optimizer.train={train}`) with harma_jax, and exported by it.'
+    f'CLIP {size} {_KINDS[kind]}{merged}, trained for retrieval between aerial or '
+    f'satellite images and captions (`optimizer.train={train}`) with harma_jax, and '
+    'exported by it.'
   )
 
 
@@ -238,16 +249,23 @@ def _training(config: Mapping, defaults: Mapping) -> str:
 
 
 def _loading(format: str, *, name: str, config: Mapping) -> str:
-  model = config['model']
-  of_model = ('size', 'image_size', 'shared_adapter', 'adapter_padding')
-  of_adapter = ('bottleneck', 'shared_bottleneck', 'adapter_heads')
-  words = [flag(f'model.{key}', model[key]) for key in of_model + of_adapter]
-  fields = ' \\\n  '.join(words)
+  model = traverse_util.flatten_dict(dict(config['model']), sep='.')
+  names = ('size', 'image_size', 'adapters', *_adapter_fields(model))
+  fields = ' \\\n  '.join(flag(f'model.{name}', model[name]) for name in names)
   if format != 'harma':
     return _LOADING[format].format(name=name, fields=fields)
   is_pickle = name.endswith('.pth')
   original = _HARMA_PTH if is_pickle else _HARMA_SAFETENSORS
   return '\n\n'.join([original, _HARMA_AGAIN]).format(name=name, fields=fields)
+
+
+def _adapter_fields(model: Mapping) -> Sequence[str]:
+  """Which fields of the model, given flat, describe its adapters."""
+  kind = model['adapters']
+  if kind != 'harma':
+    return [name for name in model if name.startswith(f'{kind}.')]
+  of_harma = ('adapter_heads', 'adapter_attention', 'adapter_padding')
+  return ('shared_adapter', 'bottleneck', 'shared_bottleneck', *of_harma)
 
 
 def _json_block(content: object) -> str:

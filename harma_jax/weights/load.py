@@ -9,6 +9,7 @@ import numpy as np
 from absl import logging
 
 from harma_jax.errors import UserError
+from harma_jax.model.additions import ADDED
 from harma_jax.model.clip import Clip
 from harma_jax.model.sizes import SIZES, Size
 from harma_jax.weights.names import LAYOUTS, Name, names_of, paths_of, take, tree_of
@@ -94,8 +95,8 @@ def graft(fresh: dict, source: dict, *, source_name: str) -> dict:
 
 
 def is_new(path: str) -> bool:
-  """Whether a parameter is HarMA's and no plain CLIP has it: adapters, their gates."""
-  return 'adapter' in path or path.endswith('block_gate')
+  """Whether a parameter is an adapter's, or a gate of one, and no plain CLIP has it."""
+  return re.search(ADDED, path) is not None
 
 
 def has_adapters(source: Source) -> bool:

@@ -102,7 +102,12 @@ def test_both_files_are_written(compare, case, monkeypatch, tmp_path):
 
 def test_both_sides_are_asked_for_the_same(compare, case):
   arguments = argparse.Namespace(
-    torch_python='python3', size='tiny', steps=3, warmup=1, train_flags='--x=1 --y=2'
+    torch_python='python3',
+    size='tiny',
+    steps=3,
+    warmup=1,
+    jax_flags='--z=3',
+    train_flags='--x=1 --y=2',
   )
   ours, theirs, train = (
     compare.command(case, side, arguments=arguments)
@@ -114,7 +119,9 @@ def test_both_sides_are_asked_for_the_same(compare, case):
   assert '--config.model.dtype=float32' in ours
   assert {'--steps=3', '--warmup=1'} <= set(ours) & set(theirs)
   assert '--mode=step' in ours
-  assert {'--mode=train', '--x=1', '--y=2'} < set(train)
+  assert '--z=3' in ours
+  assert '--z=3' not in theirs
+  assert {'--mode=train', '--x=1', '--y=2', '--z=3'} < set(train)
 
 
 def test_a_side_that_fails_gives_its_last_line(compare):

@@ -185,6 +185,7 @@ def test_rows_that_cannot_be_used_are_listed(tmp_path):
   good = {'image': 'a.png', 'caption': ['one', ''], 'split': 'train'}
   bad = [
     good | {'caption': 7},
+    good | {'caption': []},
     good | {'image': None},
     good | {'image': '../a.png'},
     good | {'split': ''},
@@ -197,7 +198,7 @@ def test_rows_that_cannot_be_used_are_listed(tmp_path):
   rows, unusable = read_rows({'train': path})
   assert rows == [Row('train', 'dataset.json, row 1', 'a.png', ('one', ''))]
   assert [line.split(':')[0] for line in unusable] == [
-    f'dataset.json, row {number}' for number in range(2, 9)
+    f'dataset.json, row {number}' for number in range(2, 10)
   ]
 
 

@@ -1,11 +1,15 @@
 """Batches of indices and canvases: order, parts of processes, threads, lengths."""
 
+import multiprocessing
+import shutil
 import threading
+import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from harma_jax.data import workers
 from harma_jax.data.annotations import CaptionTable
 from harma_jax.data.images import read_image, resize_for_evaluation
 from harma_jax.data.pipeline import image_batches, train_batches
@@ -14,7 +18,7 @@ from harma_jax.data.sampler import batch_rows
 from harma_jax.errors import UserError
 
 N_IMAGES, SIDE, BATCH, LENGTH = 7, 8, 4, 9
-INDICES = ('items', 'epoch', 'image_ids', 'rows')
+INDICES = ('items', 'seed', 'epoch', 'image_ids', 'rows')
 KEYS = (*INDICES, 'images', 'sizes')
 
 
@@ -45,9 +49,9 @@ def _tokens(table):
 
 def _batches(table, *, store=True, **options):
   defaults = {'seed': 3, 'batch_size': BATCH, 'first_step': 0, 'last_step': 12}
-  pixels = open_pixels(table, side=30) if store else None
-  options = {'pixels': pixels} | defaults | options
-  return train_batches(table, _tokens(table), **options)
+  if store and 'pixels' not in options:
+    defaults['pixels'] = open_pixels(table, side=30)
+  return train_batches(table, _tokens(table), **defaults | options)
 
 
 def _dicts(table, **options):
@@ -73,6 +77,7 @@ def _plain_batches(table, *, seed, last_step):
       images[place, : image.height, : image.width] = np.asarray(image)
     yield {
       'items': rows,
+      'seed': [seed] * BATCH,
       'epoch': [step // (n // BATCH)] * BATCH,
       'image_ids': np.array([table.caption_image[row] for row in rows]),
       'rows': rows,
@@ -95,7 +100,7 @@ def test_batches_match_a_plain_loop_over_epochs(table):
 def test_where_the_device_has_the_images_a_batch_is_indices_alone(table):
   for alone, whole in zip(_dicts(table, store=False), _dicts(table), strict=True):
     assert set(alone) == set(INDICES)
-    assert sum(rows.nbytes for rows in alone.values()) == 4 * 4 * BATCH
+    assert sum(rows.nbytes for rows in alone.values()) == 5 * 4 * BATCH
     assert all(np.array_equal(alone[key], whole[key]) for key in INDICES)
 
 
@@ -237,3 +242,48 @@ def test_images_with_several_captions_resume_and_divide_among_processes(table):
     for one, other in zip(*parts, strict=True)
   ]
   _assert_equal(whole, joined)
+
+
+@pytest.fixture
+def no_process_is_left():
+  """Fails where a process that the test has started goes on after it."""
+  before = set(multiprocessing.active_children())
+  yield
+  end = time.monotonic() + 30  # one that was just starting ends when it has started
+  while set(multiprocessing.active_children()) - before:
+    assert time.monotonic() < end, multiprocessing.active_children()
+    time.sleep(0.05)
+
+
+def test_workers_do_not_change_the_batches(table, no_process_is_left):
+  options = {'last_step': 7, 'lengths': (5, 7)}
+  expected = list(_batches(table, **options))
+  found = list(_batches(table, workers=2, prefetch=1, **options))
+  assert [length for _, length in found] == [length for _, length in expected]
+  _assert_equal([batch for batch, _ in found], [batch for batch, _ in expected])
+  assert {type(rows) for rows in found[0][0].values()} == {np.ndarray}
+
+
+def test_an_error_in_a_worker_is_raised_as_it_was_and_ends_all(
+  table, no_process_is_left
+):
+  pixels = open_pixels(table, side=30)
+  (table.image_root / '3.png').write_bytes(b'damaged')
+  with pytest.raises(UserError, match=r'3\.png: expected a readable image') as raised:
+    _dicts(table, pixels=pixels, workers=2, last_step=10_000)
+  assert type(raised.value) is UserError
+
+
+def test_leaving_early_ends_the_workers(table, no_process_is_left):
+  batches = _batches(table, last_step=10_000, workers=3)
+  next(batches)
+  assert multiprocessing.active_children()
+  batches.close()
+
+
+def test_too_little_shared_memory_is_told_before_the_first_batch(table, monkeypatch):
+  usage = shutil.disk_usage('/')._replace(free=60_000)
+  monkeypatch.setattr(workers.shutil, 'disk_usage', lambda _: usage)
+  _batches(table, workers=1).close()  # five batches of 4 * 26 * 30 * 3 bytes
+  with pytest.raises(UserError, match=r'0 MB free in /dev/shm.*data\.workers=0'):
+    _batches(table, workers=2)

@@ -9,12 +9,12 @@ from harma_jax.data.annotations import load_captions
 from harma_jax.data.tokenizer import clean_caption, tokenize_table
 from harma_jax.evaluation.duplicates import (
   caption_groups,
-  ceiling_scores,
+  ceiling_ranks,
   duplicate_aware_ranks,
-  duplicate_relevance,
   recall_ceiling,
 )
-from harma_jax.evaluation.recall import recall_at_k, recall_of_ranks, retrieval_ranks
+from harma_jax.evaluation.ranks import Features, count_not_below
+from harma_jax.evaluation.recall import recall_at_k, retrieval_ranks
 
 KS = (1, 2, 3)
 
@@ -25,6 +25,30 @@ def random_captions(rng, *, n_images, most=4, words=5):
   counts[0] = max(counts[0], 1)
   owner = rng.permutation(np.repeat(np.arange(n_images), counts))
   return [f'Field {rng.integers(words)}.' for _ in owner], owner
+
+
+def random_scores(rng, groups, *, n_images, levels):
+  """Equal in the columns of a group."""
+  scores = rng.integers(0, levels, (n_images, groups.max() + 1))
+  return scores.astype(np.float32)[:, groups]
+
+
+def aware_ranks(scores, groups, owner):
+  """Of a table: products with the axes are its entries."""
+  axes = np.eye(len(owner), dtype=np.float32)
+  features = Features(scores, axes, np.arange(len(owner)))
+  return duplicate_aware_ranks(count_not_below(features, owner), groups, owner)
+
+
+def ceiling_scores(groups, owner, *, n_images):
+  """A table that reaches the ceiling: equal within a group, most own captions first."""
+  own = np.zeros((n_images, groups.max() + 1))
+  np.add.at(own, (owner, groups), 1)
+  scores = np.where(own > 0, own - own.sum(axis=0), -np.inf)
+  # Fractions that depend on the row and on the group alone break the ties of both.
+  scores += np.arange(n_images)[:, None] / n_images
+  scores += np.arange(own.shape[1])[None, :] / own.shape[1]
+  return scores[:, groups]
 
 
 def slow_ranks(scores, captions, owner):
@@ -63,9 +87,13 @@ def test_captions_are_identical_after_cleaning():
 
 
 def test_an_identical_caption_is_right_and_so_is_its_image():
-  groups, owner = np.array([0, 1, 0]), np.array([0, 0, 1])
-  right = duplicate_relevance(groups, owner, n_images=3)
-  assert right.tolist() == [[True] * 3, [True, False, True], [False] * 3]
+  # Captions 0 and 2 are identical; the text of caption 1 fits the other image best.
+  scores = np.array([[2, 0, 2], [3, 1, 3]], np.float32)
+  ranks = aware_ranks(scores, np.array([0, 1, 0]), np.array([0, 0, 1]))
+  assert {name: values.tolist() for name, values in ranks.items()} == {
+    'i2t': [0, 0],
+    't2i': [0, 1, 0],
+  }
 
 
 @pytest.mark.parametrize('seed', range(5))
@@ -73,8 +101,9 @@ def test_an_identical_caption_is_right_and_so_is_its_image():
 def test_ranks_equal_a_sort_with_ties_against_the_model(seed, levels):
   rng = np.random.default_rng(seed)
   captions, owner = random_captions(rng, n_images=12)
-  scores = rng.integers(0, levels, (12, len(owner))).astype(np.float32)
-  ranks = duplicate_aware_ranks(scores, caption_groups(captions), owner)
+  groups = caption_groups(captions)
+  scores = random_scores(rng, groups, n_images=12, levels=levels)
+  ranks = aware_ranks(scores, groups, owner)
   slow = slow_ranks(scores, captions, owner)
   assert {name: values.tolist() for name, values in ranks.items()} == slow
 
@@ -82,20 +111,21 @@ def test_ranks_equal_a_sort_with_ties_against_the_model(seed, levels):
 def test_without_duplicates_they_are_the_standard_ranks():
   rng = np.random.default_rng(0)
   owner = np.array([0, 2, 2, 3, 0])
-  scores = rng.integers(0, 3, (5, 5)).astype(float)
-  aware = duplicate_aware_ranks(scores, np.arange(5), owner)
+  scores = rng.integers(0, 3, (5, 5)).astype(np.float32)
+  aware = aware_ranks(scores, np.arange(5), owner)
   standard = retrieval_ranks(scores, owner)
   for name in standard:
     np.testing.assert_array_equal(aware[name], standard[name])
-  ceiling = recall_ceiling(np.arange(5), owner, n_images=5)
+  ceiling = recall_ceiling(np.arange(5), owner)
   assert ceiling['mean_recall'] == 100
 
 
 def test_no_rank_is_higher_than_the_standard_one():
   rng = np.random.default_rng(1)
   captions, owner = random_captions(rng, n_images=30)
-  scores = rng.random((30, len(owner)))
-  aware = duplicate_aware_ranks(scores, caption_groups(captions), owner)
+  groups = caption_groups(captions)
+  scores = random_scores(rng, groups, n_images=30, levels=10_000)
+  aware = aware_ranks(scores, groups, owner)
   standard = retrieval_ranks(scores, owner)
   for name in standard:
     assert (aware[name] <= standard[name]).all()
@@ -105,7 +135,7 @@ def test_no_rank_is_higher_than_the_standard_one():
 def test_ceiling_by_hand():
   # Three images share one caption; image 0 has it twice, image 2 has another as well.
   groups, owner = np.array([0, 0, 0, 0, 1]), np.array([0, 0, 1, 2, 2])
-  ceiling = recall_ceiling(groups, owner, n_images=3, ks=KS)
+  ceiling = recall_ceiling(groups, owner, ks=KS)
   # Beside the best caption of an image stand 2, 3 and, for image 2, 0 of others.
   assert ceiling['i2t_r1'] == ceiling['i2t_r2'] == pytest.approx(100 / 3)
   assert ceiling['i2t_r3'] == pytest.approx(200 / 3)
@@ -135,7 +165,7 @@ def test_ceiling_is_the_best_of_all_tables_of_scores(groups, owner):
     recall_at_k(table[:, groups], owner, ks=KS)
     for table in score_tables(2, n_groups, levels=2 * n_groups)
   ]
-  ceiling = recall_ceiling(groups, owner, n_images=2, ks=KS)
+  ceiling = recall_ceiling(groups, owner, ks=KS)
   for name, highest in ceiling.items():
     assert highest == pytest.approx(max(recall[name] for recall in found)), name
 
@@ -149,7 +179,11 @@ def test_no_order_of_a_row_or_a_column_is_better(seed):
   scores = ceiling_scores(groups, owner, n_images=4)
   reached = retrieval_ranks(scores, owner)
 
+  closed = ceiling_ranks(groups, owner)
+  np.testing.assert_array_equal(closed['i2t'], reached['i2t'])
   for group in range(n_groups):
+    of_group = [np.sort(ranks['t2i'][groups == group]) for ranks in (closed, reached)]
+    np.testing.assert_array_equal(*of_group)
     columns = scores[:, groups == group]
     assert (columns == columns[:, :1]).all()
 
@@ -173,7 +207,7 @@ def test_the_ceiling_is_above_what_equal_scores_of_a_group_reach():
   rng = np.random.default_rng(2)
   captions, owner = random_captions(rng, n_images=20)
   groups = caption_groups(captions)
-  ceiling = recall_ceiling(groups, owner, n_images=20)
+  ceiling = recall_ceiling(groups, owner)
   assert ceiling['mean_recall'] < 100
   for _ in range(50):
     scores = rng.random((20, groups.max() + 1))
@@ -190,11 +224,10 @@ def table(data_dir):
 def test_on_rsicd_the_ceiling_is_below_100_and_identical_captions_explain_it(table):
   groups = caption_groups(table.captions)
   owner, n_images = table.caption_image, table.n_images
-  ceiling = recall_ceiling(groups, owner, n_images=n_images)
+  ceiling = recall_ceiling(groups, owner)
   assert 50 < ceiling['t2i_r1'] < ceiling['t2i_r5'] < ceiling['t2i_r10'] < 100
   scores = ceiling_scores(groups, owner, n_images=n_images)
-  aware = recall_of_ranks(duplicate_aware_ranks(scores, groups, owner))
-  assert aware['mean_recall'] == 100
+  assert recall_at_k(scores, owner) == pytest.approx(ceiling)
 
 
 def test_on_rsicd_identical_captions_have_identical_tokens(table):

@@ -1,14 +1,21 @@
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 
 from harma_jax.data.images import normalize
+from harma_jax.errors import UserError
 from harma_jax.evaluation.evaluator import (
   EvaluationSplit,
   make_encoders,
   make_evaluator,
 )
-from harma_jax.evaluation.recall import recall_at_k
+from harma_jax.evaluation.recall import (
+  median_ranks,
+  recall_of_ranks,
+  retrieval_ranks,
+)
 from harma_jax.mesh import make_mesh
 
 
@@ -31,6 +38,7 @@ def split(toy_batch):
     images=rng.integers(0, 256, (11, 16, 16, 3)).astype(np.uint8),
     tokens=np.concatenate([toy_batch['tokens'], toy_batch['tokens'][[0, 0, 3, 2, 7]]]),
     caption_image=np.array([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 0, 1]),
+    groups=np.array([*range(8), 0, 0, 3, 2, 7]),
   )
 
 
@@ -61,7 +69,8 @@ def test_batches_and_devices_do_not_matter(clip, params, split, features, mesh):
 def test_the_evaluator_gives_the_recall_of_all_captions(clip, params, split, features):
   evaluate = make_evaluator(clip, mesh=make_mesh(), batch_size=8)
   image_features, text_features = features
-  expected = recall_at_k(image_features @ text_features.T, split.caption_image)
+  ranks = retrieval_ranks(image_features @ text_features.T, split.caption_image)
+  expected = recall_of_ranks(ranks) | median_ranks(ranks)
   assert evaluate(params, split) == pytest.approx(expected)
   assert 0 < expected['mean_recall'] < 100
 
@@ -91,11 +100,26 @@ def test_right_captions_are_found_and_shapes_compiled_once():
   owner = np.repeat(np.arange(4), 5)[::-1].copy()
   tokens = np.stack([owner, np.arange(20)], axis=1).astype(np.int32)
   evaluate = make_evaluator(model, mesh=mesh, batch_size=8)
-  right = EvaluationSplit(name='val', images=images, tokens=tokens, caption_image=owner)
-  wrong = EvaluationSplit(
-    name='test', images=images, tokens=tokens, caption_image=(owner + 1) % 4
+  split = EvaluationSplit(
+    name='val',
+    images=images,
+    tokens=tokens,
+    caption_image=owner,
+    groups=np.arange(20),
   )
+  right, wrong = split, dataclasses.replace(split, caption_image=(owner + 1) % 4)
   assert evaluate(params, right)['i2t_r1'] == evaluate(params, right)['t2i_r1'] == 100
   assert evaluate(params, wrong)['i2t_r1'] == evaluate(params, wrong)['t2i_r1'] == 0
   # Four images and twenty captions in batches of eight: one shape of each tower.
   assert model.traced == [(8, 2, 2, 3), (8, 2)]
+
+
+def test_features_that_are_not_finite_are_refused(clip, params, split):
+  evaluate = make_evaluator(clip, mesh=make_mesh(), batch_size=8)
+  table = params['text']['token_embedding'].at[split.tokens[2, 1]].set(np.nan)
+  params = params | {'text': params['text'] | {'token_embedding': table}}
+  count = (split.tokens == split.tokens[2, 1]).any(axis=1).sum()
+  with pytest.raises(
+    UserError, match=rf'^val: .* of {count} of 13 captions \(the first'
+  ):
+    evaluate(params, split)

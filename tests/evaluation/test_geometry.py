@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from harma_jax.evaluation import geometry as module
 from harma_jax.evaluation.geometry import (
   alignment,
   geometry,
@@ -19,9 +18,10 @@ def unit_rows(rng, n, size=6):
 
 @pytest.fixture
 def features():
-  """Images, captions in any order with one image left out, and their images."""
+  """Images, fewer texts than captions, and the text and the image of a caption."""
   rng = np.random.default_rng(0)
-  return unit_rows(rng, 9), unit_rows(rng, 23), rng.integers(0, 8, 23)
+  which = np.concatenate([np.arange(9), rng.integers(0, 9, 14)])
+  return unit_rows(rng, 9), unit_rows(rng, 9), which, rng.integers(0, 8, 23)
 
 
 def slow_uniformity(rows, scale):
@@ -34,25 +34,25 @@ def slow_uniformity(rows, scale):
 
 
 def test_all_four_equal_loops(features):
-  images, texts, owner = features
-  pairs = zip(owner, texts, strict=True)
-  gap = np.sum(images, axis=0) / 9 - np.sum(texts, axis=0) / 23
-  assert geometry(images, texts, owner) == pytest.approx(
+  images, texts, which, owner = features
+  captions = texts[which]
+  pairs = zip(owner, captions, strict=True)
+  gap = np.sum(images, axis=0) / 9 - np.sum(captions, axis=0) / 23
+  assert geometry(images, texts, which, owner) == pytest.approx(
     {
       'alignment': np.mean([np.sum((images[i] - v) ** 2) for i, v in pairs]),
       'image_uniformity': slow_uniformity(images, 2),
-      'text_uniformity': slow_uniformity(texts, 2),
+      'text_uniformity': slow_uniformity(captions, 2),
       'modality_gap': np.sqrt(np.sum(gap**2)),
     },
     rel=1e-5,
   )
 
 
-@pytest.mark.parametrize('block', [1, 5, 9])
-def test_blocks_and_the_scale_do_as_they_say(features, monkeypatch, block):
-  monkeypatch.setattr(module, 'BLOCK', block)
-  rows = features[0]
-  assert uniformity(rows, scale=0.7) == pytest.approx(slow_uniformity(rows, 0.7))
+@pytest.mark.parametrize('chunk', [1, 20, 100])
+def test_chunks_and_the_scale_do_as_they_say(features, chunk):
+  rows, expected = features[0], slow_uniformity(features[0], 0.7)
+  assert uniformity(rows, scale=0.7, chunk=chunk) == pytest.approx(expected, rel=1e-5)
 
 
 def test_points_by_hand():

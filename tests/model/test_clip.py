@@ -210,6 +210,22 @@ def test_ways_to_run_the_layers_agree(make_clip, random_params, inputs):
       np.testing.assert_allclose(one, other, rtol=1e-5, atol=2e-6)
 
 
+def test_the_kernel_reaches_every_attention(
+  make_clip, random_params, inputs, monkeypatch
+):
+  used, attend = [], jax.nn.dot_product_attention
+
+  def note(*arguments, implementation, **settings):
+    used.append(implementation)
+    return attend(*arguments, **settings)
+
+  monkeypatch.setattr(jax.nn, 'dot_product_attention', note)
+  clip = make_clip(kernel='cudnn', layers='unroll', adapter=None)
+  jax.eval_shape(clip.encode_image, random_params(clip), inputs[0])
+  jax.eval_shape(clip.encode_text, random_params(clip), inputs[1])
+  assert set(used) == {'cudnn'}
+
+
 def test_hidden_states_of_either_tower(make_clip, random_params, inputs):
   clip = make_clip(image_layers=3)
   image, text = jax.jit(clip.hidden_states)(random_params(clip), *inputs)

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from harma_jax.model.additions import Additions
 from harma_jax.model.sizes import TowerSize
 from harma_jax.model.transformer import ACTIVATIONS, Transformer
 
@@ -24,14 +25,14 @@ def test_activations_equal_their_formulas(slow, name):
 @pytest.fixture(scope='module')
 def stack():
   x = jax.random.normal(jax.random.key(0), (2, 4, 12))
-  plain = Transformer(SIZE, 'gelu', causal=True, adapter=None, dtype=jnp.float32)
+  plain = Transformer(SIZE, 'gelu', causal=True, adapter=Additions(), dtype=jnp.float32)
   params = plain.init(jax.random.key(1), x)
   return params, x
 
 
 def run(stack, **settings):
   params, x = stack
-  settings = {'causal': True, 'adapter': None, 'dtype': jnp.float32} | settings
+  settings = {'causal': True, 'adapter': Additions(), 'dtype': jnp.float32} | settings
   return Transformer(SIZE, 'gelu', **settings).apply(params, x)
 
 

@@ -1,10 +1,15 @@
+import collections
+import re
+
 import jax
 import numpy as np
 import pytest
 from absl import logging
 
 from harma_jax.errors import UserError
+from harma_jax.mesh import make_mesh, place_batch
 from harma_jax.objective.alignment import make_objective, warn_of_sum
+from harma_jax.objective.anchors import over_anchors
 from harma_jax.objective.contrastive import contrastive
 from harma_jax.objective.triplet import adaptive_triplet
 
@@ -27,10 +32,21 @@ def pairs():
 def test_the_loss_is_the_weighted_sum_of_means(pairs):
   settings = SETTINGS | {'contrastive_weight': 0.5, 'triplet_weight': 3.0}
   loss, terms = make_objective(**settings)(*pairs, temperature=0.1)
-  first = contrastive(*pairs, temperature=0.1).mean()
-  second = adaptive_triplet(
-    *pairs, margin=0.3, gamma=1.5, reduction='sum', mask_same_image=False
-  ).mean()
+
+  def contrastive_of(similarity, own, same):
+    return contrastive(similarity, same, temperature=0.1)
+
+  def triplet_of(similarity, own, same):
+    return adaptive_triplet(
+      *(similarity, own, same),
+      margin=0.3,
+      gamma=1.5,
+      reduction='sum',
+      mask_same_image=False,
+    )
+
+  first = over_anchors(contrastive_of, *pairs).mean()
+  second = over_anchors(triplet_of, *pairs).mean()
   assert {name: float(term) for name, term in terms.items()} == pytest.approx(
     {'contrastive': float(first), 'triplet': float(second)}
   )
@@ -100,3 +116,66 @@ def test_sum_is_silent_where_nothing_changes(warnings, changed):
   settings = {'triplet_reduction': 'sum', 'triplet_weight': 1.0, 'batch_size': 64}
   warn_of_sum(**settings | changed)
   assert not warnings
+
+
+@pytest.fixture(scope='module')
+def large():
+  u, v = np.random.default_rng(1).normal(size=(2, 48, 8)).astype(np.float32)
+  u, v = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (u, v))
+  return u, v, np.arange(48, dtype=np.int32) // 3
+
+
+def with_gradients(objective, u, v, ids):
+  return jax.jit(
+    jax.value_and_grad(
+      lambda u, v, t: objective(u, v, ids, temperature=t)[0], argnums=(0, 1, 2)
+    )
+  )(u, v, 0.1)
+
+
+@pytest.mark.parametrize('chunk', [1, 16, 20, 47])
+@pytest.mark.parametrize('reduction', ['mean', 'sum'])
+def test_chunks_change_nothing(large, chunk, reduction):
+  settings = SETTINGS | {'triplet_reduction': reduction}
+  expected, gradients = with_gradients(make_objective(**settings), *large)
+  found, chunked = with_gradients(make_objective(**settings, chunk=chunk), *large)
+  np.testing.assert_allclose(found, expected, rtol=1e-6)
+  for one, other in zip(chunked, gradients, strict=True):
+    np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6 * abs(other).max())
+
+
+def test_chunks_change_nothing_over_devices(large):
+  mesh = make_mesh()
+  placed = place_batch(dict(zip('uvi', large, strict=True)), mesh=mesh).values()
+  expected, gradients = with_gradients(make_objective(**SETTINGS), *large)
+  found, chunked = with_gradients(make_objective(**SETTINGS, chunk=16), *placed)
+  np.testing.assert_allclose(found, expected, rtol=1e-6)
+  for one, other in zip(chunked, gradients, strict=True):
+    np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6 * abs(other).max())
+
+
+def products(f, *arguments):
+  """How often each shape of a matrix product comes in the lowered program."""
+  text = jax.jit(f).lower(*arguments).as_text()
+  return collections.Counter(re.findall(r'dot_general.*-> tensor<(\d+x\d+)xf32>', text))
+
+
+def test_one_matrix_of_similarities_feeds_both_losses(large):
+  objective = make_objective(**SETTINGS)
+  forward = products(lambda *pairs: objective(*pairs, temperature=0.1)[0], *large)
+  assert forward == {'48x48': 1}
+  both = products(lambda *pairs: with_gradients(objective, *pairs), *large)
+  assert both['48x48'] == 1
+  assert both.total() == 3  # and one each for the images' and the captions' gradient
+
+
+def test_chunks_hold_no_whole_matrix(large):
+  objective = make_objective(**SETTINGS, chunk=16)
+  both = products(lambda *pairs: with_gradients(objective, *pairs), *large)
+  assert both['16x48']
+  assert not both['48x48']
+
+
+def test_a_negative_chunk_is_the_users_mistake():
+  with pytest.raises(UserError, match=r'objective\.chunk: expected a number of rows'):
+    make_objective(**SETTINGS, chunk=-1)

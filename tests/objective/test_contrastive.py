@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from harma_jax.objective.anchors import over_anchors
 from harma_jax.objective.contrastive import contrastive
 
 TEMPERATURE = 0.07
@@ -40,9 +41,16 @@ def pairs():
   return u, v, np.array([7, 3, 7, 5, 7, 3])
 
 
+def of_pairs(u, v, ids, *, temperature=TEMPERATURE):
+  def loss(similarity, own, same):
+    return contrastive(similarity, same, temperature=temperature)
+
+  return over_anchors(loss, u, v, ids)
+
+
 def fast(u, v, ids, *, temperature=TEMPERATURE):
   u, v = np.float32(u), np.float32(v)
-  return contrastive(u, v, np.int32(ids), temperature=np.float32(temperature))
+  return of_pairs(u, v, np.int32(ids), temperature=np.float32(temperature))
 
 
 @pytest.mark.parametrize('temperature', [0.07, 1.0])
@@ -65,7 +73,7 @@ def test_without_repeats_it_is_infonce(pairs):
 def test_gradients_equal_finite_differences(pairs):
   u, v, ids = pairs
   gradients = jax.grad(
-    lambda u, v, t: contrastive(u, v, ids, temperature=t).mean(), argnums=(0, 1, 2)
+    lambda u, v, t: of_pairs(u, v, ids, temperature=t).mean(), argnums=(0, 1, 2)
   )(np.float32(u), np.float32(v), np.float32(TEMPERATURE))
   expected = (
     central_differences(lambda u: slow_contrastive(u, v, ids).mean(), u),
@@ -94,7 +102,7 @@ def test_pairs_of_one_image_and_equal_features_stay_finite():
   u = np.tile(np.float32([1, 0]), (4, 1))
   ids = np.zeros(4, np.int32)
   value, gradient = jax.value_and_grad(
-    lambda u: contrastive(u, u, ids, temperature=0.01).mean()
+    lambda u: of_pairs(u, u, ids, temperature=0.01).mean()
   )(u)
   assert value == pytest.approx(math.log(4))
   assert np.isfinite(gradient).all()

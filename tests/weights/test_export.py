@@ -22,6 +22,7 @@ from harma_jax.data.tokenizer import tokenize
 from harma_jax.errors import UserError
 from harma_jax.model.adapter import AdapterSettings
 from harma_jax.model.clip import Clip
+from harma_jax.model.lora import LoraSettings
 from harma_jax.model.sizes import SIZES
 from harma_jax.weights import processor
 from harma_jax.weights.adapter import (
@@ -527,9 +528,7 @@ def adapters(make_clip, random_params, tmp_path):
   params['temperature'] = jnp.float32(0.03)
   folder = tmp_path / 'adapters'
   origin = {'init': 'somewhere/backbone'}
-  write_adapter(
-    folder, params, model=clip, size='toy', frozen_dtype='float32', provenance=origin
-  )
+  write_adapter(folder, params, model=clip, size='toy', provenance=origin)
   return clip, params, folder
 
 
@@ -560,7 +559,7 @@ def test_the_folder_holds_adapters_alone_under_our_names(adapters):
   expected = {path for path in paths_of(params) if is_new(path)} | {'temperature'}
   assert {name.replace('.', '/') for name in written} == expected
   config = json.loads((folder / CONFIG_FILE).read_text())
-  assert config['backbone']['sha256'] == backbone_hash(params, dtype='float32')
+  assert config['backbone']['sha256'] == backbone_hash(params)
   assert (config['size'], config['shared_adapter']) == ('toy', 'both')
   assert (folder / WEIGHTS_FILE).stat().st_mode & 0o777 == 0o644
 
@@ -570,28 +569,9 @@ def test_another_backbone_is_refused(adapters):
   other = jax.tree.map(lambda leaf: leaf, params)
   scale = other['image']['ln_pre']['scale']
   other['image']['ln_pre']['scale'] = scale.at[0].add(1e-6)
-  right, wrong = (backbone_hash(tree, dtype='float32') for tree in (params, other))
+  right, wrong = (backbone_hash(tree) for tree in (params, other))
   with pytest.raises(UserError, match=rf'{right}.*{wrong}.*somewhere/backbone'):
     load_adapter(folder, other, model=clip)
-
-
-def test_a_backbone_kept_in_bf16_is_recognised_in_both_types(
-  make_clip, random_params, tmp_path
-):
-  clip = make_clip()
-  given = random_params(clip)
-  kept = {
-    path: leaf if is_new(path) else leaf.astype(jnp.bfloat16)
-    for path, leaf in paths_of(given).items()
-  }
-  settings = {'size': 'toy', 'frozen_dtype': 'bfloat16', 'provenance': {}}
-  write_adapter(tmp_path / 'out', tree_of(kept), model=clip, **settings)
-  for params in (given, tree_of(kept)):
-    loaded, _ = load_adapter(tmp_path / 'out', params, model=clip)
-    gate = loaded['text']['transformer']['blocks']['block_gate']
-    np.testing.assert_array_equal(
-      gate, given['text']['transformer']['blocks']['block_gate']
-    )
 
 
 def test_the_hash_ignores_what_is_not_of_the_backbone(make_clip, random_params):
@@ -599,9 +579,9 @@ def test_the_hash_ignores_what_is_not_of_the_backbone(make_clip, random_params):
   params = random_params(clip, seed=1)
   others = other_adapters(params, random_params(clip, seed=2))
   others['logit_scale'] = jnp.float32(1.0)
-  expected = backbone_hash(params, dtype='float32')
-  assert backbone_hash(others, dtype='float32') == expected
-  assert backbone_hash(random_params(clip, seed=2), dtype='float32') != expected
+  expected = backbone_hash(params)
+  assert backbone_hash(others) == expected
+  assert backbone_hash(random_params(clip, seed=2)) != expected
 
 
 def test_other_settings_are_refused_by_name(adapters, make_clip, random_params):
@@ -610,8 +590,20 @@ def test_other_settings_are_refused_by_name(adapters, make_clip, random_params):
   with pytest.raises(UserError, match="adapter_padding is 'padding' there, 'none'"):
     load_adapter(folder, random_params(other), model=other)
   bare = make_clip(adapter=None)
-  with pytest.raises(UserError, match=r'--config\.model\.adapters=True'):
+  with pytest.raises(UserError, match=r'--config\.model\.adapters=harma'):
     load_adapter(folder, random_params(bare), model=bare)
+  lora = make_clip(adapter=LoraSettings())
+  with pytest.raises(UserError, match=r'found model\.adapters=lora'):
+    load_adapter(folder, random_params(lora), model=lora)
+
+
+def test_folders_that_name_no_kind_of_adapters_hold_those_of_harma(adapters):
+  clip, params, folder = adapters
+  config = json.loads((folder / CONFIG_FILE).read_text())
+  assert (config.pop('adapters'), config.pop('adapter_attention')) == ('harma', True)
+  (folder / CONFIG_FILE).write_text(json.dumps(config))
+  loaded, _ = load_adapter(folder, params, model=clip)
+  jax.tree.map(np.testing.assert_array_equal, loaded, params)
 
 
 def test_folders_that_hold_no_adapters_are_refused(adapters, tmp_path):
@@ -633,7 +625,7 @@ def test_adapters_of_vit_b_32_take_24_megabytes(tmp_path):
   clip = Clip(size=SIZES['ViT-B-32'], adapter=settings)
   shapes = jax.eval_shape(clip.init, jax.random.key(0))
   params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
-  more = {'size': 'ViT-B-32', 'frozen_dtype': 'float32', 'provenance': {}}
+  more = {'size': 'ViT-B-32', 'provenance': {}}
   write_adapter(tmp_path / 'out', params, model=clip, **more)
   size = (tmp_path / 'out' / WEIGHTS_FILE).stat().st_size
   assert 0 <= size - 4 * 5_934_397 < 10_000

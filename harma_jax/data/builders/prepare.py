@@ -25,11 +25,15 @@ from absl import logging
 from harma_jax.data.annotations import CaptionTable, fingerprint, load_captions
 from harma_jax.data.builders.captions import CONFIGS, Captions, Track, untracked
 from harma_jax.data.builders.source import find_splits
-from harma_jax.data.prepared import MANIFEST_FILE, read_manifest, read_prepared
+from harma_jax.data.prepared import (
+  INCOMPLETE,
+  MANIFEST_FILE,
+  read_manifest,
+  read_prepared,
+)
 from harma_jax.errors import UserError
 
 DATASETS = tuple(config.name for config in CONFIGS)
-INCOMPLETE = 'incomplete'
 
 # Images as published; of RSITMD's training images, some sources set some apart as val.
 PUBLISHED = {
@@ -127,7 +131,7 @@ def verify(out: pathlib.Path) -> None:
         'prepare it again.'
       )
   for split, expected in manifest['splits'].items():
-    found = _counts(read_prepared(out, split=split).table)
+    found = _counts(read_prepared(out, split=split))
     if any(expected[key] != value for key, value in found.items()):
       raise UserError(
         f'{out}: expected split {split!r} to hold {_say(expected)}, as {MANIFEST_FILE} '

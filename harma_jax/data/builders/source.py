@@ -3,7 +3,15 @@
 import pathlib
 from collections.abc import Iterable, Sequence
 
-from harma_jax.data import annotations as reading
+from harma_jax.data.annotation_files import (
+  SPLIT_WORDS,
+  WANTED,
+  check_file_split,
+  find_annotations,
+  read_entries,
+  require_folder,
+)
+from harma_jax.data.prepared import is_prepared
 from harma_jax.errors import UserError
 
 
@@ -16,32 +24,38 @@ def find_splits(
   whose rows name their split has the splits they name.
 
   Raises:
-    UserError: no split is found, a folder is missing, or a file cannot be read.
+    UserError: no split is found, a folder is missing, or a file cannot be read; the
+      folder is a prepared one.
   """
-  root = reading._folder(root, field='data.root', what='the folder of the data set')
+  root = require_folder(root, field='data.root', what='the folder of the data set')
+  if annotations == 'auto' and is_prepared(root):
+    raise UserError(
+      f'{root}: expected a source of annotations and images; found what prepare wrote. '
+      'Train on it with --config.data.root, or name the source that it was made from.'
+    )
   found = {}
-  for split in (*reading.SPLIT_WORDS, *asked):
+  for split in (*SPLIT_WORDS, *asked):
     if _has_file(root, split=split, annotations=annotations):
-      path = reading._find_annotations(root, split=split, annotations=annotations)
+      path = find_annotations(root, split=split, annotations=annotations)
       found |= dict.fromkeys(
         _splits_in(path, asked=split, annotations=annotations), path
       )
   if not found:  # the message of `load_captions` says what was looked for
-    reading._find_annotations(root, split='train', annotations=annotations)
-  order = (*reading.SPLIT_WORDS, *sorted(found.keys() - set(reading.SPLIT_WORDS)))
+    find_annotations(root, split='train', annotations=annotations)
+  order = (*SPLIT_WORDS, *sorted(found.keys() - set(SPLIT_WORDS)))
   return {split: found[split] for split in order if split in found}
 
 
 def _has_file(root: pathlib.Path, *, split: str, annotations: str) -> bool:
   if annotations != 'auto':
     return (root / annotations.replace('{split}', split)).is_file()
-  names = (name.replace('{split}', split) for kind in reading.WANTED for name in kind)
+  names = (name.replace('{split}', split) for kind in WANTED for name in kind)
   return any(any(root.glob(name)) for name in names)
 
 
 def _splits_in(path: pathlib.Path, *, asked: str, annotations: str) -> Iterable[str]:
   """The splits that the rows of a file name, else the one that its name gives."""
-  entries = reading._read_entries(path)
+  entries = read_entries(path)
   if any('split' in entry.fields for entry in entries):
     names = (entry.fields.get('split') for entry in entries)
     return {name for name in names if name and isinstance(name, str)}
@@ -50,7 +64,7 @@ def _splits_in(path: pathlib.Path, *, asked: str, annotations: str) -> Iterable[
 
 def _is_named(path: pathlib.Path, *, split: str) -> bool:
   try:
-    reading._check_file_split(path, split=split)
+    check_file_split(path, split=split)
   except UserError:
     return False
   return True
