@@ -57,6 +57,7 @@ RUN = (
   '--config.log_every=1',
 )
 STEPS = 40
+AFTER = 4  # moments after the last step
 START_SHARE = 0.25  # of the kills; the others come while it trains
 REFERENCE, KILLS = 'reference', 'kills.jsonl'
 UNFINISHED = '*orbax-checkpoint-tmp*'
@@ -198,15 +199,13 @@ def moment(
 
   While it trains it is counted in steps, since seconds would be others whenever the
   machine has other work: a step of those that are left, and a share of two steps, in
-  which there is a save.
+  which there is a save. A step after the last lets the run end.
   """
   if rng.random() < START_SHARE:
     return {'seconds': rng.uniform(0, start_seconds)}
   least = min(last_saved(workdir) + 1, STEPS)
-  return {
-    'step': rng.integers(least, STEPS, endpoint=True),
-    'further': 2 * rng.random(),
-  }
+  step = rng.integers(least, STEPS + AFTER, endpoint=True)
+  return {'step': step, 'further': 2 * rng.random()}
 
 
 def watch(
