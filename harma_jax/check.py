@@ -7,13 +7,8 @@ import operator
 from ml_collections import ConfigDict
 
 from harma_jax.augment.level import MAX_LEVEL
-from harma_jax.build import (
-  build_head,
-  build_model,
-  build_optimizer,
-  context_length,
-  state_shapes,
-)
+from harma_jax.build import build_head, build_model, build_optimizer, state_shapes
+from harma_jax.build_data import context_length
 from harma_jax.errors import UserError, expect
 from harma_jax.mesh import check_batch, make_mesh
 from harma_jax.model.attention_kernel import has_choice

@@ -19,13 +19,8 @@ from rich.table import Table
 from scipy import stats
 
 from harma_jax import cli
-from harma_jax.build import (
-  build_evaluation_split,
-  build_features,
-  build_model,
-  build_table,
-  read_workdir,
-)
+from harma_jax.build import build_features, build_model, read_workdir
+from harma_jax.build_data import build_evaluation_split, build_table
 from harma_jax.data.annotations import CaptionTable, fingerprint
 from harma_jax.errors import UserError
 from harma_jax.evaluation.bootstrap import recall_differences

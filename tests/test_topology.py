@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from harma_jax.build import (
+from harma_jax.build import build_model
+from harma_jax.build_data import (
   build_batches,
-  build_model,
   build_pixels,
   build_table,
   build_tokens,
