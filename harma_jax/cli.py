@@ -4,6 +4,7 @@ import difflib
 import functools
 import io
 import itertools
+import json
 import logging as standard_logging
 import os
 import pathlib
@@ -55,6 +56,21 @@ def shared_flag(name: str) -> flags.FlagHolder:
   One program may import several commands that take it.
   """
   return _SHARED[name]()
+
+
+def write_json(flag: flags.FlagHolder, content) -> None:
+  """Writes `content` to the file that a flag names.
+
+  Raises:
+    UserError: it cannot be written.
+  """
+  path = pathlib.Path(flag.value).expanduser()
+  try:
+    path.write_text(json.dumps(content, indent=2) + '\n')
+  except OSError as error:
+    raise UserError(
+      f'--{flag.name}={path}: expected a file that can be written; {error.strerror}.'
+    ) from error
 
 
 def run(
