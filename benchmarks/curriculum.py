@@ -27,14 +27,11 @@ from ml_collections import ConfigDict
 from benchmarks.judging import CAPTIONS, areas_of, judge
 from configs.backbones import scratch
 from configs.common import get_config as common
-from harma_jax.build import (
+from harma_jax.build import build_model, build_optimizer, build_state, build_step
+from harma_jax.build_data import (
   build_evaluation_split,
   build_inputs,
-  build_model,
-  build_optimizer,
   build_pixels,
-  build_state,
-  build_step,
   build_table,
 )
 from harma_jax.data.annotations import CaptionTable

@@ -27,12 +27,7 @@ import time
 import jax
 import numpy as np
 
-from harma_jax.build import (
-  build_model,
-  build_optimizer,
-  read_workdir,
-  state_shapes,
-)
+from harma_jax.build import build_model, build_optimizer, read_workdir, state_shapes
 from harma_jax.checkpoint import Checkpoints
 from harma_jax.workdir import read_config
 

@@ -23,7 +23,8 @@ from ml_collections import ConfigDict
 
 from configs.methods import METHODS, get_config
 from harma_jax import cli
-from harma_jax.build import build_model, build_optimizer, build_table, state_shapes
+from harma_jax.build import build_model, build_optimizer, state_shapes
+from harma_jax.build_data import build_table
 from harma_jax.compare import Run, ranks_of_run, seed_test
 from harma_jax.errors import UserError, expect
 from harma_jax.evaluation.bootstrap import mean_intervals, recall_differences

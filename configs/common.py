@@ -85,6 +85,8 @@ DATA = {
   # For study: the share of training captions that change places between images.
   'swap_captions': 0.0,
   'captions_per_image': 1,  # above 1 an item is an image with so many captions
+  # Encodes an image once for all its captions in a batch, which then share one crop.
+  'image_reuse': False,
   'context_length': 0,  # tokens of a caption; 0 is the size's own
   # Where decoded training images are kept: device | host | stream (read anew) | auto.
   'cache': 'auto',

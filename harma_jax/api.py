@@ -16,13 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from harma_jax.build import (
-  build_fresh,
-  build_model,
-  context_length,
-  read_start,
-  read_workdir,
-)
+from harma_jax.build import build_fresh, build_model, read_start, read_workdir
+from harma_jax.build_data import context_length
 from harma_jax.data.images import (
   CLIP_MEAN,
   CLIP_STD,

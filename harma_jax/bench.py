@@ -24,22 +24,25 @@ from ml_collections import ConfigDict, config_flags
 
 from harma_jax import cli
 from harma_jax.build import (
-  build_batches,
-  build_evaluation_split,
-  build_inputs,
   build_model,
   build_optimizer,
-  build_pixels,
   build_state,
   build_step,
-  build_table,
-  build_tokens,
-  context_length,
   frozen_dtype,
-  place_images,
   resolve_size,
   state_shapes,
   with_fastest_attention,
+)
+from harma_jax.build_data import (
+  build_batches,
+  build_evaluation_split,
+  build_inputs,
+  build_pixels,
+  build_table,
+  build_tokens,
+  context_length,
+  distinct_images,
+  place_images,
 )
 from harma_jax.check import check_config
 from harma_jax.compilation import memory_of
@@ -446,6 +449,9 @@ def _host_batches(
     tokens,
     pixels=None if cache == 'device' else pixels,
     lengths=(),
+    n_distinct=distinct_images(
+      config, pixels.table, last_step=count, mesh=make_mesh(fsdp=config.mesh.fsdp)
+    ),
     first_step=0,
     last_step=count,
   )

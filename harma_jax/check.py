@@ -7,13 +7,8 @@ import operator
 from ml_collections import ConfigDict
 
 from harma_jax.augment.level import MAX_LEVEL
-from harma_jax.build import (
-  build_head,
-  build_model,
-  build_optimizer,
-  context_length,
-  state_shapes,
-)
+from harma_jax.build import build_head, build_model, build_optimizer, state_shapes
+from harma_jax.build_data import context_length
 from harma_jax.errors import UserError, expect
 from harma_jax.mesh import check_batch, make_mesh
 from harma_jax.model.attention_kernel import has_choice
@@ -68,6 +63,7 @@ def check_config(config: ConfigDict) -> None:
   )
   context_length(config, model)
   _check_harmonization(config)
+  _check_image_reuse(config)
   build_head(config, make_objective(**config.objective), total_steps=1)
   optimizer, _ = build_optimizer(config, total_steps=1)
   state_shapes(config, model, optimizer)
@@ -104,6 +100,22 @@ def _check_augment(config: ConfigDict) -> None:
     'augment.rand_augment',
     f'a number of operations and their level, 0 to {MAX_LEVEL}',
     found=drawn,
+  )
+
+
+def _check_image_reuse(config: ConfigDict) -> None:
+  reuse, space = config.data.image_reuse, config.harmonization.space
+  expect(
+    not reuse or config.data.captions_per_image == 1,
+    'data.image_reuse',
+    'False with data.captions_per_image above 1, which encodes an image once',
+    found=reuse,
+  )
+  expect(
+    not reuse or space == 'embedding',
+    'data.image_reuse',
+    f'False with harmonization.space={space}, which encodes every sample alone',
+    found=reuse,
   )
 
 

@@ -10,7 +10,6 @@ another program. A run's starting weights are measured beside its selected ones.
 
 import dataclasses
 import itertools
-import json
 import os
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -38,13 +37,10 @@ from harma_jax.evaluation.zero_shot import (
   predictions,
 )
 from harma_jax.search_index.reader import read_rows
-from harma_jax.workdir import is_workdir, replace_text
+from harma_jax.workdir import is_workdir
 
 _MODEL = flags.DEFINE_string('model', None, 'Weights, in place of a run.')
-# As `search` has it: one program may import both.
-_IMAGES = flags.DEFINE_string(
-  'images', 'images', 'The folder of images.', allow_override=True
-)
+_IMAGES = cli.shared_flag('images')
 _CLASSES = flags.DEFINE_string(
   'classes', None, 'Names of classes: lines of folder<TAB>name, or a .json object.'
 )
@@ -83,7 +79,7 @@ def main(argv: Sequence[str]) -> None:
   )
   print_results(results)
   if _JSON.value:
-    _write_json(results)
+    cli.write_json(_JSON, results)
 
 
 def classify(
@@ -317,17 +313,6 @@ def _path_of_model() -> str:
       f'{found}. Give one.'
     )
   return cli.WORKDIR.value or _MODEL.value
-
-
-def _write_json(results: Mapping) -> None:
-  path = pathlib.Path(_JSON.value).expanduser()
-  try:
-    replace_text(path, json.dumps(results, indent=2) + '\n')
-  except OSError as error:
-    raise UserError(
-      f'--json={path}: expected a file that can be written; {error.strerror}.'
-    ) from error
-  print(f'{path}: all numbers')
 
 
 if __name__ == '__main__':

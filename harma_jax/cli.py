@@ -4,6 +4,7 @@ import difflib
 import functools
 import io
 import itertools
+import json
 import logging as standard_logging
 import os
 import pathlib
@@ -11,6 +12,7 @@ import re
 import runpy
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 
@@ -23,6 +25,7 @@ from harma_jax.processes import leave_soon
 from harma_jax.stop import Stopped
 
 DEFECT, MISTAKE, INTERRUPTED = 1, 2, 130
+NATIVE = 'harma_jax.native'  # logs what libraries' native threads raise
 
 # What several command lines have; each reads what it needs.
 WORKDIR = flags.DEFINE_string(
@@ -57,6 +60,21 @@ def shared_flag(name: str) -> flags.FlagHolder:
   return _SHARED[name]()
 
 
+def write_json(flag: flags.FlagHolder, content) -> None:
+  """Writes `content` to the file that a flag names.
+
+  Raises:
+    UserError: it cannot be written.
+  """
+  path = pathlib.Path(flag.value).expanduser()
+  try:
+    path.write_text(json.dumps(content, indent=2) + '\n')
+  except OSError as error:
+    raise UserError(
+      f'--{flag.name}={path}: expected a file that can be written; {error.strerror}.'
+    ) from error
+
+
 def run(
   main: Callable[[Sequence[str]], int | None], *, interrupted: str = 'Interrupted.'
 ) -> None:
@@ -70,6 +88,7 @@ def run(
   logging.get_absl_handler().setFormatter(None)
   logging.get_absl_handler().addFilter(_is_for_users)
   logging.get_absl_handler().python_handler.stream = _StandardError()
+  sys.excepthook = _show_exception
   try:
     app.run(main, flags_parser=parse_flags)
   except UserError as error:
@@ -118,6 +137,16 @@ class _StandardError(io.TextIOBase):
     sys.stderr.flush()
 
 
+def _show_exception(kind, error, trace) -> None:
+  """As Python does, but for a thread that a library's native code calls us from."""
+  if threading.current_thread() is threading.main_thread():
+    sys.__excepthook__(kind, error, trace)
+    return
+  standard_logging.getLogger(NATIVE).error(
+    'an error in a thread of a library', exc_info=(kind, error, trace)
+  )
+
+
 def _is_for_users(record: standard_logging.LogRecord) -> bool:
   """Whether a line is ours or a warning: what libraries do is not a user's concern.
 
@@ -125,7 +154,7 @@ def _is_for_users(record: standard_logging.LogRecord) -> bool:
   """
   ours = pathlib.Path(record.pathname).is_relative_to(pathlib.Path(__file__).parent)
   warns = record.levelno >= standard_logging.WARNING and not record.exc_info
-  return ours or warns
+  return (ours and record.name != NATIVE) or warns
 
 
 def workdir() -> pathlib.Path:

@@ -9,7 +9,6 @@ differences, and last one line of JSON.
 
 import dataclasses
 import json
-import pathlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,13 +18,8 @@ from rich.table import Table
 from scipy import stats
 
 from harma_jax import cli
-from harma_jax.build import (
-  build_evaluation_split,
-  build_features,
-  build_model,
-  build_table,
-  read_workdir,
-)
+from harma_jax.build import build_features, build_model, read_workdir
+from harma_jax.build_data import build_evaluation_split, build_table
 from harma_jax.data.annotations import CaptionTable, fingerprint
 from harma_jax.errors import UserError
 from harma_jax.evaluation.bootstrap import recall_differences
@@ -34,7 +28,7 @@ from harma_jax.evaluation.ranks import count_not_below, retrieval_ranks_of
 from harma_jax.evaluation.recall import Ranks, recall_of_ranks
 from harma_jax.metrics import RECALLS, header_of
 from harma_jax.seeds import finished_seeds
-from harma_jax.workdir import is_workdir, read_config, replace_text
+from harma_jax.workdir import is_workdir, read_config
 
 _SPLIT = cli.shared_flag('split')
 _DATA_ROOT = cli.shared_flag('data_root')
@@ -51,7 +45,7 @@ def main(argv: Sequence[str]) -> None:
       print_differences(f'{split}: {what} in %, A and B', kinds[kind])
   print(json.dumps(results))
   if cli.OUT.value:
-    replace_text(pathlib.Path(cli.OUT.value), json.dumps(results, indent=2) + '\n')
+    cli.write_json(cli.OUT, results)
 
 
 def sides_of(arguments: Sequence[str]) -> list[list[str]]:

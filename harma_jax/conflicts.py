@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harma_jax import cli
-from harma_jax.build import build_table
+from harma_jax.build_data import build_table
 from harma_jax.data.annotations import CaptionTable
 from harma_jax.data.images import read_image
 from harma_jax.errors import UserError

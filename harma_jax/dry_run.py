@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from harma_jax.build import longest_length
+from harma_jax.build_data import longest_length
 from harma_jax.checkpoint import Checkpoints, abstract_of
 from harma_jax.compilation import Memory, gigabytes, memory_of
 from harma_jax.errors import UserError
@@ -22,9 +22,9 @@ from harma_jax.mesh import device_bytes, layout_of
 from harma_jax.metrics import print_facts
 from harma_jax.optim import count
 from harma_jax.processes import maximum, of_first
+from harma_jax.run import Run, checked_stages, feed, prepared, start
 from harma_jax.step import TrainState
 from harma_jax.stepper import Step, place_group
-from harma_jax.train import Run, checked_stages, feed, prepared, start
 from harma_jax.workdir import CHECKPOINT_FOLDER, FROZEN_FOLDER, check_workdir, has_saved
 
 

@@ -1,5 +1,7 @@
 """The one exception that is a message to the user and not a defect."""
 
+from collections.abc import Iterable
+
 
 class UserError(Exception):
   """A mistake of the user: says what was expected, what was found, what to do.
@@ -14,3 +16,8 @@ def expect(right: bool, field: str, expected: str, *, found) -> None:
     raise UserError(
       f'{field}: expected {expected}; found {found!r}. Set --config.{field}=VALUE.'
     )
+
+
+def expect_one_of(choices: Iterable[str], field: str, *, found: str) -> None:
+  """Raises UserError where a field of the config has none of its values."""
+  expect(found in choices, field, f'one of {", ".join(choices)}', found=found)

@@ -23,7 +23,8 @@ from absl import flags, logging
 from ml_collections import ConfigDict
 
 from harma_jax import cli
-from harma_jax.build import build_model, build_table, read_workdir
+from harma_jax.build import build_model, read_workdir
+from harma_jax.build_data import build_table
 from harma_jax.data.annotations import fingerprint
 from harma_jax.errors import UserError
 from harma_jax.model.clip import Clip

@@ -132,6 +132,8 @@ def header_of(name: str) -> str:
 def print_facts(title: str, facts: Mapping[str, str]) -> None:
   """Prints a line of text for each name on standard output."""
   table = Table(show_header=False)
+  table.add_column()
+  table.add_column(overflow='fold')  # paths are long
   for name, fact in facts.items():
     table.add_row(Text(name), Text(fact))
   console = Console(width=100)

@@ -27,7 +27,8 @@ def make_finite_samples(model: Clip, inputs: Callable, *, mesh: Mesh) -> Callabl
     made = inputs(resident, batch)
     rows = made['rows'].reshape(len(made['rows']), -1)
     tokens = made['tokens'].reshape(*rows.shape, -1)
-    embeddings = encode_samples(model, params, made['images'], tokens)
+    own = made.get('own')
+    embeddings = encode_samples(model, params, made['images'], tokens, own=own)
     images, *texts = (jnp.isfinite(each).all(axis=1) for each in embeddings)
     return rows, jnp.stack([images & text for text in texts], axis=1)
 

@@ -15,14 +15,8 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from harma_jax import __version__, cli
-from harma_jax.build import (
-  build_evaluation_split,
-  build_features,
-  build_model,
-  build_table,
-  read_start,
-  read_workdir,
-)
+from harma_jax.build import build_features, build_model, read_start, read_workdir
+from harma_jax.build_data import build_evaluation_split, build_table
 from harma_jax.data.annotations import CaptionTable, fingerprint
 from harma_jax.data.images import read_image
 from harma_jax.errors import UserError

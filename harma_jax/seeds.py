@@ -15,7 +15,8 @@ from harma_jax.errors import UserError
 from harma_jax.evaluation.recall import Recall
 from harma_jax.metrics import print_table
 from harma_jax.processes import of_first
-from harma_jax.train import stages, train
+from harma_jax.run import stages
+from harma_jax.train import train
 from harma_jax.workdir import (
   PRETRAIN,
   RESULTS_FILE,

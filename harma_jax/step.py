@@ -76,9 +76,10 @@ def make_train_step(
 
   The batch is global: `images` u8[B, side, side, 3], `tokens` i32[B, L] or, with
   several captions an image, i32[B, M, L], `image_ids` i32[B], and `rows` i32[B] or
-  i32[B, M], the captions' numbers. The metrics are the head's and, f32[],
-  `gradient_norm` of the trainable leaves and the `temperature` and `learning_rate` that
-  the step used.
+  i32[B, M], the captions' numbers. With `own` i32[B] there are fewer images than pairs,
+  and it is the place of a pair's (not with `weight_space_chunk`). The metrics are the
+  head's and, f32[], `gradient_norm` of the trainable leaves and the `temperature` and
+  `learning_rate` that the step used.
   """
 
   def step(state, batch):
@@ -88,7 +89,7 @@ def make_train_step(
 
     def features(trainable):
       params = merge_params(trainable, state.frozen)
-      images, *captions = encode_samples(model, params, *inputs)
+      images, *captions = encode_samples(model, params, *inputs, own=batch.get('own'))
       return images, tuple(captions), params['temperature']
 
     products = None
@@ -159,16 +160,22 @@ def guard(step: Callable, *, halt: bool) -> Callable:
 
 
 def encode_samples(
-  model: Clip, params: dict, images: jax.Array, tokens: jax.Array
+  model: Clip,
+  params: dict,
+  images: jax.Array,
+  tokens: jax.Array,
+  *,
+  own: jax.Array | None = None,
 ) -> tuple[jax.Array, ...]:
   """The embeddings of B images u8 and of each of their M captions i32[B, M, L].
 
-  M + 1 arrays f32[B, D], unit rows.
+  M + 1 arrays f32[B, D], unit rows. With `own` i32[B] sample i has image `own[i]`.
   """
   texts = model.encode_text(params, tokens.reshape(-1, tokens.shape[-1]))
   texts = texts.reshape(*tokens.shape[:2], -1)
   captions = (texts[:, caption] for caption in range(tokens.shape[1]))
-  return model.encode_image(params, normalize(images)), *captions
+  features = model.encode_image(params, normalize(images))
+  return features if own is None else features[own], *captions
 
 
 def weight_products(

@@ -15,15 +15,13 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from harma_jax.build import (
-  build_inputs,
   build_model,
   build_optimizer,
   build_step,
-  build_table,
-  context_length,
   frozen_dtype,
   state_shapes,
 )
+from harma_jax.build_data import build_inputs, build_table, context_length
 from harma_jax.check import check_config
 from harma_jax.compilation import gigabytes, memory_of
 from harma_jax.data.pixels import open_pixels
@@ -38,8 +36,8 @@ from harma_jax.mesh import (
 from harma_jax.metrics import print_facts
 from harma_jax.model.clip import Clip
 from harma_jax.optim import count
+from harma_jax.run import stages
 from harma_jax.step import TrainState, cast_frozen, compile_step
-from harma_jax.train import stages
 
 PLATFORMS = ('cpu', 'cuda', 'tpu')
 COLLECTIVES = (
@@ -177,6 +175,8 @@ def abstract_inputs(
   sent = {
     name: shape((batch,), jnp.int32) for name in ('items', 'seed', 'epoch', 'image_ids')
   }
+  if config.data.image_reuse:  # at most an image each pair
+    sent['own'] = shape((batch,), jnp.int32)
   rows = (batch, several) if several > 1 else (batch,)
   sent['rows'] = shape(rows, jnp.int32)
   if on_device:

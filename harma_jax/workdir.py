@@ -1,7 +1,6 @@
 """A run's folder: which config it belongs to, and what may change between starts."""
 
 import contextlib
-import dataclasses
 import fcntl
 import json
 import os
@@ -10,12 +9,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from absl import logging
+from flax import traverse_util
 from ml_collections import ConfigDict
 
 from harma_jax.errors import UserError
-from harma_jax.model.adaptformer import AdaptFormerSettings
-from harma_jax.model.clip_adapter import ClipAdapterSettings
-from harma_jax.model.lora import LoraSettings
 
 CONFIG_FILE = 'config.json'
 CONFLICTS_FILE = 'conflicts.jsonl'
@@ -33,6 +30,26 @@ FREE = (
   *('log_every', 'checkpoint.keep', 'checkpoint.every_steps', 'mesh.fsdp'),
   *('data.threads', 'data.workers', 'data.cache', 'data.root', 'train.on_nonfinite'),
 )
+
+# Fields that the config of an older run lacks, as they stand by default.
+LATER = {
+  'model.adapter_attention': True,
+  'model.lora.rank': 8,
+  'model.lora.alpha': 16.0,
+  'model.lora.mlp': False,
+  'model.adaptformer.bottleneck': 64,
+  'model.adaptformer.scale': 0.1,
+  'model.clip_adapter.reduction': 4,
+  'model.clip_adapter.ratio': 0.2,
+  'model.attention': 'auto',
+  'objective.chunk': 8192,
+  'train.steps_per_dispatch': 1,
+  'train.on_nonfinite': 'raise',
+  'data.image_reuse': False,
+  'data.max_pixels': 89_478_485,
+  'data.on_bad_image': 'raise',
+  'data.workers': 0,
+}
 
 
 def default_workdir(config_path: str) -> pathlib.Path:
@@ -61,25 +78,20 @@ def read_config(workdir: str | pathlib.Path) -> ConfigDict:
     raise UserError(
       f'Expected the work folder of a run, with {CONFIG_FILE}; found {workdir}.'
     )
-  return ConfigDict(_with_kind_of_adapters(json.loads(path.read_text())))
+  return ConfigDict(_completed(json.loads(path.read_text())))
 
 
-def _with_kind_of_adapters(config: dict) -> dict:
-  """`config`; one that only says whether there are adapters means those of HarMA.
+def _completed(config: dict) -> dict:
+  """`config` with the fields of `LATER` that it lacks.
 
-  It may also lack the fields of `data` that evaluation reads.
+  One that only says whether there are adapters means those of HarMA.
   """
-  if not isinstance(config['model']['adapters'], bool):
-    return config
-  data = {'max_pixels': 89_478_485, 'on_bad_image': 'raise'} | config['data']
-  model = config['model'] | {
-    'adapters': 'harma' if config['model']['adapters'] else 'none',
-    'adapter_attention': True,
-    'lora': dataclasses.asdict(LoraSettings()),
-    'adaptformer': dataclasses.asdict(AdaptFormerSettings()),
-    'clip_adapter': dataclasses.asdict(ClipAdapterSettings()),
-  }
-  return config | {'model': model, 'data': data}
+  fields = traverse_util.flatten_dict(config, keep_empty_nodes=True, sep='.')
+  adapters = fields['model.adapters']
+  if isinstance(adapters, bool):
+    fields['model.adapters'] = 'harma' if adapters else 'none'
+  fields |= {name: value for name, value in LATER.items() if name not in fields}
+  return traverse_util.unflatten_dict(fields, sep='.')
 
 
 def check_workdir(

@@ -11,26 +11,28 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from harma_jax import build
+from harma_jax import build, build_data
 from harma_jax.build import (
-  build_evaluation_split,
-  build_inputs,
   build_model,
   build_objective,
   build_optimizer,
   build_params,
-  build_pixels,
   build_state,
-  build_table,
-  build_tokens,
-  caption_lengths,
   check_init,
-  context_length,
   read_start,
   read_workdir,
   resolve_size,
   state_shapes,
   with_fastest_attention,
+)
+from harma_jax.build_data import (
+  build_evaluation_split,
+  build_inputs,
+  build_pixels,
+  build_table,
+  build_tokens,
+  caption_lengths,
+  context_length,
 )
 from harma_jax.check import check_config
 from harma_jax.data.annotations import fingerprint
@@ -357,7 +359,7 @@ def test_images_are_kept_as_the_config_says(small_config, cache):
 
 def test_the_cache_has_room_in_every_process(small_config, monkeypatch):
   """Another process has less memory: all take what it can."""
-  monkeypatch.setattr(build, 'maximum', lambda place: max(place, 2))
+  monkeypatch.setattr(build_data, 'maximum', lambda place: max(place, 2))
   config = small_config({'data.cache_side': 16, 'data.cache': 'auto'})
   assert build_pixels(config, build_table(config, 'val'))[1] == 'stream'
 

@@ -37,6 +37,15 @@ from harma_jax.errors import UserError, expect
     ({'train.epochs': float('inf')}, 'train.epochs: .* found inf'),
     ({'train.on_nonfinite': 'stop'}, 'on_nonfinite: expected one of raise, skip'),
     ({'train.batch_size': 12}, 'train.batch_size: .* 8 devices; found 12.*=16'),
+    ({'train.steps_per_dispatch': 0}, 'steps_per_dispatch: expected 1 or more'),
+    (
+      {'data.image_reuse': True, 'data.captions_per_image': 2},
+      'data.image_reuse: expected False with data.captions_per_image above 1',
+    ),
+    (
+      {'data.image_reuse': True, 'harmonization.space': 'adapter'},
+      'data.image_reuse: expected False with harmonization.space=adapter',
+    ),
     ({'train.batch_size': 0}, 'train.batch_size: .* found 0'),
     ({'evaluation.batch_size': 0}, 'evaluation.batch_size: .* found 0'),
     ({'evaluation.batch_size': 12}, 'evaluation.batch_size: .* found 12'),

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 
 import pytest
 from absl import flags
@@ -143,6 +144,26 @@ def test_modules_beside_the_configs_are_found_from_any_folder(
   monkeypatch.chdir('/')
   config, _ = parse(f'--config={tmp_path}/settings/run.py')
   assert config.epochs == 9.0
+
+
+def show(error):
+  cli._show_exception(type(error), error, error.__traceback__)
+
+
+def test_an_error_of_a_native_thread_is_for_its_caller(caplog, capsys):
+  thread = threading.Thread(target=show, args=(RuntimeError('Event loop is closed'),))
+  thread.start()
+  thread.join()
+  (record,) = caplog.records
+  assert 'Event loop is closed' in caplog.text
+  assert not cli._is_for_users(record)
+  assert capsys.readouterr().err == ''
+
+
+def test_an_error_of_the_program_is_shown(caplog, capsys):
+  show(RuntimeError('a defect'))
+  assert capsys.readouterr().err == 'RuntimeError: a defect\n'
+  assert not caplog.records
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from harma_jax.build import build_table
+from harma_jax.build_data import build_table
 from harma_jax.checkpoint import Checkpoints
 from harma_jax.conflicts import page_of, print_conflicts, read_conflicts
 from harma_jax.errors import UserError

@@ -85,3 +85,13 @@ def test_an_item_is_augmented_by_seed_epoch_and_itself(make, resident, batch, dr
   assert (later['images'] != drawn['images']).any()
   other = inputs(resident, batch | {'seed': batch['seed'] + 1})
   assert (other['images'] != drawn['images']).any()
+
+
+def test_an_image_of_several_captions_is_made_once_by_its_row(make, resident, batch):
+  distinct, own = np.unique(batch['image_ids'], return_inverse=True)
+  once = batch | {'items': distinct.astype(np.int32), 'own': own.astype(np.int32)}
+  found = make(**DRAWN)(resident, once)
+  alone = make(**DRAWN)(resident, batch | {'items': batch['image_ids']})
+  assert len(found['images']) == len(distinct) < len(batch['rows'])
+  np.testing.assert_array_equal(found['images'][own], alone['images'])
+  np.testing.assert_array_equal(found['own'], own)

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from harma_jax import load
-from harma_jax import train as loop
 from harma_jax.build import read_workdir
 from harma_jax.evaluate import evaluate
-from harma_jax.metrics import RECALLS
+from harma_jax.metrics import RECALLS, RunLog
 from harma_jax.train import train
 from harma_jax.weights.load import is_new
 from harma_jax.weights.names import paths_of
@@ -36,15 +35,15 @@ def config(request, small_config, finished_run):
 @pytest.fixture
 def stopped_at_2(monkeypatch):
   """A run is interrupted before it would note its second step; later ones are not."""
-  note = loop.RunLog.train
+  note = RunLog.train
 
   def train_once(log, step, metrics):
     if step == 2:
-      monkeypatch.setattr(loop.RunLog, 'train', note)
+      monkeypatch.setattr(RunLog, 'train', note)
       raise KeyboardInterrupt
     note(log, step, metrics)
 
-  monkeypatch.setattr(loop.RunLog, 'train', train_once)
+  monkeypatch.setattr(RunLog, 'train', train_once)
 
 
 def results_of(workdir):

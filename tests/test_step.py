@@ -241,6 +241,32 @@ def test_the_state_is_donated_and_its_source_kept(setting, toy_batch):
   jax.tree.map(np.testing.assert_array_equal, after.params, source.params)
 
 
+@pytest.mark.parametrize('devices', [1, 8])
+def test_images_encoded_once_change_nothing(setting, toy_batch, devices):
+  own = np.array([0, 1, 1, 2, 0, 3, 3, 3], np.int32)
+  distinct = np.resize(toy_batch['images'][:4], toy_batch['images'].shape)
+  once = toy_batch | {'images': distinct, 'image_ids': own, 'own': own}
+  each = toy_batch | {'images': distinct[own], 'image_ids': own}
+  expected, found = (
+    run(setting, batch, devices=devices, fsdp=1) for batch in (each, once)
+  )
+  jax.tree.map(
+    lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5),
+    found,
+    expected,
+  )
+
+
+def test_images_encoded_once_are_less_work(setting, toy_batch):
+  own = np.zeros(8, np.int32)
+  once = toy_batch | {'images': toy_batch['images'][:1], 'own': own}
+  flops = [
+    jax.jit(setting.step).lower(setting.state(), batch).compile().cost_analysis()
+    for batch in (once, toy_batch)
+  ]
+  assert flops[0]['flops'] < 0.8 * flops[1]['flops']
+
+
 def test_the_step_bounds_the_temperature():
   class Constant:
     def encode_image(self, params, images):

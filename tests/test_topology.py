@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from harma_jax.build import (
+from harma_jax.build import build_model
+from harma_jax.build_data import (
   build_batches,
-  build_model,
   build_pixels,
   build_table,
   build_tokens,
@@ -71,6 +71,7 @@ def test_abstract_inputs_are_those_of_a_run(small_config, cache, captions):
       tokens,
       pixels=None if on_device else pixels,
       lengths=(),
+      n_distinct=0,
       first_step=0,
       last_step=1,
     )

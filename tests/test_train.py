@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from harma_jax import build
+from harma_jax import build, run
 from harma_jax import train as loop
 from harma_jax.build import (
   build_model,
@@ -24,8 +24,9 @@ from harma_jax.data.sampler import batch_rows
 from harma_jax.errors import UserError
 from harma_jax.evaluation.duplicates import caption_groups, recall_ceiling
 from harma_jax.evaluation.recall import chance_recall
-from harma_jax.metrics import RECALLS
+from harma_jax.metrics import RECALLS, RunLog
 from harma_jax.optim import updates_made
+from harma_jax.run import stages
 from harma_jax.train import train
 
 STEPS = 6  # of the small run: 24 captions in batches of 8, two epochs
@@ -67,7 +68,7 @@ def all_equal(tree, other):
 @contextlib.contextmanager
 def stopped_after(step):
   """Interrupts a run when it would note that `step` steps are done."""
-  note = loop.RunLog.train
+  note = RunLog.train
 
   def train_or_stop(log, at, metrics):
     if at == step:
@@ -75,7 +76,7 @@ def stopped_after(step):
     note(log, at, metrics)
 
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(loop.RunLog, 'train', train_or_stop)
+    patch.setattr(RunLog, 'train', train_or_stop)
     with pytest.raises(KeyboardInterrupt):
       yield
 
@@ -92,7 +93,7 @@ def fake_recalls(monkeypatch):
       value = next(coming) if split.name == 'val' else 0
       return dict.fromkeys(RECALLS, float(value))
 
-    monkeypatch.setattr(loop, 'make_evaluator', lambda *_, **__: evaluate)
+    monkeypatch.setattr(run, 'make_evaluator', lambda *_, **__: evaluate)
     return seen
 
   return arrange
@@ -206,6 +207,21 @@ def test_steps_in_one_program_go_on_bit_identically(
   )
 
 
+def test_a_run_that_encodes_each_image_once_goes_on_bit_identically(
+  small_config, tmp_path
+):
+  changes = {'data.image_reuse': True, 'data.cache': 'device', 'log_every': 100}
+  config = small_config(changes)
+  train(config, workdir=tmp_path / 'whole')
+  with stopped_after(5):
+    train(config, workdir=tmp_path / 'stopped')
+  train(config, workdir=tmp_path / 'stopped')
+  whole, stopped = (
+    saved_state(config, tmp_path / name, STEPS) for name in ('whole', 'stopped')
+  )
+  assert all_equal(whole, stopped)
+
+
 def test_half_precision_of_frozen_weights_stays_on_the_devices(
   small_config, tmp_path, monkeypatch
 ):
@@ -236,7 +252,7 @@ def test_a_finished_run_is_reported_again_without_a_step(
 ):
   files = ('metrics.jsonl', 'results.json', 'config.json')
   before = [(finished_run / name).read_bytes() for name in files]
-  monkeypatch.setattr(loop, 'place_batch', lambda *_, **__: pytest.fail('a step'))
+  monkeypatch.setattr(loop, 'place_group', lambda *_, **__: pytest.fail('a step'))
   train(small_config(), workdir=finished_run)
   assert [(finished_run / name).read_bytes() for name in files] == before
   assert capsys.readouterr().out == (finished_run.parent / 'stdout.txt').read_text()
@@ -314,7 +330,8 @@ def test_without_an_epoch_the_starting_weights_are_measured(small_config, tmp_pa
   train(small_config({'train.epochs': 0.0}), workdir=tmp_path)
   results = results_of(tmp_path)
   assert (results['steps'], results['best_step']) == (0, 0)
-  assert all(set(split) == {'chance', 'step 0'} for split in results['splits'].values())
+  rows = [set(split) for split in results['splits'].values()]
+  assert rows == [{'chance', 'ceiling', 'step 0'}] * 2
   assert not rows_of(tmp_path, 'train')
 
 
@@ -391,13 +408,13 @@ def test_given_weights_take_the_place_of_the_pretraining(
   adapters_after_pretraining, finished_run, tmp_path, caplog
 ):
   config = adapters_after_pretraining.copy_and_resolve_references()
-  assert list(loop.stages(config, workdir=tmp_path)) == [
+  assert list(stages(config, workdir=tmp_path)) == [
     tmp_path / 'pretrain',
     tmp_path,
   ]
   caplog.set_level('INFO')
   config.init = str(finished_run)
-  assert loop.stages(config, workdir=tmp_path) == {tmp_path: config}
+  assert stages(config, workdir=tmp_path) == {tmp_path: config}
   assert f'init={finished_run} takes the place' in caplog.text
 
 

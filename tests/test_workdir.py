@@ -8,8 +8,10 @@ import sys
 
 import pytest
 
+from configs.common import get_config
 from harma_jax.errors import UserError
 from harma_jax.workdir import (
+  LATER,
   append_rows,
   check_workdir,
   claim,
@@ -23,6 +25,7 @@ from harma_jax.workdir import (
 )
 
 DATA = {'train': 'a1', 'val': 'b2'}
+OLDER = pathlib.Path(__file__).with_name('older_config.json')
 
 
 @pytest.fixture
@@ -48,20 +51,24 @@ def test_a_claimed_folder_holds_every_field(tmp_path, small_config):
   assert names == {'config.json', 'data.json'}
 
 
+def test_a_run_from_before_some_fields_has_their_defaults(tmp_path):
+  (tmp_path / 'config.json').write_text(OLDER.read_text())
+  older, defaults = flat(read_config(tmp_path)), flat(get_config())
+  assert older.keys() == defaults.keys(), 'name the new fields in workdir.LATER'
+  assert {name: older[name] for name in LATER} == {n: defaults[n] for n in LATER}
+
+
 @pytest.mark.parametrize(('said', 'meant'), [(True, 'harma'), (False, 'none')])
-def test_a_folder_that_only_says_whether_there_are_adapters_means_harma(
+def test_a_run_that_only_says_whether_there_are_adapters_means_those_of_harma(
   used, small_config, said, meant
 ):
   config = json.loads((used / 'config.json').read_text())
-  for name in ('adapter_attention', 'lora', 'adaptformer', 'clip_adapter'):
-    del config['model'][name]
-  for name in ('max_pixels', 'on_bad_image'):
-    del config['data'][name]
   config['model']['adapters'] = said
+  for name in LATER:
+    section, _, field = name.partition('.')
+    config[section].pop(field.partition('.')[0], None)
   (used / 'config.json').write_text(json.dumps(config))
-  same = small_config({'model.adapters': meant})
-  assert flat(read_config(used)) == flat(same)
-  check_workdir(used, same)
+  check_workdir(used, small_config({'model.adapters': meant}))
 
 
 def test_the_same_config_may_come_back(used, small_config):

@@ -41,6 +41,7 @@ def train_batches(
   pixels: PixelStore | None = None,
   lengths: Sequence[int] = (),
   captions_per_image: int = 1,
+  n_distinct: int = 0,
   process_index: int = 0,
   process_count: int = 1,
   threads: int = 2,
@@ -63,6 +64,8 @@ def train_batches(
     lengths: to which the captions of a batch may be cut, rising; L besides.
     captions_per_image: 1 makes an item of every caption; M above 1 makes one of every
       image, with M of its captions, of different texts as far as it has them.
+    n_distinct: above 0, an image comes once for all its captions in a global batch,
+      which has so many places for images (see `most_distinct_images`).
     process_index: which contiguous part of every global batch this process gets.
     process_count: how many equal parts there are.
     threads: each prepares whole batches; 0 prepares them in the caller's.
@@ -77,48 +80,39 @@ def train_batches(
     i32[b] (what augmentation draws from), `image_ids` i32[b] (rows of the table's
     images), `rows` i32[b], or i32[b, M] with M captions an image (rows of its captions)
     and, with `pixels`, `images` u8[b, H, W, 3] and `sizes` i32[b, 2]; b = batch_size /
-    process_count.
+    process_count. With `n_distinct` d, `items`, `images` and `sizes` have d /
+    process_count rows, `items` are the images' rows, and `own` i32[b] is the place of a
+    pair's image among the d of the global batch.
 
   Raises:
     UserError: a batch size that does not fit the captions or the processes, or too
       little shared memory; while iterating, an image that cannot be read.
   """
-  several = captions_per_image > 1
-  n = table.n_images if several else table.n_captions
-  steps = steps_per_epoch(n, batch_size=batch_size)
-  part = _part_of_batch(
-    batch_size, process_index=process_index, process_count=process_count
+  part, part_of_images = (
+    _part_of_batch(size, process_index=process_index, process_count=process_count)
+    for size in (batch_size, n_distinct)
   )
-  choose = _caption_chooser(table, tokens, count=captions_per_image)
-  longest = _longest_text(table, tokens, of_images=several)
-  lengths = np.array([*lengths, tokens.shape[1]])
   if workers and pixels:
     # Of each worker one batch waits for a place in the queue and one lies there, and
     # as many again on this side; one more is being copied.
     n_bytes = pixels.n_bytes * (part.stop - part.start) // table.n_images
     check_shared_memory((4 * workers + 1) * n_bytes)
-
-  def rows_of(items, epoch):
-    if not several:
-      return items
-    rngs = (item_rng(seed=seed, epoch=epoch, row=int(item)) for item in items)
-    return np.stack(list(map(choose, items, rngs)))
+  indices = _index_maker(
+    table,
+    tokens,
+    seed=seed,
+    batch_size=batch_size,
+    lengths=lengths,
+    captions_per_image=captions_per_image,
+    n_distinct=n_distinct,
+    part=part,
+    part_of_images=part_of_images,
+  )
 
   def make(step):
-    epoch = step // steps
-    whole = batch_rows(step, n=n, batch_size=batch_size, seed=seed)
-    items = whole[part]
-    image_ids = items if several else table.caption_image[items]
-    batch = {
-      'items': items,
-      'seed': np.full(len(items), seed),
-      'epoch': np.full(len(items), epoch),
-      'image_ids': image_ids,
-      'rows': rows_of(items, epoch),
-    }
-    batch = {name: rows.astype(np.int32) for name, rows in batch.items()}
-    length = lengths[np.searchsorted(lengths, longest[whole].max())]
-    return batch | (pixels.take(image_ids)._asdict() if pixels else {}), int(length)
+    batch, length = indices(step)
+    wanted = batch['items' if n_distinct else 'image_ids']
+    return batch | (pixels.take(wanted)._asdict() if pixels else {}), length
 
   return _prepare_ahead(
     make,
@@ -127,6 +121,76 @@ def train_batches(
     workers=workers,
     prefetch=prefetch,
   )
+
+
+def _index_maker(
+  table: CaptionTable,
+  tokens: np.ndarray,
+  *,
+  seed: int,
+  batch_size: int,
+  lengths: Sequence[int],
+  captions_per_image: int,
+  n_distinct: int,
+  part: slice,
+  part_of_images: slice,
+) -> Callable[[int], tuple[dict[str, np.ndarray], int]]:
+  """Builds `indices(step)`: this process's batch without pixels, and its length."""
+  several = captions_per_image > 1
+  n = table.n_images if several else table.n_captions
+  steps = steps_per_epoch(n, batch_size=batch_size)
+  choose = _caption_chooser(table, tokens, count=captions_per_image)
+  longest = _longest_text(table, tokens, of_images=several)
+  lengths = np.array([*lengths, tokens.shape[1]])
+
+  def rows_of(items, epoch):
+    if not several:
+      return items
+    rngs = (item_rng(seed=seed, epoch=epoch, row=int(item)) for item in items)
+    return np.stack(list(map(choose, items, rngs)))
+
+  def indices(step):
+    epoch = step // steps
+    whole = batch_rows(step, n=n, batch_size=batch_size, seed=seed)
+    image_ids, items = whole if several else table.caption_image[whole], whole[part]
+    batch = {
+      'items': items,
+      'seed': np.full(len(items), seed),
+      'epoch': np.full(len(items), epoch),
+      'image_ids': image_ids[part],
+      'rows': rows_of(items, epoch),
+    }
+    if n_distinct:
+      distinct, own = np.unique(image_ids, return_inverse=True)
+      # Places that are left hold an image of the batch again.
+      places = np.resize(distinct, n_distinct)
+      batch |= {'items': places[part_of_images], 'own': own[part]}
+    batch = {name: rows.astype(np.int32) for name, rows in batch.items()}
+    return batch, int(lengths[np.searchsorted(lengths, longest[whole].max())])
+
+  return indices
+
+
+def most_distinct_images(
+  table: CaptionTable, *, seed: int, batch_size: int, last_step: int, multiple: int = 1
+) -> int:
+  """How many images the batches of steps 0 to `last_step - 1` have at most.
+
+  Args:
+    table: of the training split; an item is a caption.
+    seed: of the order.
+    batch_size: of the global batch.
+    last_step: excluded.
+    multiple: rounds up, to what the devices divide.
+  """
+  counts = (
+    len(np.unique(table.caption_image[rows]))
+    for rows in (
+      batch_rows(step, n=table.n_captions, batch_size=batch_size, seed=seed)
+      for step in range(last_step)
+    )
+  )
+  return -(-max(counts, default=batch_size) // multiple) * multiple
 
 
 def _longest_text(

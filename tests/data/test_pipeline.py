@@ -12,7 +12,11 @@ from PIL import Image
 from harma_jax.data import workers
 from harma_jax.data.annotations import CaptionTable
 from harma_jax.data.images import read_image, resize_for_evaluation
-from harma_jax.data.pipeline import image_batches, train_batches
+from harma_jax.data.pipeline import (
+  image_batches,
+  most_distinct_images,
+  train_batches,
+)
 from harma_jax.data.pixels import open_pixels
 from harma_jax.data.sampler import batch_rows
 from harma_jax.errors import UserError
@@ -287,3 +291,45 @@ def test_too_little_shared_memory_is_told_before_the_first_batch(table, monkeypa
   _batches(table, workers=1).close()  # five batches of 4 * 26 * 30 * 3 bytes
   with pytest.raises(UserError, match=r'0 MB free in /dev/shm.*data\.workers=0'):
     _batches(table, workers=2)
+
+
+def test_an_image_comes_once_for_all_its_captions(table):
+  """The same pairs; each image once, at the place that its captions name."""
+  usual = _dicts(table, batch_size=8)
+  most = most_distinct_images(table, seed=3, batch_size=8, last_step=12, multiple=2)
+  counts = [len(np.unique(batch['image_ids'])) for batch in usual]
+  assert max(counts) <= most <= 8
+  assert min(counts) < most
+  reused = _dicts(table, batch_size=8, n_distinct=most)
+  for batch, other in zip(usual, reused, strict=True):
+    for name in ('seed', 'epoch', 'rows'):
+      np.testing.assert_array_equal(batch[name], other[name])
+    assert other['items'].shape == (most,)
+    assert set(other['items']) == set(batch['image_ids'])
+    assert len(set(other['own'])) == len(set(batch['image_ids']))
+    np.testing.assert_array_equal(other['items'][other['own']], batch['image_ids'])
+    for name in ('images', 'sizes'):
+      np.testing.assert_array_equal(other[name][other['own']], batch[name])
+
+
+def test_processes_share_the_images_of_a_batch(table):
+  (whole, *_), *parts = (
+    _dicts(table, batch_size=8, n_distinct=6, process_index=i, process_count=n)
+    for i, n in ((0, 1), (0, 2), (1, 2))
+  )
+  for name in ('items', 'own', 'rows', 'images'):
+    joined = np.concatenate([part[0][name] for part in parts])
+    np.testing.assert_array_equal(joined, whole[name])
+
+
+@pytest.mark.parametrize(('multiple', 'expected'), [(1, 4), (3, 6)])
+def test_places_for_images_are_counted_over_all_steps(table, multiple, expected):
+  most = max(
+    len({int(table.caption_image[row]) for row in rows})
+    for rows in (
+      batch_rows(step, n=table.n_captions, batch_size=4, seed=3) for step in range(12)
+    )
+  )
+  assert most == 4
+  about = {'seed': 3, 'batch_size': 4, 'last_step': 12}
+  assert most_distinct_images(table, **about, multiple=multiple) == expected
