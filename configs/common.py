@@ -125,8 +125,9 @@ def get_config() -> ConfigDict:
       # select_on: val, or test for comparison with numbers that were.
       'evaluation': {'every_epochs': 1.0, 'batch_size': 256, 'select_on': 'val'},
       'mesh': {'fsdp': 1},  # devices that share one copy of the weights
-      # every_steps: checkpoints between evaluations; keep: how many of the latest.
-      'checkpoint': {'every_steps': 0, 'keep': 1},
+      # every_steps: checkpoints between evaluations. Kept are so many of the latest
+      # (keep), the best, and of those saved the multiples of keep_every.
+      'checkpoint': {'every_steps': 0, 'keep': 1, 'keep_every': 0},
       'log_every': 10,
     }
   )

@@ -36,6 +36,7 @@ AT_LEAST = {
   'data.workers': 0,
   'checkpoint.every_steps': 0,
   'checkpoint.keep': 1,
+  'checkpoint.keep_every': 0,
   'log_every': 1,
 }
 ABOVE_ZERO = ('model.lora.alpha', 'evaluation.every_epochs')

@@ -17,20 +17,29 @@ SELECTED_BY = 'mean_recall'
 class Checkpoints:
   """The saved steps of one run: what trains at every step, the frozen weights once.
 
-  Kept are the `keep` latest steps and the one whose `mean_recall` is best; a step that
-  was saved without metrics is never the best while one with metrics is there. Where
-  nothing is saved, `create=False` leaves the folder as it is; it must be there.
+  Kept are the `keep` latest steps, those that `keep_every` divides (0: none), and the
+  one whose `mean_recall` is best; a step that was saved without metrics is never the
+  best while one with metrics is there. Where nothing is saved, `create=False` leaves the
+  folder as it is; it must be there.
   """
 
-  def __init__(self, workdir: pathlib.Path, *, keep: int = 1, create: bool = True):
+  def __init__(
+    self,
+    workdir: pathlib.Path,
+    *,
+    keep: int = 1,
+    keep_every: int = 0,
+    create: bool = True,
+  ):
     self._workdir = pathlib.Path(workdir).resolve()
     self._frozen = self._workdir / FROZEN_FOLDER
     best = checkpoint_managers.BestN(
       get_metric_fn=_quality, n=1, keep_checkpoints_without_metrics=False
     )
-    policy = checkpoint_managers.AnyPreservationPolicy(
-      [checkpoint_managers.LatestN(keep), best]
-    )
+    policies = [checkpoint_managers.LatestN(keep), best]
+    if keep_every:
+      policies.append(checkpoint_managers.EveryNSteps(keep_every))
+    policy = checkpoint_managers.AnyPreservationPolicy(policies)
     with writing(self._workdir):
       self._manager = ocp.CheckpointManager(
         self._workdir / CHECKPOINT_FOLDER,

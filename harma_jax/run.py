@@ -221,7 +221,11 @@ def _opened(
   claim(workdir, config, data=data, write=is_first)
   with (
     held(workdir, hold=is_first),
-    contextlib.closing(Checkpoints(workdir, keep=config.checkpoint.keep)) as found,
+    contextlib.closing(
+      Checkpoints(
+        workdir, keep=config.checkpoint.keep, keep_every=config.checkpoint.keep_every
+      )
+    ) as found,
   ):
     last_saved = found.latest_step()
     agree({f'last step saved in {workdir}': str(last_saved)})

@@ -49,6 +49,7 @@ LATER = {
   'data.max_pixels': 89_478_485,
   'data.on_bad_image': 'raise',
   'data.workers': 0,
+  'checkpoint.keep_every': 0,
 }
 
 

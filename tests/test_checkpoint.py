@@ -55,6 +55,12 @@ def test_keep_counts_the_latest(tmp_path, keep):
   assert steps_in(tmp_path) == [0, *range(5 - keep, 5)]
 
 
+def test_multiples_of_a_number_of_steps_are_kept(tmp_path):
+  with contextlib.closing(Checkpoints(tmp_path, keep=1, keep_every=3)) as checkpoints:
+    save_all(checkpoints, [1, 9, 1, 1, 1, 1, 1, 1, 1])
+  assert steps_in(tmp_path) == [0, 1, 3, 6, 8]
+
+
 def test_the_best_is_known_to_a_new_start(tmp_path):
   with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
     save_all(checkpoints, [1.0, 9.0, 3.0])
