@@ -19,8 +19,8 @@ class Checkpoints:
 
   Kept are the `keep` latest steps, those that `keep_every` divides (0: none), and the
   one whose `mean_recall` is best; a step that was saved without metrics is never the
-  best while one with metrics is there. Where nothing is saved, `create=False` leaves the
-  folder as it is; it must be there.
+  best while one with metrics is there. Where nothing is saved, `create=False` leaves
+  the folder as it is; it must be there.
   """
 
   def __init__(
