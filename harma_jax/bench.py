@@ -4,7 +4,8 @@
     [--steps=20] [--warmup=2] [--out=FILE.json] [--config.any.field=value]
 
 Prints one JSON object and, on standard error, one line. Weights are random; `step`
-takes random pairs and needs no data set.
+takes random pairs and needs no data set. With `train.steps_per_dispatch` above 1 so
+many steps are one program, and --steps and --warmup count programs.
 """
 
 import contextlib
@@ -48,10 +49,10 @@ from harma_jax.check import check_config
 from harma_jax.compilation import memory_of
 from harma_jax.data.pixels import PixelStore
 from harma_jax.evaluation.evaluator import make_encoders
-from harma_jax.mesh import make_mesh, place_batch, tree_shardings
+from harma_jax.mesh import make_mesh, tree_shardings
 from harma_jax.model.clip import Clip
 from harma_jax.step import TrainState, cast_frozen, compile_step, place_state
-from harma_jax.stepper import make_stepper
+from harma_jax.stepper import make_stepper, place_group
 
 _CONFIG = config_flags.DEFINE_config_file('config', help_string='A file of configs/.')
 _MODE = flags.DEFINE_enum(
@@ -122,9 +123,9 @@ def bench(config: ConfigDict, *, mode: str, steps: int, warmup: int) -> dict:
 def measure_step(config: ConfigDict, *, steps: int, warmup: int) -> dict:
   """The compiled step on one batch of random pairs that stays on the device."""
   prepared = _prepare(config, n_captions=_pairs(config))
-  batch = itertools.repeat(prepared.batch)
+  arguments = itertools.repeat(prepared.arguments)
   _, seconds = time_steps(
-    prepared.step, prepared.state, batch, warmup=warmup, steps=steps
+    prepared.step, prepared.state, arguments, warmup=warmup, steps=steps
   )
   return _step_figures(config, prepared, seconds=seconds)
 
@@ -145,25 +146,27 @@ def measure_train(config: ConfigDict, *, steps: int, warmup: int) -> dict:
   pixels, cache, tokens = _train_data(config)
   prepared = _prepare(config, n_captions=pixels.table.n_captions)
   timing = {'warmup': warmup, 'steps': steps}
-  resident = itertools.repeat(prepared.batch)
+  resident = itertools.repeat(prepared.arguments)
   state, alone = time_steps(prepared.step, prepared.state, resident, **timing)
   side, mesh = build_model(config).size.image_size, prepared.mesh
+  size = config.train.steps_per_dispatch
   inputs = build_inputs(config, side=side, mesh=mesh)
   step_for = make_stepper(
-    compile_step(prepared.pure_step, state, mesh=mesh, inputs=inputs),
+    compile_step(prepared.pure_step, state, mesh=mesh, inputs=inputs, several=size > 1),
     tokens=tokens,
     images=place_images(config, pixels, mesh=mesh) if cache == 'device' else {},
     mesh=mesh,
   )
-  count = _steps_taken(**timing)
+  count = _steps_taken(**timing) * size
   found = _host_batches(config, pixels, cache, tokens, count=count)
 
-  def take_step(state, found):
-    batch = place_batch(found[0], mesh=mesh)
-    return step_for(state, batch, length=found[1])(state, batch)
+  def take_group(state, *group):
+    arguments, length = place_group(group, size=size, mesh=mesh)
+    return step_for(state, *arguments, length=length)(state, *arguments)
 
   with contextlib.closing(found) as batches:
-    _, seconds = time_steps(take_step, state, batches, **timing)
+    groups = iter(lambda: tuple(itertools.islice(batches, size)), ())
+    _, seconds = time_steps(take_group, state, groups, **timing)
   return {
     **_step_figures(config, prepared, seconds=seconds),
     'cache': cache,
@@ -198,19 +201,21 @@ def measure_eval(config: ConfigDict, *, steps: int, warmup: int) -> dict:
 def time_steps(
   step: Callable,
   state: TrainState,
-  batches: Iterable[dict],
+  arguments: Iterable[tuple],
   *,
   warmup: int,
   steps: int,
 ) -> tuple[TrainState, np.ndarray]:
-  """Seconds of each of `steps` steps, after `warmup` others, and the state then.
+  """Seconds of each of `steps` calls, after `warmup` others, and the state then.
+
+  A call is `step(state, *arguments)`, a training step or several in one program.
 
   The host waits for a step before it starts the next but one, so that the queue of an
   accelerator never runs empty.
   """
   ends, pending = [], None
-  for batch in itertools.islice(batches, _steps_taken(warmup=warmup, steps=steps)):
-    state, metrics = step(state, batch)
+  for found in itertools.islice(arguments, _steps_taken(warmup=warmup, steps=steps)):
+    state, metrics = step(state, *found)
     if pending is not None:
       jax.block_until_ready(pending)
       ends.append(time.perf_counter())
@@ -348,7 +353,7 @@ class _Prepared:
 
   mesh: Mesh
   state: TrainState
-  batch: dict
+  arguments: tuple
   pure_step: Callable
   step: jax.stages.Compiled
   compile_seconds: float
@@ -359,21 +364,33 @@ def _prepare(config: ConfigDict, *, n_captions: int) -> _Prepared:
   mesh = make_mesh(fsdp=config.mesh.fsdp)
   optimizer, schedule = build_optimizer(config, total_steps=1000)
   step = build_step(config, model, optimizer, schedule, total_steps=1000)
-  batch = place_batch(random_batch(config, model), mesh=mesh)
   params = _random_params(config, model)
   state = build_state(config, params, optimizer, n_captions=n_captions)
   state = cast_frozen(place_state(state, mesh=mesh), frozen_dtype(config))
+  arguments, options = _random_arguments(config, model, mesh=mesh)
   start = time.perf_counter()
-  compiled = compile_step(step, state, mesh=mesh).lower(state, batch).compile()
+  jitted = compile_step(step, state, mesh=mesh, **options)
+  compiled = jitted.lower(state, *arguments).compile()
   seconds = time.perf_counter() - start
   return _Prepared(
     mesh=mesh,
     state=state,
-    batch=batch,
+    arguments=arguments,
     pure_step=step,
     step=compiled,
     compile_seconds=seconds,
   )
+
+
+def _random_arguments(config: ConfigDict, model: Clip, *, mesh: Mesh):
+  """What the step takes beside its state, on the devices; options of `compile_step`."""
+  batch, size = random_batch(config, model), config.train.steps_per_dispatch
+  length = context_length(config, model)
+  arguments, _ = place_group([(batch, length)] * size, size=size, mesh=mesh)
+  if size == 1:
+    return arguments, {}
+  options = {'inputs': lambda _, batch: batch, 'several': True}
+  return ({}, *arguments), options
 
 
 def _step_figures(
@@ -381,7 +398,7 @@ def _step_figures(
 ) -> dict:
   # Before other work on the device adds to it.
   memory = peak_memory(jax.local_devices()[0], prepared.step)
-  rates = rates_of(seconds, count=_pairs(config))
+  rates = rates_of(seconds, count=_pairs(config) * config.train.steps_per_dispatch)
   flop, peak = flop_per_pair(config), _measured_peak(config)
   return {
     'compile_seconds': prepared.compile_seconds,
@@ -416,6 +433,7 @@ def _setting(config: ConfigDict) -> dict:
     'device_count': jax.device_count(),
     'size': config.model.size,
     'batch': config.train.batch_size,
+    'steps_per_dispatch': config.train.steps_per_dispatch,
     'captions_per_image': config.data.captions_per_image,
     'tokens': context_length(config, model),
     'dtype': jnp.dtype(model.dtype).name,

@@ -63,7 +63,7 @@ def test_warm_up_steps_are_not_timed_and_each_step_goes_on_from_the_last():
     time.sleep(next(pauses))
     return state + batch, {'state': jnp.asarray(state)}
 
-  state, seconds = time_steps(step, 0, iter([1] * 10), warmup=2, steps=4)
+  state, seconds = time_steps(step, 0, iter([(1,)] * 10), warmup=2, steps=4)
   assert state == 8
   assert seconds.shape == (4,)
   assert seconds.min() >= 0.02
@@ -144,6 +144,25 @@ def test_a_step_is_measured_without_data(small_config, fast_peak):
     / (found['matmul_flop_per_second'] * 8)
   )
   assert (found['batch'], found['tokens'], found['device_count']) == (8, 8, 8)
+
+
+@pytest.mark.parametrize('mode', ['step', 'train'])
+def test_pairs_of_all_steps_of_a_program_count(
+  small_config, fast_peak, monkeypatch, mode
+):
+  taken = []
+
+  def seconds_of_calls(step, state, arguments, *, warmup, steps):
+    state, _ = step(state, *next(iter(arguments)))
+    taken.append(int(state.step))
+    return state, np.full(steps, 0.5)
+
+  monkeypatch.setattr('harma_jax.bench.time_steps', seconds_of_calls)
+  config = small_config({'train.steps_per_dispatch': 3})
+  found = bench(config, mode=mode, steps=2, warmup=0)
+  assert taken == ([3] if mode == 'step' else [3, 6])
+  assert found['pairs_per_second']['mean'] == pytest.approx(3 * 8 / 0.5)
+  assert found['steps_per_dispatch'] == 3
 
 
 def test_the_command_prints_one_object_and_writes_it(
