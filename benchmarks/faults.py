@@ -33,23 +33,16 @@ from harma_jax.workdir import read_config
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 RUN = (
-  '--config=configs/rsitmd.py',
+  '--config=benchmarks/toy.py',
   '--config.data.scenes.style=summer',
   '--config.data.scenes.train=16',
   '--config.data.scenes.val=8',
   '--config.data.scenes.test=8',
-  '--config.model.size=tiny-16',
-  '--config.model.image_size=16',
-  '--config.model.adapters=none',
-  '--config.optimizer.train=projection',
-  '--config.objective.triplet_weight=0',
-  '--config.init=',
   '--config.train.batch_size=16',
   '--config.train.epochs=8',
   '--config.evaluation.batch_size=8',
   '--config.evaluation.every_epochs=2',
   '--config.checkpoint.every_steps=2',
-  '--config.log_every=1',
 )
 STEPS = 40
 AFTER = 4  # moments after the last step

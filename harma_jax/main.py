@@ -1,8 +1,8 @@
 """Trains and evaluates.
 
   python -m harma_jax.main --config=configs/rsitmd.py [--workdir=FOLDER]
-    [--config.any.field=value] [--seeds=0,1,2]
-    [--dry_run | --dry_run_topology=PLATFORM:N]
+    [--config.any.field=value]
+    [--seeds=0,1,2 | --dry_run | --dry_run_topology=PLATFORM:N]
 
 The same command again resumes. On several machines: docs/launching.md. With `--seeds`
 each trains in a folder of its own, FOLDER/seed_0 and so on, after one pretraining where
@@ -56,10 +56,9 @@ def main(argv: Sequence[str]) -> None:
   config, path = cli.read_config_flag(_CONFIG.name)
   workdir = pathlib.Path(cli.WORKDIR.value or default_workdir(path))
   seeds = None if _SEEDS.value is None else parse_seeds(_SEEDS.value)
+  _check_mode()
   keep_compiled()
   if _TOPOLOGY.value is not None:
-    if _DRY_RUN.value:
-      raise UserError('Expected --dry_run or --dry_run_topology=...; found both.')
     platform, number = read_topology(_TOPOLOGY.value)
     pretend_devices(number)
     dry_run_topology(config, workdir=workdir, platform=platform)
@@ -73,6 +72,15 @@ def main(argv: Sequence[str]) -> None:
     train_seeds(config, workdir=workdir, seeds=seeds)
   else:
     train(config, workdir=workdir)
+
+
+def _check_mode() -> None:
+  found = [flag.name for flag in (_SEEDS, _DRY_RUN, _TOPOLOGY) if flag.value]
+  if len(found) > 1:
+    raise UserError(
+      'Expected one of --seeds, --dry_run and --dry_run_topology; found '
+      f'--{" and --".join(found)}. All seeds take what a dry run without --seeds shows.'
+    )
 
 
 def _join_others() -> None:

@@ -212,21 +212,11 @@ def started(*words, cwd):
 
 
 def test_from_the_command_line(small_data, tmp_path):
-  words = (
-    f'--config={REPOSITORY}/configs/rsitmd.py',
-    '--config.model.size=tiny-16',
-    '--config.model.image_size=16',
-    '--config.model.adapters=none',
-    '--config.optimizer.train=projection',
-    '--config.objective.triplet_weight=0',
-    '--config.init=',
-    '--config.train.batch_size=8',
-    '--config.evaluation.batch_size=8',
-  )
-  ran = started(*words, f'--config.data.root={small_data}', '--dry_run', cwd=tmp_path)
+  toy = f'--config={REPOSITORY}/benchmarks/toy.py'
+  ran = started(toy, f'--config.data.root={small_data}', '--dry_run', cwd=tmp_path)
   assert ran.returncode == 0, ran.stderr
-  assert 'workdir/rsitmd: a dry run' in ran.stdout
-  ran = started(*words, '--dry_run_topology=tpu:4', cwd=tmp_path)
+  assert 'workdir/toy: a dry run' in ran.stdout
+  ran = started(toy, '--dry_run_topology=tpu:4', cwd=tmp_path)
   assert ran.returncode == 0, ran.stderr
   (facts,) = tables_of(ran.stdout).values()
   assert facts['devices'] == '4 tpu, data 4 x fsdp 1'

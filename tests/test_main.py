@@ -16,17 +16,7 @@ from harma_jax.errors import UserError
 from harma_jax.train import train
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
-TINY_RUN = (
-  '--config.model.size=tiny-16',
-  '--config.model.image_size=16',
-  '--config.model.adapters=none',
-  '--config.optimizer.train=projection',
-  '--config.objective.triplet_weight=0',
-  '--config.init=',
-  '--config.train.batch_size=8',
-  '--config.evaluation.batch_size=8',
-  '--config.log_every=1',
-)
+TOY = '--config=benchmarks/toy.py'
 LARGEST_FILE = 100_000  # bytes; a checkpoint of the tiny run has 130,000
 COMPILE_FAST = (
   '--xla_backend_optimization_level=0',
@@ -93,6 +83,7 @@ def wait_for(happened, *, program, seconds=120):
   [
     (['--config=configs/rsitmd.py', '--config.train.epoch=3'], 'Did you mean epochs?'),
     ([f'--config={REPOSITORY}/configs/rsitmd.py'], 'data.root=FOLDER'),
+    ([TOY, '--dry_run', '--seeds=0,1'], 'found --seeds and --dry_run. All seeds'),
   ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(start, tmp_path, words, expected):
@@ -113,13 +104,12 @@ def test_a_stopped_run_goes_on_with_the_same_command(
   start, small_data, tmp_path, number, code
 ):
   command = [
-    '--config=configs/rsitmd.py',
+    TOY,
     f'--config.data.root={small_data}',
     f'--workdir={tmp_path}/run',
     '--config.train.epochs=60',
     '--config.evaluation.every_epochs=15',
     '--config.checkpoint.every_steps=10',
-    *TINY_RUN,
   ]
   program = start(*command)
   workdir = tmp_path / 'run'
@@ -154,13 +144,12 @@ def test_a_disk_that_takes_no_more_is_one_message_and_the_last_step_stays(
   start, small_data, tmp_path
 ):
   command = [
-    '--config=configs/rsitmd.py',
+    TOY,
     f'--config.data.root={small_data}',
     f'--workdir={tmp_path}/run',
     '--config.train.epochs=60',
     '--config.evaluation.every_epochs=60',
     '--config.checkpoint.every_steps=40',
-    *TINY_RUN,
   ]
   program, workdir = start(*command), tmp_path / 'run'
   wait_for(lambda: len(rows_of(workdir)) >= 45, program=program)
@@ -343,14 +332,13 @@ def start_with_workers(start, small_data, tmp_path):
 
   def make(root=small_data):
     return start(
-      '--config=configs/rsitmd.py',
+      TOY,
       f'--config.data.root={root}',
       f'--workdir={tmp_path}/run',
       '--config.data.cache=stream',
       '--config.data.workers=2',
       '--config.train.epochs=2000',
       '--config.evaluation.every_epochs=1000',
-      *TINY_RUN,
     )
 
   return make

@@ -13,18 +13,7 @@ import numpy as np
 import pytest
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
-TINY_RUN = (
-  '--config=configs/rsitmd.py',
-  '--config.model.size=tiny-16',
-  '--config.model.image_size=16',
-  '--config.model.adapters=none',
-  '--config.optimizer.train=projection',
-  '--config.objective.triplet_weight=0',
-  '--config.init=',
-  '--config.train.batch_size=8',
-  '--config.evaluation.batch_size=8',
-  '--config.log_every=1',
-)
+TOY = '--config=benchmarks/toy.py'
 STEPS = 60
 RUN = ('--config.train.epochs=20', '--config.evaluation.every_epochs=10')
 LOST_WITHIN = 10  # seconds
@@ -66,7 +55,7 @@ def start(environment, small_data):
   def _start(*words):
     data = f'--config.data.root={small_data}'
     return subprocess.Popen(
-      [sys.executable, '-m', 'harma_jax.main', *TINY_RUN, data, *words],
+      [sys.executable, '-m', 'harma_jax.main', TOY, data, *words],
       cwd=REPOSITORY,
       env=environment,
       stdout=subprocess.PIPE,
@@ -132,19 +121,22 @@ def losses_alone(environment, small_data, tmp_path_factory):
   """Of a run of one process."""
   workdir = tmp_path_factory.mktemp('alone')
   words = *RUN, f'--config.data.root={small_data}', f'--workdir={workdir}'
-  command = [sys.executable, '-m', 'harma_jax.main', *TINY_RUN, *words]
+  command = [sys.executable, '-m', 'harma_jax.main', TOY, *words]
   subprocess.run(command, cwd=REPOSITORY, env=environment, check=True)
   return losses_of(workdir)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(('count', 'told', 'then'), [(2, 1, 2), (4, 2, 1)])
+@pytest.mark.parametrize(
+  ('count', 'told', 'then', 'cache'), [(2, 1, 2, 'device'), (4, 2, 1, 'host')]
+)
 def test_processes_of_which_one_is_told_to_stop_save_the_same_step_and_go_on(
-  start, tmp_path, losses_alone, count, told, then
+  start, tmp_path, losses_alone, count, told, then, cache
 ):
   """SIGTERM comes to process `told` of `count`; `then` resume what one runs alone."""
   assert len(losses_alone) == STEPS
-  programs = start(count, *RUN, f'--workdir={tmp_path}')
+  words = *RUN, f'--config.data.cache={cache}', f'--workdir={tmp_path}'
+  programs = start(count, *words)
   wait_for_rows(tmp_path, count=15, programs=programs)
   programs[told].send_signal(signal.SIGTERM)
   for error in errors_of(programs, code=0):
@@ -152,7 +144,7 @@ def test_processes_of_which_one_is_told_to_stop_save_the_same_step_and_go_on(
   last = rows_of(tmp_path)[-1]['step']
   assert saved_steps(tmp_path)[-1] == last < STEPS
 
-  for error in errors_of(start(then, *RUN, f'--workdir={tmp_path}'), code=0):
+  for error in errors_of(start(then, *words), code=0):
     assert f'resuming after step {last} of {STEPS}' in error
   np.testing.assert_allclose(losses_of(tmp_path), losses_alone, rtol=1e-6)
 
