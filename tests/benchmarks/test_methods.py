@@ -1,14 +1,18 @@
 """The table of methods: what is run again, means, paired differences, stars."""
 
 import json
+import pathlib
+import types
 
 import numpy as np
 import pytest
 from absl.testing import flagsaver
 
-from benchmarks import methods
+from benchmarks import methods, methods_table
+from configs.rsicd import get_config
 from harma_jax.errors import UserError
 from harma_jax.evaluation.recall import recall_of_ranks
+from harma_jax.workdir import METRICS_FILE, RESULTS_FILE
 
 CAPTION_IMAGE = np.repeat(np.arange(40), 3)
 
@@ -28,10 +32,12 @@ def write_run(folder, method, seed):
   ranks = ranks_of(QUALITY[method], seed)
   run = folder / f'{method}-{seed}'
   run.mkdir(parents=True)
-  np.savez(run / methods.RANKS_FILE, caption_image=CAPTION_IMAGE, **ranks)
+  np.savez(run / methods_table.RANKS_FILE, caption_image=CAPTION_IMAGE, **ranks)
   return {
     'method': method,
     'seed': seed,
+    'run': run.name,
+    'learning_rate': 1e-3,
     'trainable': 7,
     'seconds': 10.0 * seed,
     'recall': recall_of_ranks(ranks),
@@ -44,7 +50,7 @@ def rows(tmp_path):
 
 
 def test_a_summary_holds_means_and_differences_on_the_same_queries(rows, tmp_path):
-  found = methods.summaries(rows, folder=tmp_path)
+  found = methods_table.summaries(rows, folder=tmp_path)
   means = {
     name: np.mean([r['recall']['mean_recall'] for r in rows if r['method'] == name])
     for name in QUALITY
@@ -57,19 +63,19 @@ def test_a_summary_holds_means_and_differences_on_the_same_queries(rows, tmp_pat
   assert lora['deviation']['i2t_r5'] == pytest.approx(np.std(values, ddof=1))
   assert lora['less_full']['difference'] == pytest.approx(means['lora'] - means['full'])
   assert lora['less_full']['seeds'] == [0, 1]
-  assert methods.excludes_zero(lora['less_full'])
+  assert methods_table.excludes_zero(lora['less_full'])
   assert lora['less_full']['difference'] < 0 < lora['less_zero_shot']['difference']
   assert 'less_full' not in found['full']
 
 
 def test_a_method_whose_ranks_are_gone_is_left_as_it_was(rows, tmp_path):
-  (tmp_path / 'lora-1' / methods.RANKS_FILE).unlink()
-  assert methods.summaries(rows, folder=tmp_path).keys() == {'zero_shot', 'full'}
+  (tmp_path / 'lora-1' / methods_table.RANKS_FILE).unlink()
+  assert methods_table.summaries(rows, folder=tmp_path).keys() == {'zero_shot', 'full'}
 
 
 def test_only_common_seeds_are_compared(rows, tmp_path):
   few = [row for row in rows if (row['method'], row['seed']) != ('full', 0)]
-  row = methods.summaries(few, folder=tmp_path)['lora']['less_full']
+  row = methods_table.summaries(few, folder=tmp_path)['lora']['less_full']
   assert row['seeds'] == [1]
   assert 'over_seeds' not in row
 
@@ -86,38 +92,70 @@ def test_only_common_seeds_are_compared(rows, tmp_path):
 def test_stars_say_which_intervals_exclude_0(queries, seeds, stars):
   over_seeds = dict(zip(('low', 'high'), seeds, strict=True))
   row = {'difference': 1.0, 'low': queries[0], 'high': queries[1]}
-  assert methods.difference(row | {'over_seeds': over_seeds}).split(']')[1] == stars
-  assert methods.difference(row).split(']')[1] == stars[:1]
-  assert methods.difference(None) == ''
+  assert (
+    methods_table.difference(row | {'over_seeds': over_seeds}).split(']')[1] == stars
+  )
+  assert methods_table.difference(row).split(']')[1] == stars[:1]
+  assert methods_table.difference(None) == ''
+
+
+RATE_QUALITY = {1e-4: 0.05, 4e-4: 0.1, 1e-3: 0.5}
 
 
 @pytest.fixture
 def start(monkeypatch, tmp_path):
-  """`start(**flags)` runs the command with fake runs; returns those that it ran."""
+  """`start(**flags)` runs the command without training; returns the runs it trained."""
+  configs, evaluated = {}, []
 
-  def make(**settings):
-    ran = []
+  def train(config, *, workdir):
+    workdir.mkdir(parents=True)
+    (workdir / RESULTS_FILE).write_text('{"steps": 3}')
+    (workdir / METRICS_FILE).write_text('')
+    configs[workdir] = config
 
-    def run(config, method, *, workdir):
-      ran.append((method, config.seed, config.optimizer.learning_rate))
-      return write_run(workdir.parent, method, config.seed)
+  def ranks_of_run(run, *, tables):
+    (split,) = tables
+    evaluated.append((pathlib.Path(run.folder).name, split))
+    quality = RATE_QUALITY[run.config.optimizer.learning_rate]
+    return {split: {'standard': ranks_of(quality, run.config.seed)}}
 
-    monkeypatch.setattr(methods, 'run', run)
-    flags = {'root': 'data', 'init': 'start', 'out': str(tmp_path / 'out/table.json')}
+  table = types.SimpleNamespace(caption_image=CAPTION_IMAGE)
+  monkeypatch.setattr(methods, 'train', train)
+  monkeypatch.setattr(methods, 'ranks_of_run', ranks_of_run)
+  monkeypatch.setattr(methods, 'build_table', lambda *_: table)
+  monkeypatch.setattr(methods, 'read_config', configs.__getitem__)
+  monkeypatch.setattr(methods, 'keep_compiled', lambda: None)
+
+  def make(config, **settings):
+    before = len(configs)
+    found = (config, 'configs/rsicd.py:tiny')
+    monkeypatch.setattr(methods.cli, 'read_config_flag', lambda _: found)
+    flags = {'out': str(tmp_path / 'out/table.json')}
     flags |= {'workdir': str(tmp_path / 'work'), 'methods': ['full', 'lora']}
+    evaluated.clear()
     with flagsaver.flagsaver(**flags | settings):
       methods.main(['methods'])
-    return ran
+    return [folder.name for folder in list(configs)[before:]], evaluated
 
+  make.configs = configs
   return make
 
 
-def test_what_is_in_the_file_is_not_run_again(start, tmp_path, capsys):
-  assert start(seeds=['0'], rates=['full=0.001']) == [
-    ('full', 0, 0.001),
-    ('lora', 0, 4e-4),
-  ]
-  assert start(seeds=['0', '1'], methods=['lora']) == [('lora', 1, 4e-4)]
+@pytest.fixture
+def config():
+  return get_config('tiny')
+
+
+def test_what_is_in_the_file_is_not_run_again(start, config, tmp_path, capsys):
+  ran, evaluated = start(config, seeds=['0'], rates=['full=0.001'])
+  assert ran == ['pretrain', 'full-0.001-0', 'lora-0.0004-0']
+  assert evaluated == [(name, 'test') for name in ran[1:]]
+  first, lora = (start.configs[tmp_path / 'work' / name] for name in (ran[0], ran[2]))
+  assert (first.optimizer.train, lora.optimizer.train) == ('full', 'adapters')
+  assert lora.init == str(tmp_path / 'work/pretrain')
+  assert (lora.data.val_split, lora.model.adapters) == ('', 'lora')
+  ran, _ = start(config, seeds=['0', '1'], methods=['lora'])
+  assert ran == ['lora-0.0004-1']
   results = json.loads((tmp_path / 'out/table.json').read_text())
   assert len(results['runs']) == 3
   assert results['methods']['lora']['seeds'] == [0, 1]
@@ -126,19 +164,50 @@ def test_what_is_in_the_file_is_not_run_again(start, tmp_path, capsys):
   assert table.index('| `full` |') < table.index('| `lora` |')
 
 
+def test_without_a_pretraining_the_given_weights_are_where_all_start(start, config):
+  config.init = 'somewhere'
+  ran, _ = start(config, seeds=['0'])
+  assert ran == ['full-0.0004-0', 'lora-0.0004-0']
+  assert {run.init for run in start.configs.values()} == {'somewhere'}
+
+
+def test_a_search_chooses_each_rate_on_val_with_the_first_seed(start, config, tmp_path):
+  settings = {'seeds': ['0', '1'], 'methods': ['zero_shot', 'lora', 'full']}
+  settings |= {'search': ['1e-4', '1e-3'], 'rates': ['full=4e-4']}
+  ran, evaluated = start(config, **settings)
+  searched = ['lora-0.0001-0', 'lora-0.001-0']
+  rest = ['zero_shot-0.0004-0', 'full-0.0004-0']
+  rest += ['zero_shot-0.0004-1', 'lora-0.001-1', 'full-0.0004-1']
+  assert ran == ['pretrain', *searched, *rest]
+  assert [name for name, split in evaluated if split == 'val'] == searched
+  results = json.loads((tmp_path / 'out/table.json').read_text())
+  assert results['searches'].keys() == {'lora'}
+  assert results['searches']['lora'].keys() == {'0.0001', '0.001'}
+  assert {row['learning_rate'] for row in results['runs']} == {4e-4, 1e-3}
+  assert start(config, **settings) == ([], [])
+
+
 @pytest.mark.parametrize(
-  ('flags', 'words'),
+  ('fields', 'flags', 'words'),
   [
-    ({'epochs': 3.0}, r"expected a new file, .*'epochs': 3.0.*; found .*'epochs': 2.0"),
-    ({'rates': ['lora']}, '--rates: expected METHOD=RATE'),
-    ({'rates': ['some=1']}, 'rates: expected names of methods'),
-    ({'seeds': ['one']}, '--seeds: expected different whole numbers .* found one'),
-    ({'methods': ['harma', 'some']}, "expected one of zero_shot, .*; found 'some'"),
-    ({'init': ''}, r'Expected --init=\.\.\.'),
+    ({'train.epochs': 3.0}, {}, r"expected a new .*'epochs': 3.0.*; found .*: 2.0"),
+    ({}, {'rates': ['lora']}, '--rates: expected METHOD=RATE'),
+    ({}, {'rates': ['some=1']}, 'rates: expected names of methods'),
+    ({}, {'search': ['high']}, '--search: expected numbers .*; found high'),
+    (
+      {'data.test_split': 'val'},
+      {'search': ['1e-4']},
+      "--search: expected data.val_split .* found 'val' and 'val'",
+    ),
+    ({}, {'seeds': ['one']}, '--seeds: expected different whole numbers .* found one'),
+    ({}, {'methods': ['harma', 'some']}, "expected one of zero_shot, .*; found 'some'"),
+    ({}, {'out': None}, r'Expected --out=FILE.json'),
   ],
 )
-def test_mistakes_are_named_before_anything_runs(start, monkeypatch, flags, words):
-  start(seeds=['0'])
-  monkeypatch.setattr(methods, 'is_run', lambda *_: pytest.fail('began'))
+def test_mistakes_are_named_before_anything_runs(start, config, fields, flags, words):
+  start(config, seeds=['0'])
+  trained = len(start.configs)
+  config.update_from_flattened_dict(fields)
   with pytest.raises(UserError, match=words):
-    start(**flags)
+    start(config, **flags)
+  assert len(start.configs) == trained
