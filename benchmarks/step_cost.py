@@ -1,14 +1,19 @@
-"""What harmonization adds to a step: FLOPs from the compiler, and time side by side.
+"""What a step costs beside another one: FLOPs from the compiler, times side by side.
 
   python -m benchmarks.step_cost flops [--size=ViT-B-32 --batch=256]
   python -m benchmarks.step_cost time [--size=tiny --batch=128 --rounds=15]
+  python -m benchmarks.step_cost seeds [--size=tiny --batch=128 --rounds=15]
 
-Prints JSON: every option as a ratio to the plain step with as many captions an image.
+Prints JSON. `flops` and `time`: harmonization, every option as a ratio to the plain
+step with as many captions an image. `seeds`: a step of three seeds at once, vmapped
+over one frozen backbone, as a ratio to three steps in turn.
 """
 
 import argparse
+import functools
 import json
 import time
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -32,21 +37,28 @@ OPTIONS = {
     'captions, drop and realign': DROP | {'pair': 'captions', 'realign': True},
   },
 }
+SEEDS = 3
 EXACT = {'captions, drop and realign, over the weights': {'space': 'adapter'}}
 
 
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument('what', choices=('flops', 'time'))
+  parser.add_argument('what', choices=('flops', 'time', 'seeds'))
   parser.add_argument('--size', default='')
   parser.add_argument('--batch', type=int, default=0)
   parser.add_argument('--rounds', type=int, default=15)
   options = parser.parse_args()
   logging.set_verbosity(logging.ERROR)
-  usual = {'flops': ('ViT-B-32', 256), 'time': ('tiny', 128)}[options.what]
+  usual = {'flops': ('ViT-B-32', 256), 'time': ('tiny', 128), 'seeds': ('tiny', 128)}[
+    options.what
+  ]
   size, batch = options.size or usual[0], options.batch or usual[1]
   place = {'size': size, 'batch': batch, 'device': jax.devices()[0].device_kind}
-  found = flops(size, batch) if options.what == 'flops' else times(size, batch, options)
+  found = {
+    'flops': lambda: flops(size, batch),
+    'time': lambda: times(size, batch, options.rounds),
+    'seeds': lambda: [seeds(size, batch, options.rounds)],
+  }[options.what]()
   print(json.dumps(place | {'what': options.what, 'options': found}, indent=2))
 
 
@@ -66,7 +78,7 @@ def flops(size: str, batch: int) -> list[dict]:
   return rows
 
 
-def times(size: str, batch: int, options) -> list[dict]:
+def times(size: str, batch: int, rounds: int) -> list[dict]:
   """Medians of the ratio to the plain step, one step of each in turn."""
   rows = []
   for captions, settings in OPTIONS.items():
@@ -76,19 +88,42 @@ def times(size: str, batch: int, options) -> list[dict]:
         name: settings['captions, drop and realign'] | exact
         for name, exact in EXACT.items()
       }
-    seconds = measured(size, batch, captions, named, rounds=options.rounds)
+    seconds = measured(size, batch, captions, named, rounds=rounds)
     for name, taken in seconds.items():
-      ratios = np.array(taken) / np.array(seconds['plain'])
-      rows.append(
-        {
-          'captions': captions,
-          'option': name,
-          'median_seconds': round(float(np.median(taken)), 4),
-          'ratio': round(float(np.median(ratios)), 3),
-          'ratio_quartiles': np.quantile(ratios, (0.25, 0.75)).round(3).tolist(),
-        }
-      )
+      ratios = summary(taken, beside=seconds['plain'])
+      rows.append({'captions': captions, 'option': name} | ratios)
   return rows
+
+
+def summary(seconds: list[float], *, beside: list[float]) -> dict:
+  """The median, and the ratio to what was timed in the same rounds."""
+  ratios = np.array(seconds) / np.array(beside)
+  return {
+    'median_seconds': round(float(np.median(seconds)), 4),
+    'ratio': round(float(np.median(ratios)), 3),
+    'ratio_quartiles': np.quantile(ratios, (0.25, 0.75)).round(3).tolist(),
+  }
+
+
+def seeds(size: str, batch: int, rounds: int) -> dict:
+  """Seconds of a step of several seeds at once, beside as many steps in turn."""
+  config = config_of(size, batch, 1, {}, layers='scan')
+  step, shapes = step_of(config)
+  state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+  rows = batch_of(config, shapes=False)
+  repeat = functools.partial(jax.tree.map, lambda leaf: jnp.stack([leaf] * SEEDS))
+  every = jax.tree.map(lambda _: 0, state).replace(
+    frozen=jax.tree.map(lambda _: None, state.frozen)
+  )
+  at_once = jax.jit(jax.vmap(step, in_axes=(every, 0), out_axes=(every, 0)))
+  states, batches = repeat(state).replace(frozen=state.frozen), repeat(rows)
+  alone = jax.jit(step)
+  calls = {
+    'in turn': lambda: [alone(state, rows) for _ in range(SEEDS)],
+    'at once': lambda: at_once(states, batches),
+  }
+  taken = in_turn(calls, rounds=rounds)
+  return {'seeds': SEEDS} | summary(taken['at once'], beside=taken['in turn'])
 
 
 def measured(
@@ -101,11 +136,20 @@ def measured(
     step, shapes = step_of(config)
     state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     runs[name] = jax.jit(step), state, batch_of(config, shapes=False)
-  seconds = {name: [] for name in named}
+  calls = {
+    name: functools.partial(step, state, rows)
+    for name, (step, state, rows) in runs.items()
+  }
+  return in_turn(calls, rounds=rounds)
+
+
+def in_turn(calls: dict[str, Callable], *, rounds: int) -> dict[str, list[float]]:
+  """Seconds of `rounds` calls of each, one of each after the other."""
+  seconds = {name: [] for name in calls}
   for turn in range(rounds + 1):
-    for name, (step, state, rows) in runs.items():
+    for name, call in calls.items():
       start = time.perf_counter()
-      jax.block_until_ready(step(state, rows))
+      jax.block_until_ready(call())
       if turn:  # the first compiles
         seconds[name].append(time.perf_counter() - start)
   return seconds
