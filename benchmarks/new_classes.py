@@ -9,22 +9,18 @@ whose names tell no class are in neither. As a config, benchmarks/new_classes.py
 is a tiny CLIP trained from random weights on `known`, then adapted to `new`.
 """
 
+import argparse
 import json
 import pathlib
 from collections.abc import Sequence
 
-from absl import flags
 from ml_collections import ConfigDict
 
 from configs.rsicd import get_config as rsicd
-from harma_jax import cli
 from harma_jax.data.annotations import CaptionTable, load_captions
-from harma_jax.errors import UserError
 
 PERIOD = 3  # in the order of names, the first class of so many is new
 HELD_OUT = 7  # of the new training images, the first of so many chooses settings
-
-_ROOT = flags.DEFINE_string('root', '', 'The folder of RSICD.')
 
 
 def get_config(folder: str) -> ConfigDict:
@@ -41,13 +37,14 @@ def get_config(folder: str) -> ConfigDict:
   return config
 
 
-def main(argv: Sequence[str]) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
   """Writes both data sets and prints how large they are."""
-  cli.no_arguments(argv)
-  for flag in ('root', cli.OUT.name):
-    if not flags.FLAGS[flag].value:
-      raise UserError(f'Expected --{flag}=...; found none. --help shows more.')
-  root, out = pathlib.Path(_ROOT.value).resolve(), pathlib.Path(cli.OUT.value)
+  # No flags of absl's: this file is also read as a config.
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument('--root', type=pathlib.Path, required=True)
+  parser.add_argument('--out', type=pathlib.Path, required=True)
+  options = parser.parse_args(arguments)
+  root, out = options.root.resolve(), options.out
   tables = {split: load_captions(root, split=split) for split in ('train', 'val')}
   new = new_classes(tables['train'])
   for name, parts in cut(tables, new=new).items():
@@ -109,4 +106,4 @@ def count(rows: Sequence[dict]) -> dict[str, int]:
 
 
 if __name__ == '__main__':
-  cli.run(main)
+  main()

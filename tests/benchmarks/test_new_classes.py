@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from absl.testing import flagsaver
 from PIL import Image
 
 from benchmarks import new_classes
@@ -29,9 +28,9 @@ def folders(tmp_path):
       captions = [f'{split} {image} {k}' for k in range(2)]
       rows += [{'image': f'{split}/{image}', 'caption': text} for text in captions]
     (root / f'rsicd_{split}.json').write_text(json.dumps(rows))
-  with flagsaver.flagsaver(root=str(root), out=str(tmp_path / 'out')):
-    new_classes.main(['new_classes'])
-    new_classes.main(['new_classes'])  # again, over what is there
+  words = [f'--root={root}', f'--out={tmp_path}/out']
+  new_classes.main(words)
+  new_classes.main(words)  # again, over what is there
   return tmp_path / 'out'
 
 
