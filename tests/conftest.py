@@ -31,6 +31,12 @@ from harma_jax.train import train  # noqa: E402
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 
 
+COMPILE_FAST = (
+  '--xla_backend_optimization_level=0',
+  '--xla_llvm_disable_expensive_passes=true',
+)
+
+
 def _folder(*, variable: str, default: str) -> pathlib.Path:
   folder = pathlib.Path(os.environ.get(variable, REPOSITORY / default))
   if not folder.is_dir():
@@ -48,6 +54,18 @@ def data_dir() -> pathlib.Path:
 def reference_dir() -> pathlib.Path:
   """Folder with the golden arrays of the original implementation."""
   return _folder(variable='HARMA_REFERENCE', default='../shared/reference')
+
+
+@pytest.fixture(scope='session')
+def environment(tmp_path_factory):
+  """Of programs that tests start: one device; compiled fast, and kept for the next."""
+  return os.environ | {
+    'JAX_PLATFORMS': 'cpu',
+    'XLA_FLAGS': ' '.join(COMPILE_FAST),
+    'JAX_COMPILATION_CACHE_DIR': str(tmp_path_factory.mktemp('compiled')),
+    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+    'PYTHONPATH': str(REPOSITORY),
+  }
 
 
 @pytest.fixture(scope='session')

@@ -1,7 +1,6 @@
 """The rehearsal of a run: what it says is so, and nothing stays of it."""
 
 import json
-import os
 import pathlib
 import re
 import shutil
@@ -197,26 +196,17 @@ def test_a_step_that_does_not_fit_the_device_is_refused():
     check_memory(memory, available=9 * 10**9 - 10**6)
 
 
-def started(*words, cwd):
-  """A finished process of the program, on one CPU, compiling in no time."""
-  fast = '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true'
-  return subprocess.run(
-    [sys.executable, '-m', 'harma_jax.main', *words],
-    cwd=cwd,
-    env=os.environ
-    | {'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': fast, 'PYTHONPATH': str(REPOSITORY)},
-    capture_output=True,
-    text=True,
-    timeout=170,
-  )
+def test_from_the_command_line(environment, small_data, tmp_path):
+  def started(*words):
+    command = [sys.executable, '-m', 'harma_jax.main', *words]
+    settings = {'env': environment, 'cwd': tmp_path, 'timeout': 170}
+    return subprocess.run(command, capture_output=True, text=True, **settings)
 
-
-def test_from_the_command_line(small_data, tmp_path):
   toy = f'--config={REPOSITORY}/benchmarks/toy.py'
-  ran = started(toy, f'--config.data.root={small_data}', '--dry_run', cwd=tmp_path)
+  ran = started(toy, f'--config.data.root={small_data}', '--dry_run')
   assert ran.returncode == 0, ran.stderr
   assert 'workdir/toy: a dry run' in ran.stdout
-  ran = started(toy, '--dry_run_topology=tpu:4', cwd=tmp_path)
+  ran = started(toy, '--dry_run_topology=tpu:4')
   assert ran.returncode == 0, ran.stderr
   (facts,) = tables_of(ran.stdout).values()
   assert facts['devices'] == '4 tpu, data 4 x fsdp 1'

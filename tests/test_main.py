@@ -18,21 +18,6 @@ from harma_jax.train import train
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 TOY = '--config=benchmarks/toy.py'
 LARGEST_FILE = 100_000  # bytes; a checkpoint of the tiny run has 130,000
-COMPILE_FAST = (
-  '--xla_backend_optimization_level=0',
-  '--xla_llvm_disable_expensive_passes=true',
-)
-
-
-@pytest.fixture(scope='session')
-def environment(tmp_path_factory):
-  """Of the programs started here: one device; compiled fast, and kept for the next."""
-  return os.environ | {
-    'JAX_PLATFORMS': 'cpu',
-    'XLA_FLAGS': ' '.join(COMPILE_FAST),
-    'JAX_COMPILATION_CACHE_DIR': str(tmp_path_factory.mktemp('compiled')),
-    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
-  }
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Several processes on this machine: the same run, one end."""
 
 import json
-import os
 import pathlib
 import signal
 import socket
@@ -17,17 +16,6 @@ TOY = '--config=benchmarks/toy.py'
 STEPS = 60
 RUN = ('--config.train.epochs=20', '--config.evaluation.every_epochs=10')
 LOST_WITHIN = 10  # seconds
-
-
-@pytest.fixture(scope='session')
-def environment(tmp_path_factory):
-  """Of the programs started here: one device; compiled fast, and kept for the next."""
-  return os.environ | {
-    'JAX_PLATFORMS': 'cpu',
-    'XLA_FLAGS': '--xla_backend_optimization_level=0',
-    'JAX_COMPILATION_CACHE_DIR': str(tmp_path_factory.mktemp('compiled')),
-    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
-  }
 
 
 @pytest.fixture
