@@ -15,9 +15,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from harma_jax.build_data import (
-  build_inputs,
-)
+from harma_jax.build_data import build_inputs
 from harma_jax.checkpoint import abstract_of
 from harma_jax.errors import UserError
 from harma_jax.evaluation.duplicates import recall_ceiling
