@@ -147,6 +147,7 @@ def run_config(base: ConfigDict, method: str, *, seed: int, rate: float) -> Conf
   """The config of a run; nothing but the last step is selected."""
   config = set_method(base.copy_and_resolve_references(), method)
   config.seed, config.optimizer.learning_rate = seed, rate
+  config.train.on_nonfinite = 'skip'  # a rate that is too high is to lose, not to end
   config.data.val_split = ''
   return config.lock()
 
