@@ -12,7 +12,6 @@ import re
 import runpy
 import signal
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Sequence
 
@@ -25,7 +24,7 @@ from harma_jax.processes import leave_soon
 from harma_jax.stop import Stopped
 
 DEFECT, MISTAKE, INTERRUPTED = 1, 2, 130
-NATIVE = 'harma_jax.native'  # logs what libraries' native threads raise
+NATIVE = 'harma_jax.native'  # logs what is raised where native code calls Python
 
 # What several command lines have; each reads what it needs.
 WORKDIR = flags.DEFINE_string(
@@ -88,7 +87,7 @@ def run(
   logging.get_absl_handler().setFormatter(None)
   logging.get_absl_handler().addFilter(_is_for_users)
   logging.get_absl_handler().python_handler.stream = _StandardError()
-  sys.excepthook = _show_exception
+  sys.unraisablehook = _show_unraisable
   try:
     app.run(main, flags_parser=parse_flags)
   except UserError as error:
@@ -137,20 +136,24 @@ class _StandardError(io.TextIOBase):
     sys.stderr.flush()
 
 
-def _show_exception(kind, error, trace) -> None:
-  """As Python does, but for a thread that a library's native code calls us from."""
-  if threading.current_thread() is threading.main_thread():
-    sys.__excepthook__(kind, error, trace)
+def _show_unraisable(found) -> None:
+  """As Python does, but for what a library's native code called and does not name.
+
+  When one write fails, TensorStore tells of the others to an event loop that is closed.
+  """
+  if found.object is not None or found.err_msg is not None:
+    sys.__unraisablehook__(found)
     return
   standard_logging.getLogger(NATIVE).error(
-    'an error in a thread of a library', exc_info=(kind, error, trace)
+    'an error in native code of a library',
+    exc_info=(found.exc_type, found.exc_value, found.exc_traceback),
   )
 
 
 def _is_for_users(record: standard_logging.LogRecord) -> bool:
   """Whether a line is ours or a warning: what libraries do is not a user's concern.
 
-  A traceback of a library's thread is of an error that its caller gets to see.
+  A traceback of native code is of an error that its caller gets to see.
   """
   ours = pathlib.Path(record.pathname).is_relative_to(pathlib.Path(__file__).parent)
   warns = record.levelno >= standard_logging.WARNING and not record.exc_info

@@ -2,7 +2,7 @@
 
 import os
 import sys
-import threading
+import types
 
 import pytest
 from absl import flags
@@ -146,23 +146,26 @@ def test_modules_beside_the_configs_are_found_from_any_folder(
   assert config.epochs == 9.0
 
 
-def show(error):
-  cli._show_exception(type(error), error, error.__traceback__)
-
-
-def test_an_error_of_a_native_thread_is_for_its_caller(caplog, capsys):
-  thread = threading.Thread(target=show, args=(RuntimeError('Event loop is closed'),))
-  thread.start()
-  thread.join()
+def test_an_error_where_native_code_calls_us_is_for_its_caller(caplog, capsys):
+  error = RuntimeError('Event loop is closed')
+  found = {'exc_type': type(error), 'exc_value': error, 'exc_traceback': None}
+  cli._show_unraisable(types.SimpleNamespace(**found, err_msg=None, object=None))
   (record,) = caplog.records
   assert 'Event loop is closed' in caplog.text
   assert not cli._is_for_users(record)
   assert capsys.readouterr().err == ''
 
 
-def test_an_error_of_the_program_is_shown(caplog, capsys):
-  show(RuntimeError('a defect'))
-  assert capsys.readouterr().err == 'RuntimeError: a defect\n'
+def test_an_error_that_names_its_place_is_shown(caplog, capsys, monkeypatch):
+  class Defect:
+    def __del__(self):
+      raise RuntimeError('a defect')
+
+  monkeypatch.setattr(sys, 'unraisablehook', cli._show_unraisable)
+  Defect()
+  shown = capsys.readouterr().err
+  assert 'Defect.__del__' in shown
+  assert shown.endswith('RuntimeError: a defect\n')
   assert not caplog.records
 
 
