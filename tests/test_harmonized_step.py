@@ -224,7 +224,7 @@ def run(split, batch, step, *, devices):
   return jax.device_get((state, metrics))
 
 
-@pytest.mark.parametrize('chunk', [0, 2])
+@pytest.mark.parametrize('chunk', [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_devices_do_not_matter(model, split, batch, chunk):
   step = make_step(model, chunk=chunk)
   one, metrics = run(split, batch, step, devices=1)
