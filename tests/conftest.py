@@ -14,9 +14,11 @@ from jax.experimental.compilation_cache import compilation_cache
 from PIL import Image
 
 # Tests compile much and compute little: half the compile time, the same results.
-os.environ['XLA_FLAGS'] = (
-  f'{os.environ.get("XLA_FLAGS", "")} --xla_backend_optimization_level=0'
+COMPILE_FAST = (
+  '--xla_backend_optimization_level=0',
+  '--xla_llvm_disable_expensive_passes=true',
 )
+os.environ['XLA_FLAGS'] = ' '.join([os.environ.get('XLA_FLAGS', ''), *COMPILE_FAST])
 jax.config.update('jax_num_cpu_devices', 8)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 flags.FLAGS.mark_as_parsed()
@@ -29,12 +31,6 @@ from harma_jax.model.sizes import SIZES, Size, TowerSize  # noqa: E402
 from harma_jax.train import train  # noqa: E402
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
-
-
-COMPILE_FAST = (
-  '--xla_backend_optimization_level=0',
-  '--xla_llvm_disable_expensive_passes=true',
-)
 
 
 def _folder(*, variable: str, default: str) -> pathlib.Path:
@@ -166,9 +162,9 @@ def _set_compilation_cache(settings):
   compilation_cache.reset_cache()
 
 
-@pytest.fixture(scope='session')
+@pytest.fixture(scope='session', autouse=True)
 def keep_compiled(tmp_path_factory):
-  """What is compiled for one run is read from a folder by the next."""
+  """What is compiled for one test is read from a folder by the next."""
   settings = {
     'jax_compilation_cache_dir': str(tmp_path_factory.mktemp('compiled')),
     'jax_persistent_cache_min_compile_time_secs': 0.0,
@@ -196,7 +192,7 @@ SMALL_RUN = {
 
 
 @pytest.fixture(scope='session')
-def small_config(small_data, keep_compiled):
+def small_config(small_data):
   """`small_config({'train.epochs': 1.0})`: six steps of two projections, changed."""
   tower = TowerSize(width=16, layers=2, heads=2)
   SIZES['toy'] = Size(
