@@ -135,30 +135,6 @@ def test_lora_is_merged(export, small_config, finished_run, tmp_path, format):
   assert 'LoRA merged into its weights' in (tmp_path / 'out/README.md').read_text()
 
 
-def test_transformers_reads_merged_lora(export, small_config, finished_run, tmp_path):
-  torch = pytest.importorskip('torch')
-  transformers = pytest.importorskip('transformers')
-  fields = ADAPTERS | {'model.adapters': 'lora', 'init': str(finished_run)}
-  config = small_config(fields)
-  run = write_run(tmp_path / 'run', config)
-  export(run, 'huggingface', tmp_path / 'out')
-  theirs = transformers.CLIPModel.from_pretrained(tmp_path / 'out')
-  model, params = build_model(config), read_workdir(run)
-  tokens = np.array([[1, 5, 9, 0], [1, 7, 2, 9]])
-  side = model.size.image_size
-  images = np.random.default_rng(0).normal(size=(2, side, side, 3)).astype(np.float32)
-  with torch.no_grad():
-    text = theirs.text_projection(theirs.text_model(torch.tensor(tokens)).pooler_output)
-    pixels = torch.tensor(images).permute(0, 3, 1, 2)
-    image = theirs.visual_projection(theirs.vision_model(pixels).pooler_output)
-  for found, expected in (
-    (model.encode_text(params, tokens), text.numpy()),
-    (model.encode_image(params, images), image.numpy()),
-  ):
-    normalized = expected / np.linalg.norm(expected, axis=-1, keepdims=True)
-    np.testing.assert_allclose(found, normalized, atol=1e-5)
-
-
 @pytest.mark.parametrize(
   'fields',
   [

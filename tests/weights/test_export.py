@@ -1,5 +1,6 @@
 """Weights out: the same weights come back in, and other libraries compute the same."""
 
+import dataclasses
 import gzip
 import importlib
 import importlib.util
@@ -22,7 +23,7 @@ from harma_jax.data.tokenizer import tokenize
 from harma_jax.errors import UserError
 from harma_jax.model.adapter import AdapterSettings
 from harma_jax.model.clip import Clip
-from harma_jax.model.lora import LoraSettings
+from harma_jax.model.lora import LoraSettings, merge_lora
 from harma_jax.model.sizes import SIZES
 from harma_jax.weights import processor
 from harma_jax.weights.adapter import (
@@ -355,6 +356,58 @@ def test_open_clip_reads_the_folder_and_computes_the_same(
   np.testing.assert_allclose(
     preprocess(picture)[None].numpy(), channels_first(pixels[None]), atol=1e-5
   )
+
+
+@pytest.fixture
+def merged(make_clip, random_params, toy_batch):
+  """A plain model, its weights with LoRA merged, inputs, and the features unmerged."""
+  clip = make_clip(adapter=LoraSettings(rank=2, mlp=True), activation='gelu')
+  # Small beside the weights that they go onto.
+  params = tree_of(
+    {
+      path: 0.3 * leaf if 'lora' in path else leaf
+      for path, leaf in paths_of(random_params(clip)).items()
+    }
+  )
+  inputs = toy_batch['images'], toy_batch['tokens']
+  plain = dataclasses.replace(clip, adapter=None)
+  weights = merge_lora(params, clip.adapter)
+  expected = features(clip, params, *inputs)
+  without = {
+    path: leaf for path, leaf in paths_of(params).items() if 'lora' not in path
+  }
+  backbone = features(plain, tree_of(without), *inputs)
+  for one, other in zip(backbone, expected, strict=True):
+    assert np.abs(one - other).max() > 100 * TOLERANCE
+  return plain, weights, inputs, expected
+
+
+def test_transformers_computes_the_same_with_lora_merged(
+  tmp_path, merged, torch, transformers
+):
+  model, params, (images, tokens), expected = merged
+  write_huggingface(tmp_path / 'out', params, model=model)
+  theirs = transformers.CLIPModel.from_pretrained(tmp_path / 'out')
+  pixels, ids = torch.from_numpy(channels_first(images)), torch.from_numpy(tokens)
+  with torch.no_grad():
+    output = theirs(pixel_values=pixels, input_ids=ids.long())
+  found = output.image_embeds.numpy(), output.text_embeds.numpy()
+  for one, other in zip(found, expected, strict=True):
+    np.testing.assert_allclose(one, other, atol=TOLERANCE)
+
+
+def test_open_clip_computes_the_same_with_lora_merged(
+  tmp_path, merged, torch, open_clip
+):
+  model, params, (images, tokens), expected = merged
+  write_open_clip(tmp_path / 'out', params, model=model)
+  theirs, *_ = open_clip.create_model_and_transforms(f'local-dir:{tmp_path}/out')
+  theirs.eval()
+  with torch.no_grad():
+    image = theirs.encode_image(torch.from_numpy(channels_first(images)))
+    text = theirs.encode_text(torch.from_numpy(tokens).long())
+  for one, other in zip((image, text), expected, strict=True):
+    np.testing.assert_allclose(unit(one.numpy()), other, atol=TOLERANCE)
 
 
 def test_open_clip_takes_the_file_for_a_model_of_its_own(
