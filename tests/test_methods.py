@@ -26,7 +26,13 @@ KINDS = {
 }
 
 
-@pytest.fixture(params=KINDS)
+# The others take the same way through the program.
+FIRST, *REST = KINDS
+
+
+@pytest.fixture(
+  params=[FIRST, *(pytest.param(kind, marks=pytest.mark.slow) for kind in REST)]
+)
 def config(request, small_config, finished_run):
   fields = {'optimizer.train': 'adapters', 'checkpoint.every_steps': 1}
   return small_config(fields | KINDS[request.param] | {'init': str(finished_run)})
