@@ -106,13 +106,15 @@ class Study:
       write_results(self.out, results, folder=self.folder)
 
   def run(self, results: dict, method: str, *, rate: float, seed: int) -> None:
-    """Adds a row to `runs`, unless it is there."""
-    if any(is_run(row, method, seed) for row in results['runs']):
+    """Adds a row to `runs`, unless it is there; one of another rate is replaced."""
+    same = [row for row in results['runs'] if is_run(row, method, seed)]
+    if any(row['learning_rate'] == rate for row in same):
       return
     config = run_config(self.base, method, seed=seed, rate=rate)
     ranks = self._ranks(config, method, split=self.base.data.test_split)
     workdir = self.folder / run_name(config, method)
     np.savez_compressed(workdir / RANKS_FILE, **ranks)
+    results['runs'] = [row for row in results['runs'] if row not in same]
     results['runs'].append(row_of(method, ranks, workdir=workdir))
     write_results(self.out, results, folder=self.folder)
 

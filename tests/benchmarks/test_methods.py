@@ -185,6 +185,11 @@ def test_a_search_chooses_each_rate_on_val_with_the_first_seed(start, config, tm
   assert results['searches']['lora'].keys() == {'0.0001', '0.001'}
   assert {row['learning_rate'] for row in results['runs']} == {4e-4, 1e-3}
   assert start(config, **settings) == ([], [])
+  settings['rates'] = ['full=4e-4', 'lora=4e-4']  # no rows of two rates in one mean
+  assert start(config, **settings)[0] == ['lora-0.0004-0', 'lora-0.0004-1']
+  results = json.loads((tmp_path / 'out/table.json').read_text())
+  assert len(results['runs']) == 6
+  assert {row['learning_rate'] for row in results['runs']} == {4e-4}
 
 
 @pytest.mark.parametrize(
