@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.flatten_util import ravel_pytree
 
 from harma_jax.mesh import make_mesh, place_batch
 from harma_jax.objective.alignment import make_objective
@@ -163,23 +164,34 @@ def test_realigned_gradients_of_weights_do_not_conflict():
 
 
 def one_hot_pulls(model, split, batch, cotangents):
-  """Each sample's gradient of the whole batch's encoding, a loop of full pull-backs."""
+  """Each sample's gradient of the whole batch's encoding, a loop of full pull-backs.
+
+  Yields those of every element of `cotangents`, f64[8, weights].
+  """
   trainable, frozen = split
-  _, pull_back = jax.vjp(
-    lambda weights: encode_samples(
-      model, merge_params(weights, frozen), batch['images'], batch['tokens']
-    ),
-    trainable,
-  )
-  pull_back = jax.jit(pull_back)
-  for i in range(8):
-    only = tuple(jnp.zeros_like(rows).at[i].set(rows[i]) for rows in cotangents)
-    leaves = jax.tree.leaves(pull_back(only))
-    yield np.concatenate([np.ravel(leaf) for leaf in leaves]).astype(np.float64)
+
+  @jax.jit
+  def pull_back(only):
+    _, pull = jax.vjp(
+      lambda weights: encode_samples(
+        model, merge_params(weights, frozen), batch['images'], batch['tokens']
+      ),
+      trainable,
+    )
+    return ravel_pytree(pull(only))[0]
+
+  for rows in cotangents:
+    only = [jax.tree.map(lambda leaf, i=i: one_hot(leaf, i), rows) for i in range(8)]
+    yield np.stack([np.asarray(pull_back(row), np.float64) for row in only])
+
+
+def one_hot(rows, i):
+  """Nothing but row i."""
+  return jnp.zeros_like(rows).at[i].set(rows[i])
 
 
 def test_samples_gradients_over_the_adapters(model, split, batch):
-  """Equal to explicit ones, which add up to the gradient of the loss."""
+  """Products of them equal those of explicit ones."""
   trainable, frozen = split
   rng = np.random.default_rng(3)
   gradients = [
@@ -195,24 +207,12 @@ def test_samples_gradients_over_the_adapters(model, split, batch):
     chunk=3,
   )
   inner, norm, _ = jax.jit(products)(gradients)
-  first, second = (
-    np.stack(list(one_hot_pulls(model, split, batch, gradient)))
-    for gradient in gradients
-  )
+  first, second = one_hot_pulls(model, split, batch, gradients)
   scale = np.sqrt((first**2).sum(1) * (second**2).sum(1))
   np.testing.assert_allclose(
     inner[0] / scale, (first * second).sum(1) / scale, atol=1e-5
   )
   np.testing.assert_allclose(norm[0], (first**2).sum(1), rtol=1e-5)
-
-  def loss(weights):
-    params = merge_params(weights, frozen)
-    embeddings = encode_samples(model, params, batch['images'], batch['tokens'])
-    return sum(jnp.sum(a * b) for a, b in zip(gradients[0], embeddings, strict=True))
-
-  whole = jax.tree.leaves(jax.jit(jax.grad(loss))(trainable))
-  whole = np.concatenate([np.ravel(leaf) for leaf in whole])
-  np.testing.assert_allclose(first.sum(axis=0), whole, rtol=1e-3, atol=1e-4)
 
 
 def run(split, batch, step, *, devices):

@@ -185,19 +185,26 @@ def test_a_run_on_a_prepared_folder_is_the_run_on_its_source(
     assert (tmp_path / name).read_text() == (finished_run / name).read_text()
 
 
+@pytest.fixture(scope='module')
+def grouped(small_config, tmp_path_factory):
+  """The config and folder of a finished run of two steps in a program."""
+  config = small_config({'train.steps_per_dispatch': 2, 'log_every': 100})
+  workdir = tmp_path_factory.mktemp('grouped') / 'run'
+  train(config, workdir=workdir)
+  return config, workdir
+
+
 @pytest.mark.parametrize('stop', [4, 6])
 def test_steps_in_one_program_go_on_bit_identically(
-  small_config, finished_run, tmp_path, stop
+  grouped, finished_run, tmp_path, stop
 ):
   """Groups end where they end in the run that was not stopped, not where it was."""
-  config = small_config({'train.steps_per_dispatch': 2, 'log_every': 100})
-  train(config, workdir=tmp_path / 'whole')
+  config, whole_run = grouped
   with stopped_after(stop):
-    train(config, workdir=tmp_path / 'stopped')
-  train(config, workdir=tmp_path / 'stopped')
+    train(config, workdir=tmp_path)
+  train(config, workdir=tmp_path)
   whole, stopped, single = (
-    saved_state(config, folder, STEPS)
-    for folder in (tmp_path / 'whole', tmp_path / 'stopped', finished_run)
+    saved_state(config, folder, STEPS) for folder in (whole_run, tmp_path, finished_run)
   )
   assert all_equal(whole, stopped)
   jax.tree.map(
@@ -466,8 +473,15 @@ def names_of(table, rows):
   return [f'row {row}, {table.image_path(row // 2)}, ' for row in rows]
 
 
-@pytest.mark.parametrize('cache', ['host', 'device'])
-@pytest.mark.parametrize('log_every', [1, 100])
+@pytest.mark.parametrize(
+  ('log_every', 'cache'),
+  [
+    (1, 'host'),
+    (100, 'device'),
+    pytest.param(1, 'device', marks=pytest.mark.slow),
+    pytest.param(100, 'host', marks=pytest.mark.slow),
+  ],
+)
 def test_a_step_that_is_not_finite_ends_the_run_and_loses_nothing(
   small_config, small_data, finished_run, tmp_path, spoil, log_every, cache
 ):
