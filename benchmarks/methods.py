@@ -125,7 +125,7 @@ class Study:
       logging.info('%s', workdir)
       train(config, workdir=workdir)
     run = Run(folder=str(workdir), config=read_config(workdir))
-    table = build_table(run.config, split)
+    table = build_table(self.base, split)  # the run's own config names no `val_split`
     ranks = ranks_of_run(run, tables={split: table})[split]['standard']
     jax.clear_caches()  # of this run's programs: the next ones' are others
     return ranks | {'caption_image': table.caption_image}
@@ -248,6 +248,7 @@ def about(config: ConfigDict, *, path: str) -> dict:
     'init': pathlib.Path(config.init).name,
     'size': config.model.size,
     'search_split': config.data.val_split,
+    'hold_out': config.data.hold_out,
     'split': config.data.test_split,
     'epochs': config.train.epochs,
     'batch_size': config.train.batch_size,

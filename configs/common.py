@@ -82,6 +82,8 @@ DATA = {
   'train_split': 'train',
   'val_split': 'val',  # '' for none: then the last step is selected
   'test_split': 'test',  # '' for none
+  # Share of the training images that are val instead, for data without such a split.
+  'hold_out': 0.0,
   # For study: the share of training captions that change places between images.
   'swap_captions': 0.0,
   'captions_per_image': 1,  # above 1 an item is an image with so many captions

@@ -16,6 +16,7 @@ from harma_jax.data.bad_images import (
   find_unreadable,
   without_images,
 )
+from harma_jax.data.hold_out import hold_out
 from harma_jax.data.images import read_image
 from harma_jax.data.noise import swap_captions
 from harma_jax.data.pipeline import (
@@ -59,7 +60,7 @@ def build_table(config: ConfigDict, split: str) -> CaptionTable:
     side = build_model(config).size.image_size
     root = root / f'{scenes.style}-{side}-{scenes.seed}'
     write_scenes(root, counts=counts, side=side, style=scenes.style, seed=scenes.seed)
-  table = _readable(config, _read_table(config.data, root=root, split=split))
+  table = _readable(config, _read_split(config.data, root=root, split=split))
   if split != config.data.train_split or not config.data.swap_captions:
     return table
   table, wrong = swap_captions(table, share=config.data.swap_captions, seed=config.seed)
@@ -69,6 +70,18 @@ def build_table(config: ConfigDict, split: str) -> CaptionTable:
     *(config.data.swap_captions, f'{wrong.sum():,}', f'{table.n_captions:,}'),
   )
   return table
+
+
+def _read_split(
+  settings: ConfigDict, *, root: pathlib.Path, split: str
+) -> CaptionTable:
+  """The table of a split, where `hold_out` says so a part of the training split's."""
+  train, val = settings.train_split, settings.val_split
+  if not settings.hold_out or split not in (train, val):
+    return _read_table(settings, root=root, split=split)
+  table = _read_table(settings, root=root, split=train)
+  rest, held_out = hold_out(table, share=settings.hold_out, split=val)
+  return rest if split == train else held_out
 
 
 def _read_table(

@@ -163,3 +163,11 @@ def _check_splits(config: ConfigDict) -> None:
       f'data.test_split: expected another split than data.val_split; found {test!r} '
       'for both. Set --config.data.test_split= to evaluate on val alone.'
     )
+  share = config.data.hold_out
+  expect(0 <= share < 1, 'data.hold_out', 'a share, 0 to below 1', found=share)
+  expect(
+    not share or val != config.data.train_split,
+    'data.val_split',
+    'with data.hold_out another name than data.train_split',
+    found=val,
+  )

@@ -330,6 +330,17 @@ def test_tables_and_tokens(small_config):
   assert context_length(small_config(), model) == model.size.context_length == 8
 
 
+def test_a_part_of_the_training_images_may_be_val(small_config):
+  """Whether the annotations have a split of that name, or none."""
+  for name in ('val', 'held out'):
+    config = small_config({'data.hold_out': 0.25, 'data.val_split': name})
+    train, val, test = (build_table(config, split) for split in ('train', name, 'test'))
+    assert (train.n_images, val.n_images, test.n_images) == (9, 3, 6)
+    assert (train.split, val.split) == ('train', name)
+    whole = build_table(small_config(), 'train')
+    assert {*train.image_files, *val.image_files} == set(whole.image_files)
+
+
 def test_scenes_are_drawn_where_a_style_is_given(small_config, tmp_path):
   scenes = {'style': 'summer', 'train': 4, 'val': 3, 'test': 2, 'seed': 5}
   fields = {f'data.scenes.{name}': value for name, value in scenes.items()}

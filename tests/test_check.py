@@ -53,6 +53,11 @@ from harma_jax.errors import UserError, expect
     ({'evaluation.select_on': 'train'}, "evaluation.select_on: .* found 'train'"),
     ({'evaluation.select_on': 'test', 'data.test_split': ''}, 'data.test_split set'),
     ({'data.test_split': 'val'}, "data.test_split: .* found 'val' for both"),
+    ({'data.hold_out': 1.0}, 'data.hold_out: expected a share, 0 to below 1; found 1'),
+    (
+      {'data.hold_out': 0.1, 'data.val_split': 'train'},
+      "data.val_split: expected with data.hold_out another name .* found 'train'",
+    ),
     ({'data.threads': -1}, 'data.threads: expected 0 or more; found -1'),
     ({'data.workers': -1}, 'data.workers: expected 0 or more; found -1'),
     ({'data.context_length': 99}, 'data.context_length: expected 2 to 8.*found 99'),

@@ -254,7 +254,8 @@ def entries_of_split(
     counts = ', '.join(f'{name} ({count} rows)' for name, count in found.items())
     raise UserError(
       f'{path}: expected rows of split {split!r}; found only {counts}. Ask for one of '
-      'these, or pass --config.data.annotations=FILE.'
+      'these, or pass --config.data.annotations=FILE; --config.data.hold_out=0.1 takes '
+      'a tenth of the training images for validation.'
     )
   return [entry for entry in entries if entry.fields['split'] == split]
 
@@ -278,7 +279,8 @@ def check_file_split(path: pathlib.Path, *, split: str) -> None:
     f'{path}: expected rows of split {split!r}; found rows without a field "split", '
     f'which a file of this name gives to {named[0]!r}. Add the field (in CSV a column) '
     f'"split", or name the file by its split, as in captions_{split}{path.suffix}; '
-    '--config.data.annotations=NAME_{split}.json says where the split stands in a name.'
+    '--config.data.annotations=NAME_{split}.json says where it stands in a name, and '
+    '--config.data.hold_out=0.1 takes a tenth of the training images for validation.'
   )
 
 

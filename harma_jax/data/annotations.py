@@ -103,6 +103,27 @@ def load_captions(
   return table
 
 
+def select_images(table: CaptionTable, kept: np.ndarray) -> CaptionTable:
+  """The table of some images and all their captions; the order stays.
+
+  Its rows are numbered anew: pixels and tokens of `table` do not fit it.
+
+  Args:
+    table: is not changed.
+    kept: bool[n_images].
+  """
+  kept_captions = kept[table.caption_image]
+  number = np.cumsum(kept, dtype=np.int32) - 1
+  caption_image = number[table.caption_image[kept_captions]]
+  caption_image.setflags(write=False)
+  return dataclasses.replace(
+    table,
+    image_files=tuple(table.image_files[row] for row in np.flatnonzero(kept)),
+    captions=tuple(table.captions[row] for row in np.flatnonzero(kept_captions)),
+    caption_image=caption_image,
+  )
+
+
 def fingerprint(table: CaptionTable) -> str:
   """SHA-256 (hex) of files, captions, their order and the split, not of the pixels.
 

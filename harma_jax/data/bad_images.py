@@ -5,12 +5,11 @@ and its captions stay together.
 """
 
 import concurrent.futures
-import dataclasses
 from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 
-from harma_jax.data.annotations import CaptionTable
+from harma_jax.data.annotations import CaptionTable, select_images
 from harma_jax.errors import UserError
 
 
@@ -42,10 +41,9 @@ def find_unreadable(
 
 
 def without_images(table: CaptionTable, rows: Collection[int]) -> CaptionTable:
-  """The table without some images and all their captions; the order stays.
+  """The table without some images and all their captions; see `select_images`.
 
-  Its rows are numbered anew: pixels and tokens of `table` do not fit it. Its
-  `fingerprint` differs, so a run resumes only while the same images are unreadable.
+  Its `fingerprint` differs, so a run resumes only while the same images are unreadable.
 
   Args:
     table: is not changed.
@@ -61,16 +59,7 @@ def without_images(table: CaptionTable, rows: Collection[int]) -> CaptionTable:
       f'{table.image_root}: expected images of split {table.split!r} that can be read; '
       f'found none among {table.n_images}. Check the folder --config.data.images.'
     )
-  kept_captions = kept[table.caption_image]
-  number = np.cumsum(kept, dtype=np.int32) - 1
-  caption_image = number[table.caption_image[kept_captions]]
-  caption_image.setflags(write=False)
-  return dataclasses.replace(
-    table,
-    image_files=tuple(table.image_files[row] for row in np.flatnonzero(kept)),
-    captions=tuple(table.captions[row] for row in np.flatnonzero(kept_captions)),
-    caption_image=caption_image,
-  )
+  return select_images(table, kept)
 
 
 def describe_skipped(table: CaptionTable, problems: Mapping[int, UserError]) -> str:

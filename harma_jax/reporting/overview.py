@@ -132,6 +132,9 @@ def cautions(
     notes.append('There is no validation split: the last step was taken.')
   if not results:
     notes.append('The run has not ended: its tables hold what was measured so far.')
+  if fields['data.hold_out']:
+    share = f'{100 * fields["data.hold_out"]:g} %'
+    notes.append(f'{share} of the training images are val, chosen by their names.')
   if fields['data.swap_captions']:
     share = f'{100 * fields["data.swap_captions"]:g} %'
     notes.append(

@@ -119,10 +119,13 @@ def start(monkeypatch, tmp_path):
     quality = RATE_QUALITY[run.config.optimizer.learning_rate]
     return {split: {'standard': ranks_of(quality, run.config.seed)}}
 
-  table = types.SimpleNamespace(caption_image=CAPTION_IMAGE)
+  def build_table(config, split):
+    assert split in (config.data.val_split, config.data.test_split)
+    return types.SimpleNamespace(caption_image=CAPTION_IMAGE)
+
   monkeypatch.setattr(methods, 'train', train)
   monkeypatch.setattr(methods, 'ranks_of_run', ranks_of_run)
-  monkeypatch.setattr(methods, 'build_table', lambda *_: table)
+  monkeypatch.setattr(methods, 'build_table', build_table)
   monkeypatch.setattr(methods, 'read_config', configs.__getitem__)
   monkeypatch.setattr(methods, 'keep_compiled', lambda: None)
 
