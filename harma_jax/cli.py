@@ -1,5 +1,6 @@
 """What all command lines share: a user's mistake is one message and exit code 2."""
 
+import _thread
 import difflib
 import functools
 import io
@@ -12,6 +13,7 @@ import re
 import runpy
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 
@@ -24,6 +26,7 @@ from harma_jax.processes import leave_soon
 from harma_jax.stop import Stopped
 
 DEFECT, MISTAKE, INTERRUPTED = 1, 2, 130
+AGAIN_AFTER = 0.02  # seconds, in which a callback has ended
 NATIVE = 'harma_jax.native'  # logs what is raised where native code calls Python
 
 # What several command lines have; each reads what it needs.
@@ -79,8 +82,9 @@ def run(
 ) -> None:
   """Parses the flags, runs `main(argv)` and exits with what it returns.
 
-  A UserError is printed alone on standard error, with exit code 2; at Ctrl-C
-  `interrupted` is, with exit code 130. Stopping at the platform's request is a success.
+  A UserError is printed alone on standard error, with exit code 2; a KeyboardInterrupt
+  too, `interrupted` where it says nothing, with exit code 130. Stopping at the
+  platform's request is a success.
   """
   logging.use_absl_handler()
   logging.set_verbosity(logging.INFO)
@@ -94,13 +98,13 @@ def run(
     print(f'error: {error}', file=sys.stderr)
     leave_soon(MISTAKE)
     sys.exit(MISTAKE)
-  except (KeyboardInterrupt, Stopped) as stopped:
+  except KeyboardInterrupt as stopped:
+    print(str(stopped) or interrupted, file=sys.stderr)
+    leave_soon(INTERRUPTED)
+    sys.exit(INTERRUPTED)
+  except Stopped as stopped:
     print(interrupted, file=sys.stderr)
-    by_platform = isinstance(stopped, Stopped) and stopped.signal == signal.SIGTERM
-    code = 0 if by_platform else INTERRUPTED
-    if not isinstance(stopped, Stopped):
-      leave_soon(code)
-    sys.exit(code)
+    sys.exit(0 if stopped.signal == signal.SIGTERM else INTERRUPTED)
   except Exception:
     leave_soon(DEFECT)
     raise
@@ -137,10 +141,17 @@ class _StandardError(io.TextIOBase):
 
 
 def _show_unraisable(found) -> None:
-  """As Python does, but for what a library's native code called and does not name.
+  """As Python does, but for an interruption and what native code does not name.
 
-  When one write fails, TensorStore tells of the others to an event loop that is closed.
+  A Ctrl-C that falls into a callback, as jax has one of the garbage collector, is
+  dropped by its caller: it comes again, to end the program. When one write fails,
+  TensorStore tells of the others to an event loop that is closed.
   """
+  if isinstance(found.exc_value, KeyboardInterrupt):
+    again = threading.Timer(AGAIN_AFTER, _thread.interrupt_main)
+    again.daemon = True
+    again.start()
+    return
   if found.object is not None or found.err_msg is not None:
     sys.__unraisablehook__(found)
     return

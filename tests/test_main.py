@@ -124,6 +124,18 @@ def test_a_stopped_run_goes_on_with_the_same_command(
   assert set(evaluations) == of_val | {(0, 'test'), (best, 'test')}
 
 
+def test_an_interrupted_dry_run_leaves_nothing_and_does_not_promise_to_resume(
+  start, small_data, tmp_path
+):
+  data = f'--config.data.root={small_data}'
+  program = start(TOY, data, f'--workdir={tmp_path}/run', '--dry_run')
+  wait_for(lambda: list(tmp_path.glob('.run-dry-run-*')), program=program)
+  program.send_signal(signal.SIGTERM)
+  _, stderr = ended(program, code=130)
+  assert stderr.splitlines()[-1] == 'Interrupted. Nothing is left of the dry run.'
+  assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.skipif(not hasattr(resource, 'prlimit'), reason='Linux only')
 def test_a_disk_that_takes_no_more_is_one_message_and_the_last_step_stays(
   start, small_data, tmp_path
