@@ -1,6 +1,5 @@
 """What all command lines share: a user's mistake is one message and exit code 2."""
 
-import _thread
 import difflib
 import functools
 import io
@@ -148,7 +147,8 @@ def _show_unraisable(found) -> None:
   TensorStore tells of the others to an event loop that is closed.
   """
   if isinstance(found.exc_value, KeyboardInterrupt):
-    again = threading.Timer(AGAIN_AFTER, _thread.interrupt_main)
+    program = threading.main_thread().ident, signal.SIGINT
+    again = threading.Timer(AGAIN_AFTER, signal.pthread_kill, program)
     again.daemon = True
     again.start()
     return
