@@ -12,7 +12,6 @@ import re
 import runpy
 import signal
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Sequence
 
@@ -25,7 +24,6 @@ from harma_jax.processes import leave_soon
 from harma_jax.stop import Stopped
 
 DEFECT, MISTAKE, INTERRUPTED = 1, 2, 130
-AGAIN_AFTER = 0.02  # seconds, in which a callback has ended
 NATIVE = 'harma_jax.native'  # logs what is raised where native code calls Python
 
 # What several command lines have; each reads what it needs.
@@ -140,18 +138,10 @@ class _StandardError(io.TextIOBase):
 
 
 def _show_unraisable(found) -> None:
-  """As Python does, but for an interruption and what native code does not name.
+  """As Python does, but for what a library's native code called and does not name.
 
-  A Ctrl-C that falls into a callback, as jax has one of the garbage collector, is
-  dropped by its caller: it comes again, to end the program. When one write fails,
-  TensorStore tells of the others to an event loop that is closed.
+  When one write fails, TensorStore tells of the others to an event loop that is closed.
   """
-  if isinstance(found.exc_value, KeyboardInterrupt):
-    program = threading.main_thread().ident, signal.SIGINT
-    again = threading.Timer(AGAIN_AFTER, signal.pthread_kill, program)
-    again.daemon = True
-    again.start()
-    return
   if found.object is not None or found.err_msg is not None:
     sys.__unraisablehook__(found)
     return

@@ -7,7 +7,7 @@ import pathlib
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
@@ -25,7 +25,10 @@ from harma_jax.processes import maximum, of_first
 from harma_jax.run import Run, checked_stages, feed, prepared, start
 from harma_jax.step import TrainState
 from harma_jax.stepper import Step, place_group
+from harma_jax.stop import interruptible
 from harma_jax.workdir import CHECKPOINT_FOLDER, FROZEN_FOLDER, check_workdir, has_saved
+
+INTERRUPTED = 'Interrupted. Nothing is left of the dry run.'
 
 
 def dry_run(config: ConfigDict, *, workdir: pathlib.Path) -> None:
@@ -44,14 +47,17 @@ def dry_run(config: ConfigDict, *, workdir: pathlib.Path) -> None:
   """
   runs = checked_stages(config, workdir=workdir)
   _check_place(workdir)
-  with _scratch_beside(workdir) as scratch:
+  with interruptible(INTERRUPTED) as check, _scratch_beside(workdir) as scratch:
     init = ''
     for folder, stage in runs.items():
       own = scratch / folder.relative_to(workdir)
-      facts = _rehearse(stage, workdir=folder, scratch=own, init=init or stage.init)
+      facts = _rehearse(
+        stage, workdir=folder, scratch=own, init=init or stage.init, check=check
+      )
       if jax.process_index() == 0:
         print_facts(f'{folder}: a dry run, of which nothing is kept', facts)
       init = str(own)
+    check()
     maximum(0)  # no process still reads what the first removes
 
 
@@ -77,9 +83,14 @@ def _scratch_beside(workdir: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def _rehearse(
-  config: ConfigDict, *, workdir: pathlib.Path, scratch: pathlib.Path, init: str
+  config: ConfigDict,
+  *,
+  workdir: pathlib.Path,
+  scratch: pathlib.Path,
+  init: str,
+  check: Callable[[], None],
 ) -> dict[str, str]:
-  """Each act of a stage in turn, and what is to be said of it."""
+  """Each act of a stage in turn, with `check` between, and what is to be said of it."""
   to_open = '' if has_saved(workdir) else init
   with prepared(config, workdir=scratch, init=to_open) as run:
     check_workdir(workdir, config, data=run.data)
@@ -96,10 +107,14 @@ def _rehearse(
       group = [next(batches)]
     arguments, _ = place_group(group, size=run.plan.dispatch, mesh=run.mesh)
     length = longest_length(config, run.model, run.tokens)
+    check()
     step = step_for(state, *arguments, length=length)
     facts |= _facts_of_program(step, length=length)
+    check()
     state, facts['a step'] = _take(step, state, arguments)
+    check()
     facts |= _encode(run, state)
+    check()
     facts['a checkpoint'] = _save_and_restore(run, state, step=first + 1)
   return facts
 

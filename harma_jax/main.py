@@ -9,11 +9,9 @@ each trains in a folder of its own, FOLDER/seed_0 and so on, after one pretraini
 the config has one.
 """
 
-import contextlib
 import os
 import pathlib
-import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from absl import flags
 from ml_collections import config_flags
@@ -62,13 +60,11 @@ def main(argv: Sequence[str]) -> None:
   if _TOPOLOGY.value is not None:
     platform, number = read_topology(_TOPOLOGY.value)
     pretend_devices(number)
-    with _leaving_nothing():
-      dry_run_topology(config, workdir=workdir, platform=platform)
+    dry_run_topology(config, workdir=workdir, platform=platform)
     return
   _join_others()
   if _DRY_RUN.value:
-    with _leaving_nothing():
-      dry_run(config, workdir=workdir)
+    dry_run(config, workdir=workdir)
   elif seeds:
     train_seeds(config, workdir=workdir, seeds=seeds)
   else:
@@ -82,16 +78,6 @@ def _check_mode() -> None:
       'Expected one of --seeds, --dry_run and --dry_run_topology; found '
       f'--{" and --".join(found)}. All seeds take what a dry run without --seeds shows.'
     )
-
-
-@contextlib.contextmanager
-def _leaving_nothing() -> Iterator[None]:
-  """SIGTERM ends a dry run as Ctrl-C does, so that it is cleaned up after."""
-  signal.signal(signal.SIGTERM, signal.default_int_handler)
-  try:
-    yield
-  except KeyboardInterrupt:
-    raise KeyboardInterrupt('Interrupted. Nothing is left of the dry run.') from None
 
 
 def _join_others() -> None:

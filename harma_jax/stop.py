@@ -1,7 +1,13 @@
-"""Stopping between two steps when the user (Ctrl-C) or the platform (SIGTERM) asks."""
+"""Stopping when the user (Ctrl-C) or the platform (SIGTERM) asks.
 
+A signal that interrupts any line may be lost in a library's callback, or leave a
+checkpoint half written; one that is looked at between steps is neither.
+"""
+
+import contextlib
 import signal
 import threading
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 import jax
@@ -25,9 +31,6 @@ class Stopped(Exception):
 class StopRequest:
   """Notes the first signal instead of dying of it; a second Ctrl-C ends at once.
 
-  A signal that interrupts any line may be lost in a library's callback, or leave a
-  checkpoint half written; one that is looked at between steps is neither.
-
   Attributes:
     signal: the number of the signal that came, or None.
   """
@@ -36,24 +39,48 @@ class StopRequest:
     self.signal = None
 
   def __enter__(self) -> 'StopRequest':
-    # Python lets only the main thread set handlers.
-    on_main = threading.current_thread() is threading.main_thread()
-    self._before = (
-      {number: signal.signal(number, self._note) for number in SIGNALS}
-      if on_main
-      else {}
-    )
+    self._before = _set_handlers(dict.fromkeys(SIGNALS, self._note))
     return self
 
   def __exit__(self, *_) -> None:
-    for number, handler in self._before.items():
-      signal.signal(number, handler)
+    _set_handlers(self._before)
 
   def _note(self, number: int, _: FrameType | None) -> None:
     if self.signal is not None and number == signal.SIGINT:
       raise KeyboardInterrupt
     self.signal = number
     logging.warning('%s: saving and stopping', signal.Signals(number).name)
+
+
+@contextlib.contextmanager
+def interruptible(message: str) -> Iterator[Callable[[], None]]:
+  """Ctrl-C and SIGTERM raise KeyboardInterrupt(message) at once.
+
+  Yields:
+    What raises it again where it was lost: to be called between two acts.
+  """
+  asked = threading.Event()
+
+  def note(number, frame):
+    asked.set()
+    raise KeyboardInterrupt(message)
+
+  def check():
+    if asked.is_set():
+      raise KeyboardInterrupt(message)
+
+  before = _set_handlers(dict.fromkeys(SIGNALS, note))
+  try:
+    yield check
+  finally:
+    _set_handlers(before)
+
+
+def _set_handlers(handlers: dict) -> dict:
+  """Sets handlers by signal; returns those before, none off the main thread."""
+  if threading.current_thread() is not threading.main_thread():
+    return {}  # where Python lets nobody set them
+  return {number: signal.signal(number, of) for number, of in handlers.items()}
 
 
 def agreed(number: int | None, *, step: int, before: int) -> int | None:

@@ -25,6 +25,7 @@ from harma_jax.build_data import build_inputs, build_table, context_length
 from harma_jax.check import check_config
 from harma_jax.compilation import gigabytes, memory_of
 from harma_jax.data.pixels import open_pixels
+from harma_jax.dry_run import INTERRUPTED
 from harma_jax.errors import UserError
 from harma_jax.mesh import (
   batch_sharding,
@@ -38,6 +39,7 @@ from harma_jax.model.clip import Clip
 from harma_jax.optim import count
 from harma_jax.run import stages
 from harma_jax.step import TrainState, cast_frozen, compile_step
+from harma_jax.stop import interruptible
 
 PLATFORMS = ('cpu', 'cuda', 'tpu')
 COLLECTIVES = (
@@ -105,11 +107,13 @@ def dry_run_topology(
   Raises:
     UserError: a mistake in the config; devices that do not divide a batch.
   """
-  for folder, stage in stages(config, workdir=workdir).items():
-    stage = for_platform(stage, platform)
-    check_config(stage)
-    facts = _facts(stage, mesh=make_mesh(fsdp=stage.mesh.fsdp), platform=platform)
-    print_facts(f'{folder}: the step on devices that are not there', facts)
+  with interruptible(INTERRUPTED) as check:
+    for folder, stage in stages(config, workdir=workdir).items():
+      stage = for_platform(stage, platform)
+      check_config(stage)
+      facts = _facts(stage, mesh=make_mesh(fsdp=stage.mesh.fsdp), platform=platform)
+      check()
+      print_facts(f'{folder}: the step on devices that are not there', facts)
 
 
 def for_platform(config: ConfigDict, platform: str) -> ConfigDict:

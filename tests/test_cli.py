@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 import types
 
 import pytest
@@ -168,20 +167,6 @@ def test_an_error_that_names_its_place_is_shown(caplog, capsys, monkeypatch):
   assert 'Defect.__del__' in shown
   assert shown.endswith('RuntimeError: a defect\n')
   assert not caplog.records
-
-
-def test_a_ctrl_c_that_a_callback_swallows_comes_again(capsys, monkeypatch):
-  class Callback:
-    def __del__(self):
-      raise KeyboardInterrupt
-
-  monkeypatch.setattr(sys, 'unraisablehook', cli._show_unraisable)
-  start = time.monotonic()
-  with pytest.raises(KeyboardInterrupt):  # noqa: PT012, it comes while others run
-    Callback()
-    time.sleep(20)
-  assert time.monotonic() - start < 10
-  assert capsys.readouterr().err == ''
 
 
 @pytest.mark.parametrize(
