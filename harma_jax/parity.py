@@ -112,7 +112,7 @@ def _without_key(in_proj_bias: np.ndarray) -> np.ndarray:
 
 def _quantities(reference: dict[str, np.ndarray]) -> Quantities:
   meta = json.loads(str(reference['meta']))
-  model = _model(meta)
+  model = model_of(meta)
   names = _names(model)
   weights = {
     name.removeprefix('weights/'): array
@@ -134,7 +134,8 @@ def _quantities(reference: dict[str, np.ndarray]) -> Quantities:
     yield from _losses(f'losses/{name}', given, meta)
 
 
-def _model(meta: dict) -> Clip:
+def model_of(meta: dict) -> Clip:
+  """The model that a reference file is of, by its `meta`."""
   image, text, adapter = meta['vision_cfg'], meta['text_cfg'], meta['adapter']
   size = Size(
     image=TowerSize(

@@ -75,7 +75,11 @@ def golden_size(golden):
 
 @pytest.fixture(scope='session')
 def torch():
-  return pytest.importorskip('torch')
+  torch = pytest.importorskip('torch')
+  threads = torch.get_num_threads()
+  torch.set_num_threads(1)  # more only wait for each other at this size
+  yield torch
+  torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope='session')
@@ -91,3 +95,17 @@ def libraries(torch):
 def open_clip(libraries):
   libraries.allow_torchvision()
   return pytest.importorskip('open_clip', exc_type=ImportError)
+
+
+@pytest.fixture(scope='session')
+def transformers(libraries):
+  libraries.allow_torchvision()
+  return pytest.importorskip('transformers')
+
+
+@pytest.fixture(scope='session')
+def processors(request):
+  """transformers for what needs no torch."""
+  if importlib.util.find_spec('torch') is not None:
+    return request.getfixturevalue('transformers')
+  return importlib.import_module('transformers')

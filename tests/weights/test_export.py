@@ -21,10 +21,10 @@ from PIL import Image
 from harma_jax.data.images import CLIP_STD, normalize, resize_for_evaluation
 from harma_jax.data.tokenizer import tokenize
 from harma_jax.errors import UserError
-from harma_jax.model.adapter import AdapterSettings
 from harma_jax.model.clip import Clip
 from harma_jax.model.lora import LoraSettings, merge_lora
 from harma_jax.model.sizes import SIZES
+from harma_jax.parity import model_of
 from harma_jax.weights import processor
 from harma_jax.weights.export import (
   departures,
@@ -57,50 +57,6 @@ def no_network(monkeypatch):
     raise LocalEntryNotFoundError('nothing here')
 
   monkeypatch.setattr(huggingface_hub, 'hf_hub_download', absent)
-
-
-@pytest.fixture(scope='module')
-def torch():
-  torch = pytest.importorskip('torch')
-  threads = torch.get_num_threads()
-  torch.set_num_threads(1)  # more only wait for each other at this size
-  yield torch
-  torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope='module')
-def torchvision_operators(torch):
-  """Lets torchvision be imported where its operators are those of another build."""
-  if importlib.util.find_spec('torchvision') is None:
-    return None
-  try:
-    import torchvision  # noqa: F401
-  except RuntimeError:
-    library = torch.library.Library('torchvision', 'DEF')
-    names = ('nms', 'qnms', 'roi_align', 'roi_pool', 'ps_roi_align', 'ps_roi_pool')
-    backward = [f'_{name}_backward' for name in (*names, 'deform_conv2d')]
-    for name in (*names, 'deform_conv2d', *backward):
-      library.define(f'{name}(Tensor x) -> Tensor')
-    return library
-  return None
-
-
-@pytest.fixture(scope='module')
-def transformers(torchvision_operators):
-  return pytest.importorskip('transformers')
-
-
-@pytest.fixture(scope='module')
-def processors(request):
-  """The library for what needs no torch."""
-  if importlib.util.find_spec('torch') is not None:
-    request.getfixturevalue('torchvision_operators')
-  return importlib.import_module('transformers')
-
-
-@pytest.fixture(scope='module')
-def open_clip(torchvision_operators):
-  return pytest.importorskip('open_clip')
 
 
 @pytest.fixture
@@ -210,33 +166,6 @@ def test_weights_of_the_original_go_in_and_come_out(tmp_path, reference_dir, fil
   for name, array in given.items():
     np.testing.assert_array_equal(written[name], array, err_msg=name)
     assert written[name].dtype == np.float32
-
-
-def model_of(meta):
-  image, text, adapter = meta['vision_cfg'], meta['text_cfg'], meta['adapter']
-  towers = {
-    'image': (image['width'], image['layers'], image['width'] // image['head_width']),
-    'text': (text['width'], text['layers'], text['heads']),
-  }
-  towers = {
-    name: type(SIZES['tiny'].image)(width=width, layers=layers, heads=heads)
-    for name, (width, layers, heads) in towers.items()
-  }
-  size = type(SIZES['tiny'])(
-    **towers,
-    image_size=image['image_size'],
-    patch_size=image['patch_size'],
-    embedding=meta['embed_dim'],
-    activation='quick_gelu' if meta['quick_gelu'] else 'gelu',
-    context_length=text['context_length'],
-    vocabulary=text['vocab_size'],
-  )
-  settings = AdapterSettings(
-    bottleneck=adapter['bottleneck'],
-    shared_bottleneck=adapter['shared_bottleneck'],
-    heads=adapter['heads'],
-  )
-  return Clip(size=size, adapter=settings, shared_adapter=meta['sharing'])
 
 
 def test_frozen_bf16_weights_are_written_as_f32(tmp_path, make_clip, random_params):

@@ -13,7 +13,8 @@ import pytest
 from harma_jax.build import build_fresh
 from harma_jax.model.adapter import AdapterSettings
 from harma_jax.model.clip import Clip
-from harma_jax.model.sizes import SIZES, Size, TowerSize
+from harma_jax.model.sizes import SIZES
+from harma_jax.parity import model_of
 from harma_jax.weights.load import check_settings, interpolate_positions, load_weights
 from harma_jax.weights.sources import open_source
 
@@ -100,14 +101,14 @@ CASES = [
 ]
 
 
-def model_of(name, activation):
+def sized_model(name, activation):
   size = SIZES[name if activation == 'gelu' else f'{name}-quickgelu']
   return Clip(size=size, adapter=ADAPTER)
 
 
 @pytest.mark.parametrize(('size', 'activation'), CASES)
 def test_features_are_those_of_transformers(tmp_path, libraries, size, activation):
-  model = model_of(size, activation)
+  model = sized_model(size, activation)
   words = words_of(model.size)
   theirs = libraries.huggingface_model(words, activation=activation)
   theirs.save_pretrained(tmp_path)
@@ -121,7 +122,7 @@ def test_features_are_those_of_transformers(tmp_path, libraries, size, activatio
 def test_features_are_those_of_openclip(
   tmp_path, torch, libraries, open_clip, size, activation, custom_text
 ):
-  model = model_of(size, activation)
+  model = sized_model(size, activation)
   words = words_of(model.size)
   quick_gelu = activation == 'quick_gelu'
   theirs = libraries.open_clip_model(
@@ -140,7 +141,7 @@ def test_features_are_those_of_openclip(
 def test_features_are_those_of_an_archive_of_halves(
   tmp_path, torch, libraries, open_clip, is_traced
 ):
-  model = model_of('tiny', 'quick_gelu')
+  model = sized_model('tiny', 'quick_gelu')
   words = words_of(model.size)
   inputs = libraries.inputs_of(words)
   theirs = libraries.open_clip_model(words, quick_gelu=True)
@@ -183,28 +184,6 @@ def test_files_of_torch_hold_what_safetensors_do(
   jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
-def reference_model(meta):
-  """The model of a reference file."""
-  image, text, adapter = meta['vision_cfg'], meta['text_cfg'], meta['adapter']
-  size = Size(
-    image=TowerSize(
-      width=image['width'],
-      layers=image['layers'],
-      heads=image['width'] // image['head_width'],
-    ),
-    text=TowerSize(**{key: text[key] for key in ('width', 'layers', 'heads')}),
-    image_size=image['image_size'],
-    patch_size=image['patch_size'],
-    embedding=meta['embed_dim'],
-    activation='quick_gelu' if meta['quick_gelu'] else 'gelu',
-    context_length=text['context_length'],
-    vocabulary=text['vocab_size'],
-  )
-  return Clip(
-    size=size, adapter=AdapterSettings(**adapter), shared_adapter=meta['sharing']
-  )
-
-
 @pytest.mark.parametrize(
   ('name', 'prefix'), [('harma_released', ''), ('harma_shared_quickgelu', 'module.')]
 )
@@ -220,7 +199,7 @@ def test_a_checkpoint_of_the_original_harma(
   config = {'batch_size_train': 428, 'optimizer': {'opt': 'adamW', 'lr': 4e-4}}
   path = tmp_path / 'checkpoint_best.pth'
   torch.save({'model': state, 'config': config}, path)
-  model = reference_model(json.loads(str(reference['meta'])))
+  model = model_of(json.loads(str(reference['meta'])))
   inputs = reference['inputs/images_nchw'], reference['inputs/tokens']
   expected = reference['outputs/image_features'], reference['outputs/text_features']
   assert_features(model, ours(path, model), inputs, expected)

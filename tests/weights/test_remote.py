@@ -39,15 +39,6 @@ MODELS = {
 
 
 @pytest.fixture(scope='module')
-def torch():
-  torch = pytest.importorskip('torch')
-  threads = torch.get_num_threads()
-  torch.set_num_threads(1)  # more only wait for each other at this size
-  yield torch
-  torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope='module')
 def remote(torch):
   """The file as a module."""
   spec = importlib.util.spec_from_file_location('modeling_harma_of_tests', FILE)
