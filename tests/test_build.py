@@ -341,6 +341,15 @@ def test_a_part_of_the_training_images_may_be_val(small_config):
     assert {*train.image_files, *val.image_files} == set(whole.image_files)
 
 
+def test_a_prepared_folder_holds_out_the_same_images(small_config, prepared_data):
+  changes = {'data.hold_out': 0.25}
+  source = small_config(changes)
+  prepared = small_config(changes | {'data.root': str(prepared_data)})
+  for split in ('train', 'val'):
+    tables = [build_table(config, split) for config in (source, prepared)]
+    assert len({fingerprint(table) for table in tables}) == 1
+
+
 def test_scenes_are_drawn_where_a_style_is_given(small_config, tmp_path):
   scenes = {'style': 'summer', 'train': 4, 'val': 3, 'test': 2, 'seed': 5}
   fields = {f'data.scenes.{name}': value for name, value in scenes.items()}
