@@ -85,14 +85,44 @@ def markdown(results: Mapping) -> str:
   order = sorted(methods, key=lambda name: -methods[name]['mean']['mean_recall'])
   lines += [cells(name, methods[name]) for name in order]
   table = '\n'.join(f'| {" | ".join(line)} |' for line in lines)
-  return f'{table}\n\n{NOTE}\n'
+  return '\n'.join([table, '', NOTE, '', *corrected(methods)]) + '\n'
 
 
 NOTE = """\
 Means over the seeds, in %; `s` is the training time of a run in seconds, without
 compilation and evaluation. `sd`, of mR, is over seeds. Brackets are 95 % intervals over
 queries, those of differences paired. `*`: the interval excludes 0; `**`: so does that
-of Student's paired t-test over the seeds. Not corrected for how many are compared."""
+of Student's paired t-test over the seeds. These are not corrected for how many methods
+are compared; what follows is."""
+
+
+def corrected(methods: Mapping[str, Mapping]) -> list[str]:
+  """Lines on which methods still differ from each reference, by Holm's correction."""
+  lines = ["With Holm's correction, at 5 %, mean recall differs", '']
+  for reference in REFERENCES:
+    rows = {name: row.get(f'less_{reference}') for name, row in methods.items()}
+    rows = {name: row for name, row in rows.items() if row}
+    over_seeds = {name: row.get('over_seeds') for name, row in rows.items()}
+    for over, tests in {'queries': rows, 'seeds': over_seeds}.items():
+      names = ', '.join(f'`{name}`' for name in significant(tests)) or 'none'
+      lines.append(f'- from `{reference}`, over {over}, of {len(rows)}: {names}')
+  return lines
+
+
+def significant(tests: Mapping[str, Mapping | None]) -> list[str]:
+  """The names whose `p_value` is at most 0.05 after `holm`; None is no finding."""
+  p_values = {name: (row or {}).get('p_value') for name, row in tests.items()}
+  adjusted = holm({name: 1.0 if p is None else p for name, p in p_values.items()})
+  return [name for name, p in adjusted.items() if p <= 0.05]
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+  """p-values adjusted for their number (Holm 1979), in the order of their sizes."""
+  adjusted, least = {}, 0.0
+  for rank, name in enumerate(sorted(p_values, key=p_values.get)):
+    least = max(least, min(1.0, (len(p_values) - rank) * p_values[name]))
+    adjusted[name] = least
+  return adjusted
 
 
 def cells(name: str, row: Mapping) -> list[str]:

@@ -99,6 +99,24 @@ def test_stars_say_which_intervals_exclude_0(queries, seeds, stars):
   assert methods_table.difference(None) == ''
 
 
+def test_p_values_are_adjusted_for_their_number():
+  """By hand: 5 x 0.005, 4 x 0.01, 3 x 0.03, and 2 x 0.04 not below the one before."""
+  found = methods_table.holm({'a': 0.01, 'b': 0.04, 'c': 0.03, 'd': 0.005, 'e': 1.0})
+  assert list(found) == ['d', 'a', 'c', 'b', 'e']
+  assert found == pytest.approx({'d': 0.025, 'a': 0.04, 'c': 0.09, 'b': 0.09, 'e': 1.0})
+
+
+def test_what_holds_after_the_correction_is_said(rows, tmp_path):
+  found = methods_table.summaries(rows, folder=tmp_path)
+  lines = methods_table.corrected(found)
+  assert '- from `zero_shot`, over queries, of 2: `full`, `lora`' in lines
+  assert '- from `harma`, over queries, of 0: none' in lines
+  found['full']['less_zero_shot'] |= {'over_seeds': {'p_value': 0.03}}
+  found['lora']['less_zero_shot'] |= {'over_seeds': {'p_value': None}}
+  lines = methods_table.corrected(found)
+  assert '- from `zero_shot`, over seeds, of 2: none' in lines
+
+
 RATE_QUALITY = {1e-4: 0.05, 4e-4: 0.1, 1e-3: 0.5}
 
 
