@@ -45,6 +45,7 @@ LATER = {
   'objective.chunk': 8192,
   'train.steps_per_dispatch': 1,
   'train.on_nonfinite': 'raise',
+  'data.hold_out': 0.0,
   'data.image_reuse': False,
   'data.max_pixels': 89_478_485,
   'data.on_bad_image': 'raise',

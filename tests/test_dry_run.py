@@ -196,6 +196,7 @@ def test_a_step_that_does_not_fit_the_device_is_refused():
     check_memory(memory, available=9 * 10**9 - 10**6)
 
 
+@pytest.mark.slow
 def test_from_the_command_line(environment, small_data, tmp_path):
   def started(*words):
     command = [sys.executable, '-m', 'harma_jax.main', *words]

@@ -52,7 +52,7 @@ HEAD = {
 
 @pytest.fixture(scope='module')
 def model(make_clip):
-  return make_clip(shared_adapter='both')
+  return make_clip(shared_adapter='both', image_layers=1, text_layers=1)
 
 
 @pytest.fixture(scope='module')
@@ -230,7 +230,8 @@ def test_devices_do_not_matter(model, split, batch, chunk):
   one, metrics = run(split, batch, step, devices=1)
   eight, metrics_of_eight = run(split, batch, step, devices=8)
   jax.tree.map(
-    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
+    # A gate's gradient is a sum over all, which devices take in another order.
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
     (one.trainable, one.curriculum),
     (eight.trainable, eight.curriculum),
   )

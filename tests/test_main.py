@@ -344,6 +344,7 @@ def start_with_workers(start, small_data, tmp_path):
   return make
 
 
+@pytest.mark.slow
 def test_ctrl_c_reaches_workers_too_and_the_run_still_saves(
   start_with_workers, tmp_path
 ):

@@ -241,7 +241,7 @@ def test_the_state_is_donated_and_its_source_kept(setting, toy_batch):
   jax.tree.map(np.testing.assert_array_equal, after.params, source.params)
 
 
-@pytest.mark.parametrize('devices', [1, 8])
+@pytest.mark.parametrize('devices', [pytest.param(1, marks=pytest.mark.slow), 8])
 def test_images_encoded_once_change_nothing(setting, toy_batch, devices):
   own = np.array([0, 1, 1, 2, 0, 3, 3, 3], np.int32)
   distinct = np.resize(toy_batch['images'][:4], toy_batch['images'].shape)
@@ -312,7 +312,9 @@ def test_vit_b_32_takes_a_step(random_params):
   assert 0 < float(metrics['gradient_norm']) < np.inf
 
 
-@pytest.mark.parametrize('pair', ['uniformity', 'objectives'])
+@pytest.mark.parametrize(
+  'pair', ['uniformity', pytest.param('objectives', marks=pytest.mark.slow)]
+)
 def test_harmonization_costs_no_second_backward(make_clip, random_params, pair):
   """Measured on widths where the towers outweigh the B x B head, as they do at B/32."""
   size = dataclasses.replace(named_size('tiny'), vocabulary=50)

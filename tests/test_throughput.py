@@ -55,6 +55,7 @@ def test_adapters_cost_at_most_70_per_cent_of_full_fine_tuning(flop_of):
   assert 0.3 < flop_of() / full <= 0.70
 
 
+@pytest.mark.slow
 def test_32_tokens_cost_at_most_76_per_cent_of_77(flop_of):
   assert 0.5 < flop_of(tokens=32) / flop_of(tokens=77) <= 0.76
 
