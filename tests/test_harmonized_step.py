@@ -57,6 +57,10 @@ def model(make_clip):
 
 @pytest.fixture(scope='module')
 def split(model, random_params):
+  return split_of(model, random_params)
+
+
+def split_of(model, random_params):
   params = random_params(model)
   return split_params(
     params, label_leaves(params, patterns_of('adapters', shared=True))
@@ -225,13 +229,15 @@ def run(split, batch, step, *, devices):
 
 
 @pytest.mark.parametrize('chunk', [0, pytest.param(2, marks=pytest.mark.slow)])
-def test_devices_do_not_matter(model, split, batch, chunk):
+def test_devices_do_not_matter(make_clip, random_params, batch, chunk):
+  # Of two layers: the steps of one amplify rounding beyond the tolerance.
+  model = make_clip(shared_adapter='both')
+  split = split_of(model, random_params)
   step = make_step(model, chunk=chunk)
   one, metrics = run(split, batch, step, devices=1)
   eight, metrics_of_eight = run(split, batch, step, devices=8)
   jax.tree.map(
-    # A gate's gradient is a sum over all, which devices take in another order.
-    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
     (one.trainable, one.curriculum),
     (eight.trainable, eight.curriculum),
   )
