@@ -45,20 +45,32 @@ def dry_run(config: ConfigDict, *, workdir: pathlib.Path) -> None:
   Raises:
     UserError: what would be one in the run, or a step that does not fit the device.
   """
-  runs = checked_stages(config, workdir=workdir)
-  _check_place(workdir)
-  with interruptible(INTERRUPTED) as check, _scratch_beside(workdir) as scratch:
-    init = ''
-    for folder, stage in runs.items():
-      own = scratch / folder.relative_to(workdir)
-      facts = _rehearse(
-        stage, workdir=folder, scratch=own, init=init or stage.init, check=check
-      )
-      if jax.process_index() == 0:
-        print_facts(f'{folder}: a dry run, of which nothing is kept', facts)
-      init = str(own)
+  with interruptible(INTERRUPTED) as check:
+    runs = checked_stages(config, workdir=workdir)
+    _check_place(workdir)
+    with _scratch_beside(workdir) as scratch:
+      _rehearse_all(runs, workdir=workdir, scratch=scratch, check=check)
+      maximum(0)  # no process still reads what the first removes
+
+
+def _rehearse_all(
+  runs: dict[pathlib.Path, ConfigDict],
+  *,
+  workdir: pathlib.Path,
+  scratch: pathlib.Path,
+  check: Callable[[], None],
+) -> None:
+  """Each stage starts from what the one before it has left in `scratch`."""
+  init = ''
+  for folder, stage in runs.items():
+    own = scratch / folder.relative_to(workdir)
+    facts = _rehearse(
+      stage, workdir=folder, scratch=own, init=init or stage.init, check=check
+    )
     check()
-    maximum(0)  # no process still reads what the first removes
+    if jax.process_index() == 0:
+      print_facts(f'{folder}: a dry run, of which nothing is kept', facts)
+    init = str(own)
 
 
 def _check_place(workdir: pathlib.Path) -> None:

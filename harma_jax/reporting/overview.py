@@ -134,7 +134,10 @@ def cautions(
     notes.append('The run has not ended: its tables hold what was measured so far.')
   if fields['data.hold_out']:
     share = f'{100 * fields["data.hold_out"]:g} %'
-    notes.append(f'{share} of the training images are val, chosen by their names.')
+    notes.append(
+      f'{share} of the training images were held out for validation, chosen by their '
+      'names.'
+    )
   if fields['data.swap_captions']:
     share = f'{100 * fields["data.swap_captions"]:g} %'
     notes.append(

@@ -47,7 +47,7 @@ def test_a_usual_run_is_only_told_what_holds_for_all(fields):
     ({'evaluation.select_on': 'test'}, 'CHOSEN ON THE TEST SPLIT'),
     ({'data.test_split': ''}, 'no other split was evaluated'),
     ({'data.val_split': ''}, 'no validation split'),
-    ({'data.hold_out': 0.1}, '10 % of the training images are val'),
+    ({'data.hold_out': 0.1}, '10 % of the training images were held out'),
     ({'data.swap_captions': 0.2}, '20 % of the training captions were swapped'),
     ({'init': ''}, 'random weights'),
   ],
