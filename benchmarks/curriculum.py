@@ -27,8 +27,13 @@ from ml_collections import ConfigDict
 from benchmarks.judging import CAPTIONS, areas_of, judge
 from configs.backbones import scratch
 from configs.common import get_config as common
-from harma_jax.build import build_model, build_optimizer, build_state, build_step
-from harma_jax.build_data import (
+from harma_jax.building.build import (
+  build_model,
+  build_optimizer,
+  build_state,
+  build_step,
+)
+from harma_jax.building.data import (
   build_evaluation_split,
   build_inputs,
   build_pixels,
@@ -39,14 +44,14 @@ from harma_jax.data.noise import swap_captions
 from harma_jax.data.pipeline import image_batches, train_batches
 from harma_jax.data.pixels import PixelStore
 from harma_jax.data.tokenizer import tokenize_table
+from harma_jax.devices.mesh import make_mesh
 from harma_jax.evaluation.evaluator import (
   EvaluationSplit,
   make_encoders,
   make_evaluator,
 )
-from harma_jax.mesh import make_mesh
 from harma_jax.model.clip import Clip
-from harma_jax.step import TrainState
+from harma_jax.stepping.step import TrainState
 
 FOLDER = pathlib.Path(__file__).parent
 JUDGED_IMAGES = 2560  # of the training set, for the areas under the curve

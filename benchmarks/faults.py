@@ -27,9 +27,14 @@ import time
 import jax
 import numpy as np
 
-from harma_jax.build import build_model, build_optimizer, read_workdir, state_shapes
-from harma_jax.checkpoint import Checkpoints
-from harma_jax.workdir import read_config
+from harma_jax.building.build import (
+  build_model,
+  build_optimizer,
+  read_workdir,
+  state_shapes,
+)
+from harma_jax.rundir.checkpoint import Checkpoints
+from harma_jax.rundir.workdir import read_config
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 RUN = (

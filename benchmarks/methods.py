@@ -27,23 +27,23 @@ from ml_collections import ConfigDict, config_flags
 from benchmarks.methods_table import RANKS_FILE, markdown, summaries
 from configs.methods import METHODS, set_method
 from harma_jax import cli
-from harma_jax.build import build_model, build_optimizer, state_shapes
-from harma_jax.build_data import build_table
+from harma_jax.building.build import build_model, build_optimizer, state_shapes
+from harma_jax.building.data import build_table
 from harma_jax.compare import Run, ranks_of_run
-from harma_jax.compilation import keep_compiled
+from harma_jax.devices.compilation import keep_compiled
 from harma_jax.errors import UserError, expect
 from harma_jax.evaluation.recall import Ranks, recall_of_ranks
-from harma_jax.optim import count
-from harma_jax.run import stages
-from harma_jax.seeds import parse_seeds
-from harma_jax.train import train
-from harma_jax.workdir import (
+from harma_jax.rundir.workdir import (
   METRICS_FILE,
   PRETRAIN,
   RESULTS_FILE,
   read_config,
   replace_text,
 )
+from harma_jax.stepping.optim import count
+from harma_jax.training.loop import train
+from harma_jax.training.run import stages
+from harma_jax.training.seeds import parse_seeds
 
 SEEDS = ('0', '1', '2')
 

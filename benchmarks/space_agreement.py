@@ -16,14 +16,20 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from benchmarks.judging import judging_head
-from harma_jax.build import build_model, read_workdir
-from harma_jax.build_data import build_table, build_tokens
+from harma_jax.building.build import build_model, read_workdir
+from harma_jax.building.data import build_table, build_tokens
 from harma_jax.data.images import read_image, resize_for_evaluation
 from harma_jax.data.pipeline import train_batches
 from harma_jax.objective.head import PAIRS
-from harma_jax.optim import count, label_leaves, merge_params, patterns_of, split_params
-from harma_jax.step import encode_samples, weight_products
-from harma_jax.workdir import read_config
+from harma_jax.rundir.workdir import read_config
+from harma_jax.stepping.optim import (
+  count,
+  label_leaves,
+  merge_params,
+  patterns_of,
+  split_params,
+)
+from harma_jax.stepping.step import encode_samples, weight_products
 
 SHARE = 0.2  # of the captions, that both would drop
 BATCHES, BATCH = 8, 64

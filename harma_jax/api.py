@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from harma_jax.build import build_fresh, build_model, read_start, read_workdir
-from harma_jax.build_data import context_length
+from harma_jax.building.build import build_fresh, build_model, read_start, read_workdir
+from harma_jax.building.data import context_length
 from harma_jax.data.images import (
   CLIP_MEAN,
   CLIP_STD,
@@ -25,13 +25,14 @@ from harma_jax.data.images import (
   resize_for_evaluation,
 )
 from harma_jax.data.tokenizer import clean_caption, tokenize
+from harma_jax.devices.mesh import make_mesh, replicated
 from harma_jax.errors import UserError
 from harma_jax.evaluation.evaluator import make_encoders
 from harma_jax.evaluation.zero_shot import TEMPLATES, class_features, make_prompts
-from harma_jax.mesh import make_mesh, replicated
 from harma_jax.model.adapter import AdapterSettings
 from harma_jax.model.clip import Clip
 from harma_jax.model.sizes import named_size
+from harma_jax.rundir.workdir import is_workdir, read_config
 from harma_jax.search_index.build import Track, build_index, untracked
 from harma_jax.search_index.index import Index, check_model, open_index
 from harma_jax.search_index.query import Hit, search, write_graph
@@ -43,7 +44,6 @@ from harma_jax.weights.load import (
 )
 from harma_jax.weights.names import paths_of
 from harma_jax.weights.sources import Source, find_source, open_source
-from harma_jax.workdir import is_workdir, read_config
 
 BATCH_SIZE = 64
 

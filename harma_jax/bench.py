@@ -24,7 +24,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict, config_flags
 
 from harma_jax import cli
-from harma_jax.build import (
+from harma_jax.building.build import (
   build_model,
   build_optimizer,
   build_state,
@@ -34,7 +34,8 @@ from harma_jax.build import (
   state_shapes,
   with_fastest_attention,
 )
-from harma_jax.build_data import (
+from harma_jax.building.check import check_config
+from harma_jax.building.data import (
   build_batches,
   build_evaluation_split,
   build_inputs,
@@ -45,10 +46,11 @@ from harma_jax.build_data import (
   distinct_images,
   place_images,
 )
-from harma_jax.check import check_config
 from harma_jax.data.pixels import PixelStore
+from harma_jax.devices.mesh import make_mesh, tree_shardings
 from harma_jax.evaluation.evaluator import make_encoders
-from harma_jax.gauges import (
+from harma_jax.model.clip import Clip
+from harma_jax.stepping.gauges import (
   matmul_peak,
   memory_row,
   peak_memory,
@@ -58,10 +60,8 @@ from harma_jax.gauges import (
   utilisation,
   waiting_share,
 )
-from harma_jax.mesh import make_mesh, tree_shardings
-from harma_jax.model.clip import Clip
-from harma_jax.step import TrainState, cast_frozen, compile_step, place_state
-from harma_jax.stepper import make_stepper, place_group
+from harma_jax.stepping.step import TrainState, cast_frozen, compile_step, place_state
+from harma_jax.stepping.stepper import make_stepper, place_group
 
 _CONFIG = config_flags.DEFINE_config_file('config', help_string='A file of configs/.')
 _MODE = flags.DEFINE_enum(

@@ -23,8 +23,12 @@ from rich.text import Text
 
 from harma_jax import cli
 from harma_jax.api import BATCH_SIZE, Model, load, load_start
-from harma_jax.class_folders import find_classes, name_classes, read_templates
 from harma_jax.errors import UserError
+from harma_jax.evaluation.class_folders import (
+  find_classes,
+  name_classes,
+  read_templates,
+)
 from harma_jax.evaluation.zero_shot import (
   TEMPLATES,
   accuracy,
@@ -36,8 +40,8 @@ from harma_jax.evaluation.zero_shot import (
   most_confused,
   predictions,
 )
+from harma_jax.rundir.workdir import is_workdir
 from harma_jax.search_index.reader import read_rows
-from harma_jax.workdir import is_workdir
 
 _MODEL = flags.DEFINE_string('model', None, 'Weights, in place of a run.')
 _IMAGES = cli.shared_flag('images')

@@ -19,9 +19,9 @@ import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from harma_jax.devices.processes import leave_soon
+from harma_jax.devices.stop import Stopped
 from harma_jax.errors import UserError
-from harma_jax.processes import leave_soon
-from harma_jax.stop import Stopped
 
 DEFECT, MISTAKE, INTERRUPTED = 1, 2, 130
 NATIVE = 'harma_jax.native'  # logs what is raised where native code calls Python

@@ -18,17 +18,17 @@ from rich.table import Table
 from scipy import stats
 
 from harma_jax import cli
-from harma_jax.build import build_features, build_model, read_workdir
-from harma_jax.build_data import build_evaluation_split, build_table
+from harma_jax.building.build import build_features, build_model, read_workdir
+from harma_jax.building.data import build_evaluation_split, build_table
 from harma_jax.data.annotations import CaptionTable, fingerprint
 from harma_jax.errors import UserError
 from harma_jax.evaluation.bootstrap import recall_differences
 from harma_jax.evaluation.duplicates import duplicate_aware_ranks
 from harma_jax.evaluation.ranks import count_not_below, retrieval_ranks_of
 from harma_jax.evaluation.recall import Ranks, recall_of_ranks
-from harma_jax.metrics import RECALLS, header_of
-from harma_jax.seeds import finished_seeds
-from harma_jax.workdir import is_workdir, read_config
+from harma_jax.rundir.metrics import RECALLS, header_of
+from harma_jax.rundir.workdir import is_workdir, read_config
+from harma_jax.training.seeds import finished_seeds
 
 _SPLIT = cli.shared_flag('split')
 _DATA_ROOT = cli.shared_flag('data_root')

@@ -15,12 +15,12 @@ from rich.console import Console
 from rich.table import Table
 
 from harma_jax import cli
-from harma_jax.build_data import build_table
+from harma_jax.building.data import build_table
 from harma_jax.data.annotations import CaptionTable
 from harma_jax.data.images import read_image
 from harma_jax.errors import UserError
 from harma_jax.reporting.page import escape, figure, page, picture
-from harma_jax.workdir import CONFLICTS_FILE, read_config
+from harma_jax.rundir.workdir import CONFLICTS_FILE, read_config
 
 _WORST = flags.DEFINE_integer('worst', 20, 'How many captions.', lower_bound=1)
 

@@ -15,8 +15,13 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from harma_jax import cli
-from harma_jax.build import build_features, build_model, read_start, read_workdir
-from harma_jax.build_data import build_evaluation_split, build_table
+from harma_jax.building.build import (
+  build_features,
+  build_model,
+  read_start,
+  read_workdir,
+)
+from harma_jax.building.data import build_evaluation_split, build_table
 from harma_jax.errors import UserError
 from harma_jax.evaluation.bootstrap import recall_intervals
 from harma_jax.evaluation.duplicates import duplicate_aware_ranks, recall_ceiling
@@ -30,8 +35,8 @@ from harma_jax.evaluation.recall import (
   median_ranks,
   recall_of_ranks,
 )
-from harma_jax.metrics import RECALLS, print_table
-from harma_jax.workdir import read_config
+from harma_jax.rundir.metrics import RECALLS, print_table
+from harma_jax.rundir.workdir import read_config
 
 _SPLIT = cli.shared_flag('split')
 _DATA_ROOT = cli.shared_flag('data_root')

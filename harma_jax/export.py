@@ -23,12 +23,18 @@ from absl import flags, logging
 from ml_collections import ConfigDict
 
 from harma_jax import cli
-from harma_jax.build import build_model, read_workdir
-from harma_jax.build_data import build_table
+from harma_jax.building.build import build_model, read_workdir
+from harma_jax.building.data import build_table
 from harma_jax.data.annotations import fingerprint
 from harma_jax.errors import UserError
 from harma_jax.model.clip import Clip
 from harma_jax.model.lora import merge_lora
+from harma_jax.rundir.workdir import (
+  DATA_FILE,
+  RESULTS_FILE,
+  read_config,
+  read_provenance,
+)
 from harma_jax.weights.adapter import write_adapter
 from harma_jax.weights.card import FORMATS, model_card
 from harma_jax.weights.export import (
@@ -41,7 +47,6 @@ from harma_jax.weights.export import (
   write_open_clip,
   write_remote,
 )
-from harma_jax.workdir import DATA_FILE, RESULTS_FILE, read_config, read_provenance
 
 # For each kind of `model.adapters` the formats that can hold it.
 FITTING = {

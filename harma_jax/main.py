@@ -16,14 +16,15 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import config_flags
 
-from harma_jax import cli, processes
-from harma_jax.compilation import keep_compiled
-from harma_jax.dry_run import dry_run
+from harma_jax import cli
+from harma_jax.devices import processes
+from harma_jax.devices.compilation import keep_compiled
 from harma_jax.errors import UserError
-from harma_jax.seeds import parse_seeds, train_seeds
-from harma_jax.topology import dry_run_topology, pretend_devices, read_topology
-from harma_jax.train import train
-from harma_jax.workdir import default_workdir
+from harma_jax.rundir.workdir import default_workdir
+from harma_jax.training.dry_run import dry_run
+from harma_jax.training.loop import train
+from harma_jax.training.seeds import parse_seeds, train_seeds
+from harma_jax.training.topology import dry_run_topology, pretend_devices, read_topology
 
 _CONFIG = config_flags.DEFINE_config_file('config', help_string='A file of configs/.')
 _SEEDS = flags.DEFINE_list('seeds', None, 'Of runs to train, and to average.')

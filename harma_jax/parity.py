@@ -27,7 +27,7 @@ from harma_jax.model.sizes import Size, TowerSize
 from harma_jax.objective.anchors import over_anchors
 from harma_jax.objective.contrastive import contrastive
 from harma_jax.objective.triplet import adaptive_triplet
-from harma_jax.optim import (
+from harma_jax.stepping.optim import (
   bound_temperature,
   decay_groups,
   label_leaves,

@@ -15,15 +15,19 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from harma_jax import __version__, cli
-from harma_jax.build import build_features, build_model, read_start, read_workdir
-from harma_jax.build_data import build_evaluation_split, build_table
+from harma_jax.building.build import (
+  build_features,
+  build_model,
+  read_start,
+  read_workdir,
+)
+from harma_jax.building.data import build_evaluation_split, build_table
 from harma_jax.data.annotations import CaptionTable, fingerprint
 from harma_jax.data.images import read_image
 from harma_jax.errors import UserError
 from harma_jax.evaluation.bootstrap import recall_differences
 from harma_jax.evaluation.ranks import Features, count_not_below, retrieval_ranks_of
 from harma_jax.evaluation.recall import Ranks, recall_of_ranks
-from harma_jax.metrics import read_rows
 from harma_jax.reporting.curves import conflicts_section, curves_section
 from harma_jax.reporting.overview import caution_section, cautions, overview_section
 from harma_jax.reporting.page import escape, page, picture
@@ -36,7 +40,8 @@ from harma_jax.reporting.recalls import (
 )
 from harma_jax.reporting.retrieval import Gallery, queries_section
 from harma_jax.reporting.scene_classes import classes_section
-from harma_jax.workdir import (
+from harma_jax.rundir.metrics import read_rows
+from harma_jax.rundir.workdir import (
   DATA_FILE,
   METRICS_FILE,
   RESULTS_FILE,

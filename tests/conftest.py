@@ -28,7 +28,7 @@ from harma_jax.data.builders.prepare import prepare  # noqa: E402
 from harma_jax.model.adapter import AdapterSettings  # noqa: E402
 from harma_jax.model.clip import Clip  # noqa: E402
 from harma_jax.model.sizes import SIZES, Size, TowerSize  # noqa: E402
-from harma_jax.train import train  # noqa: E402
+from harma_jax.training.loop import train  # noqa: E402
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 

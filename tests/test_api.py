@@ -11,16 +11,16 @@ import pytest
 
 import harma_jax
 from harma_jax.api import Model, load
-from harma_jax.build import build_model, read_workdir
+from harma_jax.building.build import build_model, read_workdir
 from harma_jax.data.images import normalize, read_image, resize_for_evaluation
 from harma_jax.data.tokenizer import clean_caption, tokenize
 from harma_jax.errors import UserError
 from harma_jax.export import export
 from harma_jax.model.adapter import AdapterSettings
+from harma_jax.rundir.workdir import read_config
 from harma_jax.search_index.index import open_index
 from harma_jax.weights import processor
 from harma_jax.weights.export import write_remote
-from harma_jax.workdir import read_config
 
 DOCS = pathlib.Path(__file__).parent.parent / 'docs/api.md'
 TEXTS = ('Boats, on a river!', 'fields', 'boats on a river')

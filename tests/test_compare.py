@@ -10,8 +10,8 @@ from scipy import stats
 
 from harma_jax.compare import compare, main, print_differences, seed_test, sides_of
 from harma_jax.errors import UserError
-from harma_jax.train import train
-from harma_jax.workdir import read_config
+from harma_jax.rundir.workdir import read_config
+from harma_jax.training.loop import train
 
 
 @pytest.fixture(scope='module')

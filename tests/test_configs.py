@@ -14,19 +14,28 @@ from ml_collections import ConfigDict
 from configs.backbones import set_backbone
 from configs.common import get_config as common
 from configs.methods import METHODS, set_method
-from harma_jax import build, build_data, check, cli, run, train
-from harma_jax.build import build_model, build_objective, build_optimizer, state_shapes
-from harma_jax.build_data import build_inputs, context_length
+from harma_jax import cli
+from harma_jax.building import build, check
+from harma_jax.building import data as build_data
+from harma_jax.building.build import (
+  build_model,
+  build_objective,
+  build_optimizer,
+  state_shapes,
+)
+from harma_jax.building.data import build_inputs, context_length
+from harma_jax.devices.mesh import make_mesh
 from harma_jax.errors import UserError
-from harma_jax.mesh import make_mesh
 from harma_jax.model.adaptformer import AdaptFormerSettings
 from harma_jax.model.clip_adapter import ClipAdapterSettings
 from harma_jax.model.lora import LoraSettings
 from harma_jax.objective.alignment import make_objective
-from harma_jax.optim import count
-from harma_jax.run import stages
-from harma_jax.topology import TrainSizes, for_platform, trace_step
-from harma_jax.workdir import PRETRAIN
+from harma_jax.rundir.workdir import PRETRAIN
+from harma_jax.stepping.optim import count
+from harma_jax.training import loop as train
+from harma_jax.training import run
+from harma_jax.training.run import stages
+from harma_jax.training.topology import TrainSizes, for_platform, trace_step
 
 CONFIGS = pathlib.Path(__file__).resolve().parent.parent / 'configs'
 FILES = sorted(p.name for p in CONFIGS.glob('*.py') if 'get_config(' in p.read_text())

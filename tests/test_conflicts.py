@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from harma_jax.build_data import build_table
-from harma_jax.checkpoint import Checkpoints
+from harma_jax.building.data import build_table
 from harma_jax.conflicts import page_of, print_conflicts, read_conflicts
 from harma_jax.errors import UserError
-from harma_jax.train import train
-from harma_jax.workdir import read_config
+from harma_jax.rundir.checkpoint import Checkpoints
+from harma_jax.rundir.workdir import read_config
+from harma_jax.training.loop import train
 
 HARMONIZED = {
   'harmonization.pair': 'captions',

@@ -16,19 +16,19 @@ from ml_collections import config_flags
 
 from harma_jax import cli
 from harma_jax import export as command
-from harma_jax.build import (
+from harma_jax.building.build import (
   build_model,
   build_optimizer,
   build_params,
   build_state,
   read_workdir,
 )
-from harma_jax.checkpoint import Checkpoints
 from harma_jax.errors import UserError
 from harma_jax.export import main
+from harma_jax.rundir.checkpoint import Checkpoints
+from harma_jax.rundir.workdir import PROVENANCE_FILE, claim, read_config, replace_text
 from harma_jax.weights import processor
 from harma_jax.weights.names import paths_of
-from harma_jax.workdir import PROVENANCE_FILE, claim, read_config, replace_text
 
 ADAPTERS = {
   'model.adapters': 'harma',

@@ -11,9 +11,9 @@ import time
 
 import pytest
 
-from harma_jax import train as loop
 from harma_jax.errors import UserError
-from harma_jax.train import train
+from harma_jax.training import loop as loop
+from harma_jax.training.loop import train
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 TOY = '--config=benchmarks/toy.py'

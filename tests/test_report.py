@@ -9,9 +9,9 @@ import pytest
 from absl.testing import flagsaver
 
 from harma_jax.errors import UserError
-from harma_jax.metrics import RECALLS
 from harma_jax.report import main, report
-from harma_jax.workdir import read_config
+from harma_jax.rundir.metrics import RECALLS
+from harma_jax.rundir.workdir import read_config
 
 VOID = ('meta', 'img', 'br', 'path', 'rect', 'circle', 'polyline')
 LEFT_OUT = 'The data set could not be read, or is not what the run was trained on'

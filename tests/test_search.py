@@ -67,7 +67,7 @@ def test_the_same_command_again_has_nothing_to_do(
 
 
 def test_another_models_query_is_refused(call, index, small_config, tmp_path):
-  from harma_jax.train import train
+  from harma_jax.training.loop import train
 
   train(small_config({'seed': 1, 'train.epochs': 1.0}), workdir=tmp_path / 'other')
   with pytest.raises(UserError, match='expected the model that made'):

@@ -8,10 +8,15 @@ import numpy as np
 from jax.sharding import Mesh
 
 from harma_jax.data.images import normalize
+from harma_jax.devices.mesh import (
+  batch_sharding,
+  place_batch,
+  replicated,
+  tree_shardings,
+)
 from harma_jax.errors import UserError
 from harma_jax.evaluation.ranks import Features, count_not_below, retrieval_ranks_of
 from harma_jax.evaluation.recall import Recall, median_ranks, recall_of_ranks
-from harma_jax.mesh import batch_sharding, place_batch, replicated, tree_shardings
 from harma_jax.model.clip import Clip
 
 

@@ -7,8 +7,8 @@ from flax import traverse_util
 from harma_jax.evaluation.recall import Recall
 from harma_jax.reporting.page import escape, paragraph, section, table
 from harma_jax.reporting.recalls import step_of
+from harma_jax.rundir.workdir import without_paths
 from harma_jax.weights.card import KINDS
-from harma_jax.workdir import without_paths
 
 _TRAINED = {
   'adapters': 'the adapters and the temperature',

@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 from harma_jax.evaluation.recall import Recall
-from harma_jax.metrics import RECALLS, header_of
 from harma_jax.reporting.page import paragraph, section, table
+from harma_jax.rundir.metrics import RECALLS, header_of
 
 PUBLISHED = pathlib.Path(__file__).with_name('published.json')
 

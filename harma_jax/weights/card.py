@@ -9,7 +9,7 @@ from flax import traverse_util
 
 from harma_jax.evaluation.recall import Recall
 from harma_jax.model.sizes import Size
-from harma_jax.workdir import without_paths
+from harma_jax.rundir.workdir import without_paths
 
 FORMATS = ('harma', 'adapter', 'open_clip', 'huggingface', 'huggingface-remote')
 

@@ -12,7 +12,7 @@ from benchmarks import methods, methods_table
 from configs.rsicd import get_config
 from harma_jax.errors import UserError
 from harma_jax.evaluation.recall import recall_of_ranks
-from harma_jax.workdir import METRICS_FILE, RESULTS_FILE
+from harma_jax.rundir.workdir import METRICS_FILE, RESULTS_FILE
 
 CAPTION_IMAGE = np.repeat(np.arange(40), 3)
 

@@ -14,13 +14,13 @@ from harma_jax.model.clip import Clip
 from harma_jax.model.sizes import named_size
 from harma_jax.objective.alignment import make_objective
 from harma_jax.objective.head import plain_head
-from harma_jax.optim import (
+from harma_jax.stepping.optim import (
   bound_temperature,
   label_leaves,
   patterns_of,
   split_params,
 )
-from harma_jax.step import init_state, make_train_step
+from harma_jax.stepping.step import init_state, make_train_step
 from harma_jax.weights.export import tensors_of
 
 torch = pytest.importorskip('torch')

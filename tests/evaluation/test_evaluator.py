@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from harma_jax.data.images import normalize
+from harma_jax.devices.mesh import make_mesh
 from harma_jax.errors import UserError
 from harma_jax.evaluation.evaluator import (
   EvaluationSplit,
@@ -16,7 +17,6 @@ from harma_jax.evaluation.recall import (
   recall_of_ranks,
   retrieval_ranks,
 )
-from harma_jax.mesh import make_mesh
 
 
 @pytest.fixture(scope='module')

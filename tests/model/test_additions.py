@@ -17,7 +17,7 @@ from harma_jax.model.clip_adapter import ClipAdapterSettings
 from harma_jax.model.lora import LoraSettings
 from harma_jax.model.sizes import TowerSize
 from harma_jax.model.transformer import Transformer
-from harma_jax.optim import count, label_leaves, patterns_of, split_params
+from harma_jax.stepping.optim import count, label_leaves, patterns_of, split_params
 from harma_jax.weights.load import is_new
 from harma_jax.weights.names import paths_of, tree_of
 

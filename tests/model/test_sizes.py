@@ -7,7 +7,7 @@ from harma_jax.errors import UserError
 from harma_jax.model.adapter import AdapterSettings
 from harma_jax.model.clip import Clip
 from harma_jax.model.sizes import SIZES, named_size
-from harma_jax.optim import count, label_leaves, patterns_of, split_params
+from harma_jax.stepping.optim import count, label_leaves, patterns_of, split_params
 
 NAMES = tuple(SIZES)  # before other tests add theirs
 

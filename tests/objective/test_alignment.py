@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from absl import logging
 
+from harma_jax.devices.mesh import make_mesh, place_batch
 from harma_jax.errors import UserError
-from harma_jax.mesh import make_mesh, place_batch
 from harma_jax.objective.alignment import make_objective, warn_of_sum
 from harma_jax.objective.anchors import over_anchors
 from harma_jax.objective.contrastive import contrastive

@@ -4,7 +4,7 @@ import pytest
 
 from configs.common import get_config
 from harma_jax.reporting.overview import cautions, in_short, overview_section
-from harma_jax.workdir import flat
+from harma_jax.rundir.workdir import flat
 
 RESULTS = {'best_step': 8, 'steps': 12, 'selected_on': 'val'}
 

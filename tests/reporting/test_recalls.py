@@ -5,7 +5,6 @@ import re
 
 import pytest
 
-from harma_jax.metrics import RECALLS
 from harma_jax.reporting.recalls import (
   PUBLISHED,
   published_rows,
@@ -13,6 +12,7 @@ from harma_jax.reporting.recalls import (
   splits_of,
   step_of,
 )
+from harma_jax.rundir.metrics import RECALLS
 
 
 def recall(value):

@@ -1,0 +1,1 @@
+"""From a config to objects; nothing below reads a config."""

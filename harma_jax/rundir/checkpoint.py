@@ -1,0 +1,179 @@
+"""Saving and restoring of runs; the only file that imports orbax."""
+
+import math
+import pathlib
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+from harma_jax.errors import UserError
+from harma_jax.rundir.workdir import CHECKPOINT_FOLDER, FROZEN_FOLDER, writing
+from harma_jax.stepping.step import TrainState
+
+SELECTED_BY = 'mean_recall'
+
+
+class Checkpoints:
+  """The saved steps of one run: what trains at every step, the frozen weights once.
+
+  Kept are the `keep` latest steps, those that `keep_every` divides (0: none), and the
+  one whose `mean_recall` is best; a step that was saved without metrics is never the
+  best while one with metrics is there. Where nothing is saved, `create=False` leaves
+  the folder as it is; it must be there.
+  """
+
+  def __init__(
+    self,
+    workdir: pathlib.Path,
+    *,
+    keep: int = 1,
+    keep_every: int = 0,
+    create: bool = True,
+  ):
+    self._workdir = pathlib.Path(workdir).resolve()
+    self._frozen = self._workdir / FROZEN_FOLDER
+    best = checkpoint_managers.BestN(
+      get_metric_fn=_quality, n=1, keep_checkpoints_without_metrics=False
+    )
+    policies = [checkpoint_managers.LatestN(keep), best]
+    if keep_every:
+      policies.append(checkpoint_managers.EveryNSteps(keep_every))
+    policy = checkpoint_managers.AnyPreservationPolicy(policies)
+    with writing(self._workdir):
+      self._manager = ocp.CheckpointManager(
+        self._workdir / CHECKPOINT_FOLDER,
+        options=ocp.CheckpointManagerOptions(
+          best_fn=_quality, preservation_policy=policy, create=create
+        ),
+      )
+
+  def latest_step(self) -> int | None:
+    """The last step that was saved."""
+    return self._manager.latest_step()
+
+  def best_step(self) -> int | None:
+    """The step with the best `mean_recall`; the last one where none was measured."""
+    return self._manager.best_step()
+
+  def metrics(self, step: int) -> dict:
+    """What was measured at a saved step; empty where nothing was."""
+    return self._manager.metrics(step) or {}
+
+  def save_frozen(self, frozen: dict) -> None:
+    """Saves what does not train, unless it is there: in the dtypes that it has now.
+
+    Raises:
+      UserError: the folder cannot be written.
+    """
+    if frozen and not self._frozen.exists():
+      with writing(self._workdir):
+        _save_tree(self._frozen, frozen)
+
+  def save(self, step: int, state: TrainState, *, metrics: dict) -> None:
+    """Saves `state`, which has taken `step` steps; returns while it is written.
+
+    Raises:
+      UserError: a mean recall that is not a number, or a folder that cannot be written:
+        this save began in vain, or the one before ended so.
+    """
+    if not math.isfinite(metrics.get(SELECTED_BY, 0)):
+      raise UserError(
+        f'Expected a {SELECTED_BY} that is a number at step {step}; found '
+        f'{metrics[SELECTED_BY]}. Nothing is saved of this step.'
+      )
+    self.save_frozen(state.frozen)
+    with writing(self._workdir):
+      self._manager.save(
+        step,
+        args=ocp.args.Composite(
+          trainable=ocp.args.StandardSave(state.trainable),
+          rest=ocp.args.StandardSave(_rest(state)),
+        ),
+        metrics=metrics,
+      )
+
+  def wait(self) -> None:
+    """Waits until everything is written.
+
+    Raises:
+      UserError: the folder cannot be written.
+    """
+    with writing(self._workdir):
+      self._manager.wait_until_finished()
+
+  def restore(self, step: int, abstract: TrainState) -> TrainState:
+    """The state after `step` steps.
+
+    Args:
+      step: one that was saved.
+      abstract: shapes, dtypes and shardings to restore to.
+    """
+    rest = _rest(abstract)
+    restored = self._restore(step, trainable=abstract.trainable, rest=rest)
+    return TrainState(
+      trainable=restored.trainable,
+      frozen=_restore_tree(self._frozen, abstract.frozen),
+      **{'curriculum': {}} | restored.rest,
+    )
+
+  def restore_params(self, step: int, abstract: TrainState) -> TrainState:
+    """`abstract` with the parameters of `step`; no optimizer state is read."""
+    restored = self._restore(step, trainable=abstract.trainable)
+    frozen = _restore_tree(self._frozen, abstract.frozen)
+    return abstract.replace(trainable=restored.trainable, frozen=frozen)
+
+  def close(self) -> None:
+    """Waits as `wait` does, and lets go of the folder."""
+    with writing(self._workdir):
+      self._manager.close()
+
+  def _restore(self, step: int, **items) -> ocp.args.Composite:
+    items = {name: ocp.args.StandardRestore(item) for name, item in items.items()}
+    return self._manager.restore(step, args=ocp.args.Composite(**items))
+
+
+def step_to_read(checkpoints: Checkpoints, *, workdir: pathlib.Path) -> int:
+  """The best step of a run.
+
+  Raises:
+    UserError: nothing has been saved.
+  """
+  step = checkpoints.best_step()
+  if step is None:
+    raise UserError(
+      f'Expected a work folder with saved steps; found none in {workdir}. Train first: '
+      'python -m harma_jax.main --config=... --workdir=...'
+    )
+  return step
+
+
+def abstract_of(state: TrainState) -> TrainState:
+  """Shapes, dtypes and shardings of a state."""
+  return jax.tree.map(
+    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding),
+    state,
+  )
+
+
+def _rest(state: TrainState) -> dict:
+  """What goes on beside the parameters; orbax has no place for an empty dict."""
+  rest = {'step': state.step, 'optimizer_state': state.optimizer_state}
+  return rest | ({'curriculum': state.curriculum} if state.curriculum else {})
+
+
+def _quality(metrics: dict) -> float:
+  quality = metrics.get(SELECTED_BY, -1.0)
+  return quality if math.isfinite(quality) else -1.0
+
+
+def _save_tree(path: pathlib.Path, tree: dict) -> None:
+  with ocp.StandardCheckpointer() as checkpointer:
+    checkpointer.save(path, tree)
+
+
+def _restore_tree(path: pathlib.Path, abstract: dict) -> dict:
+  if not abstract:
+    return {}
+  with ocp.StandardCheckpointer() as checkpointer:
+    return checkpointer.restore(path, abstract)

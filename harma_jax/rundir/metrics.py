@@ -1,0 +1,168 @@
+"""What a run reports: a progress bar or plain lines, and `metrics.jsonl` always."""
+
+import json
+import pathlib
+import time
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+from absl import logging
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from harma_jax.evaluation.recall import Recall
+from harma_jax.rundir.workdir import append_rows, replace_text
+
+RECALLS = ('i2t_r1', 'i2t_r5', 'i2t_r10', 't2i_r1', 't2i_r5', 't2i_r10', 'mean_recall')
+
+
+class RunLog:
+  """Progress of a run for the eye, and its numbers for machines.
+
+  On a terminal (standard error) a bar with pairs/s and the time left, elsewhere one
+  line every `log_every` steps. The first process writes `metrics.jsonl`.
+  """
+
+  def __init__(
+    self,
+    path: pathlib.Path,
+    *,
+    last_saved: int | None,
+    total_steps: int,
+    steps_per_epoch: int,
+    batch_size: int,
+    log_every: int,
+  ):
+    self._steps_per_epoch, self._total = steps_per_epoch, total_steps
+    self._batch_size, self._every = batch_size, log_every
+    self._writes = jax.process_index() == 0
+    self._path, self._skipped = path, 0
+    if self._writes:
+      drop_rows_after(path, last_saved)
+    self._bar = _progress_bar(enabled=self._writes)
+    self._task = self._bar.add_task(
+      'train', total=total_steps, completed=last_saved or 0, loss='', speed=''
+    )
+    self.start_clock(last_saved or 0)
+
+  def __enter__(self):
+    self._bar.start()
+    return self
+
+  def __exit__(self, *_):
+    self._bar.stop()
+
+  def start_clock(self, step: int) -> None:
+    """Counts pairs/s from `step` and from now on: what came before is not training."""
+    self._since, self._clock = step, time.monotonic()
+
+  def is_due(self, step: int) -> bool:
+    """Whether `train` reads the metrics of this step."""
+    return step % self._every == 0 or step == self._total
+
+  def train(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
+    """Notes that `step` steps are done; reads `metrics` only when a line is due."""
+    self._bar.update(self._task, completed=step)
+    if not self.is_due(step):
+      return
+    values = {name: np.asarray(value).tolist() for name, value in metrics.items()}
+    pairs = (step - self._since) * self._batch_size
+    speed = pairs / (time.monotonic() - self._clock)
+    self.start_clock(step)
+    epoch = step / self._steps_per_epoch
+    self._write(kind='train', step=step, epoch=epoch, **values, pairs_per_second=speed)
+    self._warn_of_skipped(values)
+    self._bar.update(
+      self._task, loss=f'loss {values["loss"]:.3f}', speed=f'{speed:,.0f} pairs/s'
+    )
+    if self._bar.disable:
+      left = (self._total - step) * self._batch_size / speed
+      scalars = {n: value for n, value in values.items() if isinstance(value, float)}
+      terms = ', '.join(f'{name} {value:.4g}' for name, value in scalars.items())
+      logging.info(
+        'step %d of %d, epoch %.2f, %s, %.0f pairs/s, %.0f s left',
+        *(step, self._total, epoch, terms, speed, left),
+      )
+
+  def _warn_of_skipped(self, values: Mapping) -> None:
+    skipped = values.get('skipped', 0)
+    if skipped > self._skipped:
+      logging.warning('%d steps skipped so far: loss or gradient not finite', skipped)
+    self._skipped = skipped
+
+  def evaluation(self, step: int, *, split: str, recall: Recall) -> None:
+    """Notes the recalls of a split after `step` steps."""
+    self._write(kind='evaluation', step=step, split=split, **recall)
+    logging.info(
+      'step %d, %s: mean recall %.2f (%s)',
+      *(step, split, recall['mean_recall']),
+      ', '.join(f'{name} {recall[name]:.1f}' for name in RECALLS[:-1]),
+    )
+
+  def evaluations(self) -> list[dict]:
+    """All evaluations of the run so far, those before a resume included."""
+    return [row for row in read_rows(self._path) if row['kind'] == 'evaluation']
+
+  def _write(self, **row) -> None:
+    if self._writes:
+      append_rows(self._path, [row])
+
+
+def print_table(title: str, rows: Mapping[str, Recall]) -> None:
+  """Prints recalls in per cent on standard output, a line for each row's name."""
+  table = Table()
+  table.add_column('')
+  for name in RECALLS:
+    table.add_column(header_of(name), justify='right', no_wrap=True)
+  for name, recall in rows.items():
+    table.add_row(name, *(f'{recall[key]:.1f}' for key in RECALLS))
+  console = Console(width=100)
+  console.print(title, highlight=False, soft_wrap=True)
+  console.print(table)
+
+
+def header_of(name: str) -> str:
+  """A recall's name as tables have it: `I2T @5`, `mR`."""
+  return 'mR' if name == 'mean_recall' else name.upper().replace('_R', ' @')
+
+
+def print_facts(title: str, facts: Mapping[str, str]) -> None:
+  """Prints a line of text for each name on standard output."""
+  table = Table(show_header=False)
+  table.add_column()
+  table.add_column(overflow='fold')  # paths are long
+  for name, fact in facts.items():
+    table.add_row(Text(name), Text(fact))
+  console = Console(width=100)
+  console.print(title, highlight=False, markup=False, soft_wrap=True)
+  console.print(table)
+
+
+def _progress_bar(*, enabled: bool) -> Progress:
+  console = Console(stderr=True)
+  return Progress(
+    TextColumn('step {task.completed:,} of {task.total:,}'),
+    BarColumn(),
+    TextColumn('{task.fields[loss]}  {task.fields[speed]}'),
+    TimeRemainingColumn(),
+    console=console,
+    disable=not (enabled and console.is_terminal),
+  )
+
+
+def read_rows(path: pathlib.Path) -> list[dict]:
+  """The whole rows of a file: a killed run may leave the beginning of one behind."""
+  if not path.exists():
+    return []
+  *lines, _ = path.read_text().split('\n')
+  return [json.loads(line) for line in lines]
+
+
+def drop_rows_after(path: pathlib.Path, last_saved: int | None) -> None:
+  """Forgets what a stopped run wrote after its last checkpoint: it is done again."""
+  last = -1 if last_saved is None else last_saved
+  rows = [row for row in read_rows(path) if row['step'] <= last]
+  replace_text(path, ''.join(json.dumps(row) + '\n' for row in rows))

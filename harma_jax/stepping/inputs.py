@@ -1,0 +1,39 @@
+"""From the indices of a batch to what the towers see, on the device."""
+
+from collections.abc import Callable
+
+from jax.sharding import Mesh
+
+from harma_jax.augment.batch import augment_batch, keys_of
+from harma_jax.devices.mesh import take_rows
+
+PIXELS = ('images', 'sizes')
+KEPT = ('image_ids', 'rows', 'own')
+
+
+def make_inputs(*, mesh: Mesh, **augmentation) -> Callable[[dict, dict], dict]:
+  """Builds the pure function `inputs(resident, batch) -> batch of the step`.
+
+  `resident` holds `tokens` i32[n_captions, L], cut to the batch's length, and either
+  `images` u8[n, H, W, 3] and `sizes` i32[n, 2] of all training images, cut over the
+  devices by `place_rows`, or nothing more where the batch brings its own (see
+  `train_batches`). An image is augmented by (seed, epoch, item), all of the batch: the
+  same on any number of devices, and one compiled program for all seeds. Where an image
+  comes once for several captions (`own`), its row is the item.
+
+  Args:
+    mesh: of all devices.
+    **augmentation: keywords of `augment_batch`.
+  """
+
+  def inputs(resident, batch):
+    source = batch
+    if 'images' in resident:
+      rows = batch['items' if 'own' in batch else 'image_ids']
+      source = {name: take_rows(resident[name], rows, mesh=mesh) for name in PIXELS}
+    keys = keys_of(batch['seed'][0], batch['epoch'][0], batch['items'])
+    images = augment_batch(source['images'], source['sizes'], keys, **augmentation)
+    kept = {name: batch[name] for name in KEPT if name in batch}
+    return kept | {'images': images, 'tokens': resident['tokens'][batch['rows']]}
+
+  return inputs

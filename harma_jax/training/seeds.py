@@ -1,0 +1,182 @@
+"""Several seeds of one config in turn, and what varies between them."""
+
+import json
+import pathlib
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from absl import logging
+from ml_collections import ConfigDict
+
+from harma_jax.building.build import resolve_size
+from harma_jax.building.check import check_config
+from harma_jax.devices.processes import of_first
+from harma_jax.errors import UserError
+from harma_jax.evaluation.recall import Recall
+from harma_jax.rundir.metrics import print_table
+from harma_jax.rundir.workdir import (
+  PRETRAIN,
+  RESULTS_FILE,
+  check_workdir,
+  has_saved,
+  replace_text,
+)
+from harma_jax.training.loop import train
+from harma_jax.training.run import stages
+
+SEEDS_FILE = 'seeds.json'
+
+
+def parse_seeds(words: Sequence[str]) -> list[int]:
+  """The seeds of `--seeds=0,1,2`.
+
+  Raises:
+    UserError: they are no different whole numbers from 0 on.
+  """
+  seeds = [int(word) for word in words if word.isdecimal()]
+  if not seeds or len(set(seeds)) < len(words):
+    raise UserError(
+      '--seeds: expected different whole numbers from 0 on, as in 0,1,2; found '
+      f'{",".join(words) or "none"}.'
+    )
+  return seeds
+
+
+def train_seeds(
+  config: ConfigDict, *, workdir: pathlib.Path, seeds: Sequence[int]
+) -> None:
+  """Trains every seed, writes `seeds.json` and prints means and deviations.
+
+  A run that has finished is not started again, one that was stopped goes on.
+
+  Args:
+    config: as `train` takes it; its own seed is that of a pretraining.
+    workdir: a folder, for a folder of each seed and of the pretraining.
+    seeds: different ones.
+
+  Raises:
+    UserError, Stopped: as `train` does; also where `workdir` is the folder of a run.
+  """
+  if has_saved(workdir):
+    raise UserError(
+      f'--seeds: expected a folder for several runs; {workdir} is that of one. '
+      'Give another --workdir.'
+    )
+  runs = runs_of_seeds(config, workdir=workdir, seeds=seeds)
+  for folder, run in runs.items():
+    check_config(run)
+    check_workdir(folder, run)
+  finished = [(folder / RESULTS_FILE).is_file() for folder in runs]
+  # Others may see the first process's files late.
+  for (folder, run), is_finished in zip(
+    runs.items(), of_first(np.array(finished)), strict=True
+  ):
+    logging.info('%s: %s', folder, 'has finished' if is_finished else 'trains')
+    if not is_finished:
+      train(run, workdir=folder)
+  if jax.process_index() == 0:
+    _report([workdir / name_of(seed) for seed in seeds], workdir=workdir, seeds=seeds)
+
+
+def name_of(seed: int) -> str:
+  """The folder of a seed, below that of all."""
+  return f'seed_{seed}'
+
+
+def runs_of_seeds(
+  config: ConfigDict, *, workdir: pathlib.Path, seeds: Sequence[int]
+) -> dict[pathlib.Path, ConfigDict]:
+  """The config of each folder, in the order in which they train.
+
+  A pretraining is done once, with the config's own seed, and all seeds start from it:
+  they differ by what happens in adaptation alone.
+  """
+  config = resolve_size(config, workdir=workdir / name_of(seeds[0]))
+  runs = stages(config, workdir=workdir)
+  last = runs.pop(workdir)
+  for seed in seeds:
+    run = last.copy_and_resolve_references()
+    run.seed = seed
+    if PRETRAIN in run:
+      run.init = str(workdir / PRETRAIN)
+      with run.unlocked():
+        del run[PRETRAIN]
+    runs[workdir / name_of(seed)] = run.lock()
+  return runs
+
+
+def finished_seeds(folder: str | pathlib.Path) -> list[pathlib.Path]:
+  """The work folders that a folder of several seeds lists; empty for another folder.
+
+  Raises:
+    UserError: it has such folders, and not all have finished.
+  """
+  path = pathlib.Path(folder) / SEEDS_FILE
+  if path.is_file():
+    seeds = json.loads(path.read_text())['seeds']
+    return [pathlib.Path(folder) / name_of(seed) for seed in seeds]
+  if any(pathlib.Path(folder).glob(name_of('*'))):
+    raise UserError(
+      f'Expected a folder whose seeds have all finished, with {SEEDS_FILE}; found '
+      f'{folder} without. Resume it, or name the runs with commas between them.'
+    )
+  return []
+
+
+def summarize(results: Sequence[dict]) -> dict[str, dict[str, dict[str, Recall]]]:
+  """Means and deviations over runs, by split and row.
+
+  Args:
+    results: `results.json` of each run.
+
+  Returns:
+    `mean` and, of two runs or more, `sd` (of a sample: over n - 1) of the recalls of
+    `chance`, `ceiling`, `step 0`, `selected` and `last`; a row that some run has not
+    measured, as the last step on test, is left out.
+  """
+  summary = {}
+  for split in results[0]['splits']:
+    rows = [_rows_of(result, split) for result in results]
+    names = [name for name in rows[0] if all(name in row for row in rows)]
+    summary[split] = {name: _spread([row[name] for row in rows]) for name in names}
+  return summary
+
+
+def _rows_of(result: dict, split: str) -> dict[str, Recall]:
+  """A run's recalls of a split under names that do not depend on its steps."""
+  measured = result['splits'][split]
+  by_step = {name.partition(',')[0]: recall for name, recall in measured.items()}
+  names = {name: name for name in ('chance', 'ceiling', 'step 0')}
+  names |= {
+    'selected': f'step {result["best_step"]}',
+    'last': f'step {result["steps"]}',
+  }
+  return {name: by_step[step] for name, step in names.items() if step in by_step}
+
+
+def _spread(recalls: Sequence[Recall]) -> dict[str, Recall]:
+  values = {name: [recall[name] for recall in recalls] for name in recalls[0]}
+  spread = {'mean': {name: float(np.mean(v)) for name, v in values.items()}}
+  if len(recalls) > 1:
+    spread['sd'] = {name: float(np.std(v, ddof=1)) for name, v in values.items()}
+  return spread
+
+
+def _report(
+  folders: Sequence[pathlib.Path], *, workdir: pathlib.Path, seeds: Sequence[int]
+) -> None:
+  """Writes `seeds.json` and prints a table for each split."""
+  results = [json.loads((folder / RESULTS_FILE).read_text()) for folder in folders]
+  summary = summarize(results)
+  content = {'seeds': list(seeds), 'splits': summary}
+  replace_text(workdir / SEEDS_FILE, json.dumps(content, indent=2) + '\n')
+  for split, rows in summary.items():
+    lines = {
+      f'{name}, {what}': recall
+      for name, spread in rows.items()
+      for what, recall in spread.items()
+      if what == 'mean' or any(recall.values())
+    }
+    numbers = ', '.join(map(str, seeds))
+    print_table(f'{split}: recall in % over the seeds {numbers}', lines)
