@@ -23,12 +23,12 @@ from rich.text import Text
 
 from harma_jax import cli
 from harma_jax.api import BATCH_SIZE, Model, load, load_start
-from harma_jax.errors import UserError
-from harma_jax.evaluation.class_folders import (
+from harma_jax.classification.folders import (
   find_classes,
   name_classes,
   read_templates,
 )
+from harma_jax.errors import UserError
 from harma_jax.evaluation.zero_shot import (
   TEMPLATES,
   accuracy,

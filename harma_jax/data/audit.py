@@ -27,9 +27,8 @@ from harma_jax.data.annotation_files import (
   shorten,
   unusable_row,
 )
-from harma_jax.data.builders.captions import Track, untracked
-from harma_jax.data.builders.source import find_splits
 from harma_jax.data.images import decode_image
+from harma_jax.data.source import Track, find_splits, untracked
 from harma_jax.data.tokenizer import clean_caption
 from harma_jax.errors import UserError
 

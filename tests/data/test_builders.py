@@ -17,9 +17,9 @@ from harma_jax.data.builders import captions as captions_builder
 from harma_jax.data.builders.captions import Captions
 from harma_jax.data.builders.encode import encode_image_file
 from harma_jax.data.builders.prepare import departures, prepare, verify
-from harma_jax.data.builders.source import find_splits
 from harma_jax.data.images import read_image
 from harma_jax.data.prepared import read_prepared
+from harma_jax.data.source import find_splits
 from harma_jax.errors import UserError
 
 SPLITS = ('train', 'val', 'test')

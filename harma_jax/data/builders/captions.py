@@ -3,18 +3,17 @@
 import collections
 import concurrent.futures
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 from harma_jax.data.annotations import CaptionTable, load_captions
 from harma_jax.data.builders.encode import encode_image_file
+from harma_jax.data.source import Track, untracked
 
 # Images that are encoded ahead and wait in memory to be written.
 AHEAD = 64
-
-Track = Callable[..., Iterable]
 
 CONFIGS = [
   tfds.core.BuilderConfig(name=name, description=description)
@@ -30,12 +29,6 @@ HOMEPAGES = {
   'rsicd': 'https://github.com/201528014227051/RSICD_optimal',
   'rsitmd': 'https://github.com/xiaoyuan1996/AMFMN',
 }
-
-
-def untracked(items: Iterable, *, title: str, total: int) -> Iterable:
-  """Shows no progress; another `Track` shows how far it is while items go through."""
-  del title, total
-  return items
 
 
 class Captions(tfds.core.GeneratorBasedBuilder):

@@ -23,14 +23,14 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from harma_jax.data.annotations import CaptionTable, fingerprint, load_captions
-from harma_jax.data.builders.captions import CONFIGS, Captions, Track, untracked
-from harma_jax.data.builders.source import find_splits
+from harma_jax.data.builders.captions import CONFIGS, Captions
 from harma_jax.data.prepared import (
   INCOMPLETE,
   MANIFEST_FILE,
   read_manifest,
   read_prepared,
 )
+from harma_jax.data.source import Track, find_splits, untracked
 from harma_jax.errors import UserError
 
 DATASETS = tuple(config.name for config in CONFIGS)

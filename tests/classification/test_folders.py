@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from harma_jax.errors import UserError
-from harma_jax.evaluation.class_folders import (
+from harma_jax.classification.folders import (
   class_name,
   find_classes,
   name_classes,
   read_classes,
   read_templates,
 )
+from harma_jax.errors import UserError
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""A folder of images told apart by the names of its classes, without training."""
