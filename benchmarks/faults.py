@@ -27,12 +27,9 @@ import time
 import jax
 import numpy as np
 
-from harma_jax.building.build import (
-  build_model,
-  build_optimizer,
-  read_workdir,
-  state_shapes,
-)
+from harma_jax.building.model import build_model
+from harma_jax.building.params import read_workdir
+from harma_jax.building.step import build_optimizer, state_shapes
 from harma_jax.rundir.checkpoint import Checkpoints
 from harma_jax.rundir.workdir import read_config
 

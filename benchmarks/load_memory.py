@@ -17,7 +17,7 @@ import jax
 import numpy as np
 import safetensors.numpy
 
-from harma_jax.building.build import build_fresh
+from harma_jax.building.params import build_fresh
 from harma_jax.model.adapter import AdapterSettings
 from harma_jax.model.clip import Clip
 from harma_jax.model.sizes import named_size

@@ -24,20 +24,9 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict, config_flags
 
 from harma_jax import cli
-from harma_jax.building.build import (
-  build_model,
-  build_optimizer,
-  build_state,
-  build_step,
-  frozen_dtype,
-  resolve_size,
-  state_shapes,
-  with_fastest_attention,
-)
 from harma_jax.building.check import check_config
 from harma_jax.building.data import (
   build_batches,
-  build_evaluation_split,
   build_inputs,
   build_pixels,
   build_table,
@@ -45,6 +34,15 @@ from harma_jax.building.data import (
   context_length,
   distinct_images,
   place_images,
+)
+from harma_jax.building.evaluation import build_evaluation_split
+from harma_jax.building.model import build_model, frozen_dtype, with_fastest_attention
+from harma_jax.building.params import resolve_size
+from harma_jax.building.step import (
+  build_optimizer,
+  build_state,
+  build_step,
+  state_shapes,
 )
 from harma_jax.data.pixels import PixelStore
 from harma_jax.devices.mesh import make_mesh, tree_shardings

@@ -18,8 +18,10 @@ from rich.table import Table
 from scipy import stats
 
 from harma_jax import cli
-from harma_jax.building.build import build_features, build_model, read_workdir
-from harma_jax.building.data import build_evaluation_split, build_table
+from harma_jax.building.data import build_table
+from harma_jax.building.evaluation import build_evaluation_split, build_features
+from harma_jax.building.model import build_model
+from harma_jax.building.params import read_workdir
 from harma_jax.data.annotations import CaptionTable, fingerprint
 from harma_jax.errors import UserError
 from harma_jax.evaluation.bootstrap import recall_differences

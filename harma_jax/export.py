@@ -23,8 +23,9 @@ from absl import flags, logging
 from ml_collections import ConfigDict
 
 from harma_jax import cli
-from harma_jax.building.build import build_model, read_workdir
 from harma_jax.building.data import build_table
+from harma_jax.building.model import build_model
+from harma_jax.building.params import read_workdir
 from harma_jax.data.annotations import fingerprint
 from harma_jax.errors import UserError
 from harma_jax.model.clip import Clip

@@ -15,13 +15,10 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from harma_jax import __version__, cli
-from harma_jax.building.build import (
-  build_features,
-  build_model,
-  read_start,
-  read_workdir,
-)
-from harma_jax.building.data import build_evaluation_split, build_table
+from harma_jax.building.data import build_table
+from harma_jax.building.evaluation import build_evaluation_split, build_features
+from harma_jax.building.model import build_model
+from harma_jax.building.params import read_start, read_workdir
 from harma_jax.data.annotations import CaptionTable, fingerprint
 from harma_jax.data.images import read_image
 from harma_jax.errors import UserError

@@ -11,7 +11,8 @@ import pytest
 
 import harma_jax
 from harma_jax.api import Model, load
-from harma_jax.building.build import build_model, read_workdir
+from harma_jax.building.model import build_model
+from harma_jax.building.params import read_workdir
 from harma_jax.data.images import normalize, read_image, resize_for_evaluation
 from harma_jax.data.tokenizer import clean_caption, tokenize
 from harma_jax.errors import UserError

@@ -16,7 +16,7 @@ from harma_jax.bench import (
   random_batch,
   summary,
 )
-from harma_jax.building.build import build_model
+from harma_jax.building.model import build_model
 from harma_jax.errors import UserError
 
 

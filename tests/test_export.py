@@ -16,13 +16,9 @@ from ml_collections import config_flags
 
 from harma_jax import cli
 from harma_jax import export as command
-from harma_jax.building.build import (
-  build_model,
-  build_optimizer,
-  build_params,
-  build_state,
-  read_workdir,
-)
+from harma_jax.building.model import build_model
+from harma_jax.building.params import build_params, read_workdir
+from harma_jax.building.step import build_optimizer, build_state
 from harma_jax.errors import UserError
 from harma_jax.export import main
 from harma_jax.rundir.checkpoint import Checkpoints

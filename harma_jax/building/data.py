@@ -9,7 +9,7 @@ from absl import logging
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from harma_jax.building.build import build_model
+from harma_jax.building.model import build_model
 from harma_jax.data.annotations import CaptionTable, load_captions
 from harma_jax.data.bad_images import (
   describe_skipped,
@@ -20,7 +20,6 @@ from harma_jax.data.hold_out import hold_out
 from harma_jax.data.images import read_image
 from harma_jax.data.noise import swap_captions
 from harma_jax.data.pipeline import (
-  image_batches,
   most_distinct_images,
   train_batches,
 )
@@ -37,8 +36,6 @@ from harma_jax.data.tokenizer import text_lengths, tokenize_table
 from harma_jax.devices.mesh import free_device_bytes, place_rows
 from harma_jax.devices.processes import maximum
 from harma_jax.errors import UserError, expect, expect_one_of
-from harma_jax.evaluation.duplicates import caption_groups
-from harma_jax.evaluation.evaluator import EvaluationSplit
 from harma_jax.model.clip import Clip
 from harma_jax.stepping.inputs import make_inputs
 
@@ -256,28 +253,6 @@ def build_inputs(
     flip=settings.flip,
     quarter_turns=settings.quarter_turns,
     rand_augment=tuple(settings.rand_augment),
-  )
-
-
-def build_evaluation_split(
-  config: ConfigDict, table: CaptionTable, model: Clip
-) -> EvaluationSplit:
-  """A split with all its images decoded and resized."""
-  images = image_batches(
-    table,
-    side=model.size.image_size,
-    batch_size=config.evaluation.batch_size,
-    threads=config.data.threads,
-    max_pixels=config.data.max_pixels,
-  )
-  tokens = build_tokens(config, table, model)
-  return EvaluationSplit(
-    name=table.split,
-    images=np.concatenate(list(images)),
-    tokens=tokens,
-    caption_image=table.caption_image,
-    groups=caption_groups(table.captions),
-    length=longest_length(config, model, tokens),
   )
 
 

@@ -12,22 +12,9 @@ from absl import logging
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from harma_jax.building.build import (
-  build_model,
-  build_optimizer,
-  build_params,
-  build_state,
-  build_step,
-  check_init,
-  frozen_dtype,
-  resolve_size,
-  state_shapes,
-  with_fastest_attention,
-)
 from harma_jax.building.check import check_config
 from harma_jax.building.data import (
   build_batches,
-  build_evaluation_split,
   build_inputs,
   build_pixels,
   build_table,
@@ -36,6 +23,15 @@ from harma_jax.building.data import (
   check_root,
   distinct_images,
   place_images,
+)
+from harma_jax.building.evaluation import build_evaluation_split
+from harma_jax.building.model import build_model, frozen_dtype, with_fastest_attention
+from harma_jax.building.params import build_params, check_init, resolve_size
+from harma_jax.building.step import (
+  build_optimizer,
+  build_state,
+  build_step,
+  state_shapes,
 )
 from harma_jax.data.annotations import CaptionTable, fingerprint
 from harma_jax.data.pixels import PixelStore

@@ -9,8 +9,8 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from harma_jax.building.build import resolve_size
 from harma_jax.building.check import check_config
+from harma_jax.building.params import resolve_size
 from harma_jax.devices.processes import of_first
 from harma_jax.errors import UserError
 from harma_jax.evaluation.recall import Recall

@@ -14,15 +14,10 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from harma_jax.building.build import (
-  build_model,
-  build_optimizer,
-  build_step,
-  frozen_dtype,
-  state_shapes,
-)
 from harma_jax.building.check import check_config
 from harma_jax.building.data import build_inputs, build_table, context_length
+from harma_jax.building.model import build_model, frozen_dtype
+from harma_jax.building.step import build_optimizer, build_step, state_shapes
 from harma_jax.data.pixels import open_pixels
 from harma_jax.devices.compilation import gigabytes, memory_of
 from harma_jax.devices.mesh import (

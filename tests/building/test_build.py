@@ -11,30 +11,31 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from harma_jax.building import build
 from harma_jax.building import data as build_data
-from harma_jax.building.build import (
-  build_model,
-  build_objective,
-  build_optimizer,
-  build_params,
-  build_state,
-  check_init,
-  read_start,
-  read_workdir,
-  resolve_size,
-  state_shapes,
-  with_fastest_attention,
-)
+from harma_jax.building import model as building_model
 from harma_jax.building.check import check_config
 from harma_jax.building.data import (
-  build_evaluation_split,
   build_inputs,
   build_pixels,
   build_table,
   build_tokens,
   caption_lengths,
   context_length,
+)
+from harma_jax.building.evaluation import build_evaluation_split
+from harma_jax.building.model import build_model, with_fastest_attention
+from harma_jax.building.params import (
+  build_params,
+  check_init,
+  read_start,
+  read_workdir,
+  resolve_size,
+)
+from harma_jax.building.step import (
+  build_objective,
+  build_optimizer,
+  build_state,
+  state_shapes,
 )
 from harma_jax.data.annotations import fingerprint
 from harma_jax.data.images import read_image, resize_for_evaluation
@@ -302,13 +303,15 @@ def test_the_attention_kernel_is_the_one_that_is_faster_everywhere(
 ):
   asked = []
   monkeypatch.setattr(
-    build, 'fastest_kernel', lambda *_, **about: asked.append(about) or 'cudnn'
+    building_model, 'fastest_kernel', lambda *_, **about: asked.append(about) or 'cudnn'
   )
   model = build_model(config := small_config())
   assert model.kernel == 'xla'
   assert with_fastest_attention(config, model).kernel == 'cudnn'
   assert asked == [{'batch_size': 1, 'dtype': jnp.float32}]
-  monkeypatch.setattr(build, 'maximum', lambda _: 1)  # xla is faster in another process
+  monkeypatch.setattr(
+    building_model, 'maximum', lambda _: 1
+  )  # xla is faster in another process
   assert with_fastest_attention(config, model).kernel == 'xla'
   named = small_config({'model.attention': 'xla'})
   assert with_fastest_attention(named, model).kernel == 'xla'

@@ -9,14 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from harma_jax.building import build
-from harma_jax.building.build import (
-  build_model,
-  build_optimizer,
-  read_start,
-  read_workdir,
-  state_shapes,
-)
+from harma_jax.building import step as build_step
+from harma_jax.building.model import build_model
+from harma_jax.building.params import read_start, read_workdir
+from harma_jax.building.step import build_optimizer, state_shapes
 from harma_jax.data.annotations import load_captions
 from harma_jax.data.sampler import batch_rows
 from harma_jax.errors import UserError
@@ -452,7 +448,7 @@ def spoil(monkeypatch):
   """`spoil(4)`: the loss of the step after four is not a number."""
 
   def arrange(at):
-    make = build.make_train_step
+    make = build_step.make_train_step
 
     def make_spoiled(*arguments, **settings):
       step = make(*arguments, **settings)
@@ -464,8 +460,8 @@ def spoil(monkeypatch):
 
       return spoiled
 
-    monkeypatch.setattr(build, 'make_train_step', make_spoiled)
-    return lambda: monkeypatch.setattr(build, 'make_train_step', make)
+    monkeypatch.setattr(build_step, 'make_train_step', make_spoiled)
+    return lambda: monkeypatch.setattr(build_step, 'make_train_step', make)
 
   return arrange
 

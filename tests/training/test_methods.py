@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from harma_jax import load
-from harma_jax.building.build import read_workdir
+from harma_jax.building.params import read_workdir
 from harma_jax.evaluate import evaluate
 from harma_jax.rundir.metrics import RECALLS, RunLog
 from harma_jax.rundir.workdir import read_config

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from harma_jax.building.build import build_model
 from harma_jax.building.data import (
   build_batches,
   build_pixels,
@@ -14,6 +13,7 @@ from harma_jax.building.data import (
   build_tokens,
   place_images,
 )
+from harma_jax.building.model import build_model
 from harma_jax.devices.compilation import Memory, memory_of
 from harma_jax.devices.mesh import (
   batch_sharding,

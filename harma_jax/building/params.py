@@ -1,0 +1,164 @@
+"""The weights that a run starts from, and those that a run has ended with."""
+
+import contextlib
+import pathlib
+
+import jax
+import numpy as np
+from absl import logging
+from ml_collections import ConfigDict
+
+from harma_jax.building.model import build_model
+from harma_jax.building.step import build_optimizer, build_state, state_shapes
+from harma_jax.errors import UserError
+from harma_jax.model.clip import Clip
+from harma_jax.model.sizes import SIZES, named_size
+from harma_jax.rundir.checkpoint import Checkpoints, step_to_read
+from harma_jax.rundir.workdir import (
+  PRETRAIN,
+  has_saved,
+  is_workdir,
+  read_config,
+  read_provenance,
+)
+from harma_jax.weights.adapter import load_adapter
+from harma_jax.weights.load import (
+  check_settings,
+  graft,
+  is_new,
+  load_weights,
+  recognise,
+)
+from harma_jax.weights.names import paths_of, tree_of
+from harma_jax.weights.provenance import provenance
+from harma_jax.weights.sources import open_source
+
+
+def resolve_size(config: ConfigDict, *, workdir: pathlib.Path) -> ConfigDict:
+  """`config` with `model.size='auto'` as a started run or the starting weights tell it.
+
+  Args:
+    config: of a run.
+    workdir: its folder; what it has saved decides, and the weights may be gone by then.
+
+  Raises:
+    UserError: there are no weights, or they do not tell.
+  """
+  if config.model.size != 'auto':
+    return config
+  if has_saved(workdir) or is_workdir(config.init):
+    known = read_config(workdir if has_saved(workdir) else config.init).model
+    found = {'size': known.size, 'image_size': known.image_size}
+  elif config.init:
+    size, pixels = recognise(open_source(config.init))
+    is_usual = pixels == named_size(size).image_size
+    found = {'size': size, 'image_size': 0 if is_usual else pixels}
+  else:
+    raise UserError(
+      'model.size: expected a size where init is empty; found auto. '
+      f'Set --config.model.size to one of {", ".join(SIZES)}.'
+    )
+  config = config.copy_and_resolve_references()
+  config.model.size = found['size']
+  config.model.image_size = config.model.image_size or found['image_size']
+  return config
+
+
+def build_params(config: ConfigDict, model: Clip, *, init: str) -> tuple[dict, dict]:
+  """Starting parameters, random or those of `init`, and a record of their origin.
+
+  The adapters of `config.adapter` come last, in place of what is there.
+
+  Raises:
+    UserError: `init` or the adapters cannot be read or do not fit the model.
+  """
+  params, record = _build_backbone(config, model, init=init)
+  if config.adapter:
+    params, record['adapter'] = load_adapter(config.adapter, params, model=model)
+  return params, record
+
+
+def _build_backbone(config: ConfigDict, model: Clip, *, init: str) -> tuple[dict, dict]:
+  key = jax.random.key(config.seed)
+  if is_workdir(init):
+    params = graft(build_fresh(model, key), read_workdir(init), source_name=init)
+    return params, {'init': init, 'run': read_provenance(init)}
+  if init:
+    source = open_source(init)
+    check_settings(source, model.size)
+    params = load_weights(source, build_fresh(model, key), model=model)
+    return params, provenance(source, init=init, model=model)
+  if config.optimizer.train != 'full':
+    logging.warning(
+      'init is empty: the frozen weights are random, and optimizer.train=%s learns '
+      'little from them. Set --config.init=... or --config.optimizer.train=full.',
+      config.optimizer.train,
+    )
+  return jax.jit(model.init)(key), {'init': '', 'seed': config.seed}
+
+
+def build_fresh(model: Clip, key: jax.Array) -> dict:
+  """What weights are loaded into: new parameters, and shapes of CLIP's own."""
+
+  def new(key):
+    params = paths_of(model.init(key))
+    return {p: leaf for p, leaf in params.items() if is_new(p) or p == 'temperature'}
+
+  return tree_of(paths_of(jax.eval_shape(model.init, key)) | jax.jit(new)(key))
+
+
+def check_init(init: str) -> None:
+  """Opens the file of `build_params`, and downloads it where it is one of a hub.
+
+  Raises:
+    UserError: there is none, or it cannot be read.
+  """
+  if init and not is_workdir(init):
+    open_source(init)
+
+
+def read_workdir(workdir: str | pathlib.Path) -> dict:
+  """The parameters of a run's best step, as numpy arrays.
+
+  Raises:
+    UserError: nothing has been saved in `workdir`.
+  """
+  config = read_config(workdir)
+  optimizer, _ = build_optimizer(config, total_steps=1)
+  abstract = state_shapes(config, build_model(config), optimizer)
+  device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+  abstract = jax.tree.map(
+    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), abstract
+  )
+  with contextlib.closing(Checkpoints(workdir)) as checkpoints:
+    step = step_to_read(checkpoints, workdir=workdir)
+    # On the host: on a device they could not be laid out over several.
+    return jax.device_get(checkpoints.restore_params(step, abstract).params)
+
+
+def read_start(workdir: str | pathlib.Path) -> dict:
+  """The parameters before a run's first step, as numpy arrays.
+
+  They are built again as the run built them: from the weights of `init`, or from the
+  run that came first.
+
+  Raises:
+    UserError: `workdir` is not the folder of a run, or the weights that it started from
+      are gone or are others now.
+  """
+  config = read_config(workdir)
+  first = pathlib.Path(workdir) / PRETRAIN
+  init = str(first) if is_workdir(first) else config.init
+  params, record = build_params(config, build_model(config), init=init)
+  optimizer, _ = build_optimizer(config, total_steps=1)
+  state = jax.device_get(build_state(config, params, optimizer))
+  saved, known = paths_of(read_workdir(workdir)), read_provenance(workdir)
+  frozen = paths_of(state.frozen).items()
+  if record.get('sha256') != known.get('sha256', record.get('sha256')) or any(
+    not np.array_equal(leaf, saved[path]) for path, leaf in frozen
+  ):
+    raise UserError(
+      f'Expected the weights that the run in {workdir} started from; those of '
+      f'{init or "its seed"} are others now. Bring the old ones back.'
+    )
+  return state.params

@@ -1,0 +1,132 @@
+"""The train step of a config, and the state that it starts from."""
+
+from collections.abc import Callable
+
+import jax
+from ml_collections import ConfigDict
+
+from harma_jax.errors import expect_one_of
+from harma_jax.model.clip import Clip
+from harma_jax.objective.alignment import Objective, make_objective, warn_of_sum
+from harma_jax.objective.head import Head, harmonized_head, plain_head
+from harma_jax.stepping.optim import (
+  MODES,
+  label_leaves,
+  make_optimizer,
+  make_schedule,
+  patterns_of,
+  split_params,
+)
+from harma_jax.stepping.step import TrainState, guard, init_state, make_train_step
+
+SPACES = ('embedding', 'adapter')
+
+
+def build_objective(config: ConfigDict) -> Objective:
+  """The objective of `config.objective`; warns of a reduction that depends on B."""
+  warn_of_sum(
+    triplet_reduction=config.objective.triplet_reduction,
+    triplet_weight=config.objective.triplet_weight,
+    batch_size=config.train.batch_size,
+  )
+  return make_objective(**config.objective)
+
+
+def build_optimizer(config: ConfigDict, *, total_steps: int):
+  """The optimizer and the schedule of `config.optimizer` over `total_steps` steps."""
+  config = config.optimizer
+  expect_one_of(MODES, 'optimizer.train', found=config.train)
+  schedule = make_schedule(
+    config.schedule,
+    learning_rate=config.learning_rate,
+    warmup_steps=round(config.warmup * total_steps),
+    total_steps=total_steps,
+  )
+  optimizer = make_optimizer(
+    schedule,
+    b1=config.b1,
+    b2=config.b2,
+    eps=config.eps,
+    weight_decay=config.weight_decay,
+    clip_norm=config.clip_norm,
+  )
+  return optimizer, schedule
+
+
+def build_head(config: ConfigDict, objective: Objective, *, total_steps: int) -> Head:
+  """The head of the step: plain, or harmonized as `config.harmonization` says."""
+  settings = config.harmonization
+  expect_one_of(SPACES, 'harmonization.space', found=settings.space)
+  if settings.pair == 'none':
+    return plain_head(objective)
+  return harmonized_head(
+    objective,
+    pair=settings.pair,
+    realign=settings.realign,
+    curriculum=settings.curriculum,
+    indicator=settings.indicator,
+    threshold=tuple(settings.threshold),
+    unit=settings.threshold_unit,
+    start_step=round(settings.start * total_steps),
+    anneal_steps=round(settings.anneal * total_steps),
+    renormalize=settings.renormalize,
+    seed=config.seed,
+  )
+
+
+def build_step(
+  config: ConfigDict, model: Clip, optimizer, schedule, *, total_steps: int
+) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
+  """The step of a run over `total_steps` steps, with the guard of its config."""
+  settings = config.harmonization
+  in_weights = settings.pair != 'none' and settings.space == 'adapter'
+  head = build_head(config, build_objective(config), total_steps=total_steps)
+  step = make_train_step(
+    model,
+    head,
+    optimizer,
+    schedule,
+    weight_space_chunk=settings.chunk if in_weights else 0,
+  )
+  return guard(step, halt=config.train.on_nonfinite == 'raise')
+
+
+def build_state(
+  config: ConfigDict, params: dict, optimizer, *, n_captions: int = 0
+) -> TrainState:
+  """The state before the first step, from parameters (or, under eval_shape, shapes).
+
+  Args:
+    config: of the run.
+    params: all parameters.
+    optimizer: of the trainable ones.
+    n_captions: of the training split, for the account that harmonization keeps of them.
+  """
+  patterns = patterns_of(
+    config.optimizer.train,
+    shared='shared_adapter' in params,
+    adapters=config.model.adapters,
+  )
+  labels = label_leaves(params, patterns)
+  trainable, frozen = split_params(params, labels)
+  keeps_account = config.harmonization.pair != 'none'
+  return init_state(
+    trainable,
+    frozen,
+    optimizer=optimizer,
+    curriculum_size=n_captions if keeps_account else 0,
+  )
+
+
+def state_shapes(
+  config: ConfigDict, model: Clip, optimizer, *, n_captions: int = 0
+) -> TrainState:
+  """The state before the first step as shapes and dtypes; nothing is computed.
+
+  Raises:
+    UserError: `optimizer.train` does not fit the model's parameters.
+  """
+  return jax.eval_shape(
+    lambda key: build_state(config, model.init(key), optimizer, n_captions=n_captions),
+    jax.random.key(0),
+  )
