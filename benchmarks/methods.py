@@ -25,12 +25,12 @@ from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from benchmarks.methods_table import RANKS_FILE, markdown, summaries
-from configs.methods import METHODS, set_method
 from harma_jax import cli
 from harma_jax.building.data import build_table
 from harma_jax.building.model import build_model
 from harma_jax.building.step import build_optimizer, state_shapes
 from harma_jax.compare import Run, ranks_of_run
+from harma_jax.configs.methods import METHODS, set_method
 from harma_jax.devices.compilation import keep_compiled
 from harma_jax.errors import UserError, expect
 from harma_jax.evaluation.recall import Ranks, recall_of_ranks

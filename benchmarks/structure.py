@@ -6,7 +6,7 @@ A room is a file at the top of the package, a `__main__` or a folder; an arrow l
 from a room to another that one of its files imports, be it inside a function. Floors
 are the longest way down along arrows. An arrow leads up where the way back is there
 too: two rooms that need each other. The arrow from the package's `__init__` is lazy and
-not counted.
+not counted, nor are the configs.
 """
 
 import argparse
@@ -23,7 +23,8 @@ TOP = '__init__'
 
 def measure(package: pathlib.Path) -> dict[str, int | float | str | list]:
   """What there is to say of a package, by what it is called."""
-  files = sorted(package.rglob('*.py'))
+  configs = package / 'configs'
+  files = sorted(f for f in package.rglob('*.py') if not f.is_relative_to(configs))
   trees = {file: ast.parse(file.read_text()) for file in files}
   rooms = {file: room_of(file, package=package) for file in files}
   arrows = arrows_of(trees, rooms=rooms, package=package)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from absl.testing import flagsaver
 
-from configs.common import get_config
 from harma_jax import bench as bench_module
 from harma_jax.bench import (
   FIELDS,
@@ -17,6 +16,7 @@ from harma_jax.bench import (
   summary,
 )
 from harma_jax.building.model import build_model
+from harma_jax.configs.common import get_config
 from harma_jax.errors import UserError
 
 

@@ -11,13 +11,13 @@ import jax
 import pytest
 from ml_collections import ConfigDict
 
-from configs.backbones import set_backbone
-from configs.common import get_config as common
-from configs.methods import METHODS, set_method
 from harma_jax import building, cli
 from harma_jax.building.data import build_inputs, context_length
 from harma_jax.building.model import build_model
 from harma_jax.building.step import build_objective, build_optimizer, state_shapes
+from harma_jax.configs.backbones import set_backbone
+from harma_jax.configs.common import get_config as common
+from harma_jax.configs.methods import METHODS, set_method
 from harma_jax.devices.mesh import make_mesh
 from harma_jax.errors import UserError
 from harma_jax.model.adaptformer import AdaptFormerSettings
