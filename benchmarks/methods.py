@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 import jax
 import numpy as np
 from absl import flags, logging
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 from benchmarks.methods_table import RANKS_FILE, markdown, summaries
 from harma_jax import cli
@@ -49,7 +49,7 @@ from harma_jax.training.seeds import parse_seeds
 SEEDS = ('0', '1', '2')
 
 # As `main` has them: one program may import both.
-_CONFIG = config_flags.DEFINE_config_file('config', allow_override=True)
+_CONFIG = cli.shared_flag('config')
 _SEEDS = flags.DEFINE_list(
   'seeds', None, 'Each method trains with each. Default: 0,1,2.', allow_override=True
 )

@@ -39,7 +39,7 @@ COMMANDS = {
   ),
   'bench': (
     'harma_jax.bench',
-    'Measures the speed of a config: its step, its input, its evaluation.',
+    'Measures the speed of a config: its step, input and evaluation.',
   ),
   'parity': (
     'harma_jax.parity',
@@ -78,7 +78,7 @@ def program_help() -> str:
   lines = (f'  {name:11}{what}' for name, (_, what) in COMMANDS.items())
   return '\n'.join(
     [
-      'Adapts a frozen CLIP to satellite and aerial images, and searches them by text.',
+      'Adapts a frozen CLIP to satellite and aerial images; searches them by text.',
       '',
       'Use: harma-jax COMMAND --flags..., or the same with python -m harma_jax',
       '',

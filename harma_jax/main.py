@@ -6,7 +6,7 @@ where the config has one. --dry_run and --dry_run_topology rehearse a run.
 
 Examples:
   harma-jax train --config=quickstart.py
-  harma-jax train --config=rsitmd.py:clip --config.data.root=FOLDER --seeds=0,1,2
+  harma-jax train --config=rsitmd.py:clip --config.data.root=DATA
 """
 
 import os
