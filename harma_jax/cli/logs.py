@@ -34,10 +34,14 @@ def is_for_users(record: standard_logging.LogRecord) -> bool:
 
 
 def show_unraisable(found) -> None:
-  """As Python does, but for what a library's native code called and does not name.
+  """As Python does, but for an interrupt, and for what native code does not name.
 
-  When one write fails, TensorStore tells of the others to an event loop that is closed.
+  An interrupt may come within a library's callback; who must not lose it asks again
+  (`interruptible`). When one write fails, TensorStore tells of the others to an event
+  loop that is closed.
   """
+  if issubclass(found.exc_type, KeyboardInterrupt):
+    return
   if found.object is not None or found.err_msg is not None:
     sys.__unraisablehook__(found)
     return

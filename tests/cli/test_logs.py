@@ -49,3 +49,15 @@ def test_an_error_that_names_its_place_is_shown(caplog, capsys, monkeypatch):
   assert 'Defect.__del__' in shown
   assert shown.endswith('RuntimeError: a defect\n')
   assert not caplog.records
+
+
+def test_an_interrupt_that_comes_within_a_callback_shows_no_traceback(
+  capsys, monkeypatch
+):
+  class Interrupted:
+    def __del__(self):
+      raise KeyboardInterrupt
+
+  monkeypatch.setattr(sys, 'unraisablehook', logs.show_unraisable)
+  Interrupted()
+  assert capsys.readouterr().err == ''
