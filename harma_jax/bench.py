@@ -30,8 +30,6 @@ from harma_jax.building.data import (
   build_inputs,
   build_pixels,
   build_table,
-  build_tokens,
-  context_length,
   distinct_images,
   place_images,
 )
@@ -44,6 +42,7 @@ from harma_jax.building.step import (
   build_step,
   state_shapes,
 )
+from harma_jax.building.text import build_tokens, context_length
 from harma_jax.data.pixels import PixelStore
 from harma_jax.devices.mesh import make_mesh, tree_shardings
 from harma_jax.evaluation.evaluator import make_encoders
