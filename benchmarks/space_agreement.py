@@ -1,7 +1,7 @@
 """How well the angle on the embeddings predicts the angle over the trained weights.
 
   python -m benchmarks.space_agreement --workdir=RUN [--root=DATA] \
-    > benchmarks/space_agreement.json
+    > benchmarks/results/space_agreement.json
 
 RUN is the folder of a finished run, whose best weights, data and trainable weights are
 taken. Training images as they are evaluated, not augmented.
