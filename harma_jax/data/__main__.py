@@ -18,8 +18,8 @@ from absl import flags
 
 from harma_jax import cli
 from harma_jax.data.audit import ERROR, WARNING, audit
+from harma_jax.data.audit_tables import print_report, print_splits
 from harma_jax.data.builders.prepare import DATASETS, prepare
-from harma_jax.data.tables import print_report, print_splits
 from harma_jax.errors import UserError
 from harma_jax.reporting.progress import show_progress
 

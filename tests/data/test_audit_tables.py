@@ -3,7 +3,7 @@
 import pytest
 
 from harma_jax.data.audit import ERROR, WARNING, Finding, Report, Summary
-from harma_jax.data.tables import print_report, print_splits
+from harma_jax.data.audit_tables import print_report, print_splits
 
 
 @pytest.fixture(autouse=True)
