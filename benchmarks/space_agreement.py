@@ -16,9 +16,10 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from benchmarks.judging import judging_head
-from harma_jax.building.data import build_table, build_tokens
+from harma_jax.building.data import build_table
 from harma_jax.building.model import build_model
 from harma_jax.building.params import read_workdir
+from harma_jax.building.text import build_tokens
 from harma_jax.data.images import read_image, resize_for_evaluation
 from harma_jax.data.pipeline import train_batches
 from harma_jax.objective.head import PAIRS

@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from harma_jax.building.data import context_length
 from harma_jax.building.model import build_model
 from harma_jax.building.params import build_fresh, read_start, read_workdir
+from harma_jax.building.text import context_length
 from harma_jax.data.images import (
   CLIP_MEAN,
   CLIP_STD,

@@ -3,7 +3,7 @@
 import numpy as np
 from ml_collections import ConfigDict
 
-from harma_jax.building.data import context_length
+from harma_jax.building.text import context_length
 from harma_jax.model.clip import Clip
 
 

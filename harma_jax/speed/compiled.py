@@ -8,9 +8,9 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from harma_jax.building.data import context_length
 from harma_jax.building.model import build_model, frozen_dtype, with_fastest_attention
 from harma_jax.building.step import build_optimizer, build_state, build_step
+from harma_jax.building.text import context_length
 from harma_jax.devices.mesh import make_mesh
 from harma_jax.model.clip import Clip
 from harma_jax.speed.batch import build_random_batch

@@ -11,10 +11,10 @@ from harma_jax.building.data import (
   build_batches,
   build_pixels,
   build_table,
-  build_tokens,
   distinct_images,
 )
 from harma_jax.building.model import build_model
+from harma_jax.building.text import build_tokens
 from harma_jax.data.pixels import PixelStore
 from harma_jax.devices.mesh import make_mesh
 from harma_jax.speed.batch import pairs_of

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from harma_jax.building.check import check_config
-from harma_jax.building.data import context_length
 from harma_jax.building.model import build_model
 from harma_jax.building.params import resolve_size
+from harma_jax.building.text import context_length
 from harma_jax.speed.encoders import measure_eval
 from harma_jax.speed.host import measure_pipeline
 from harma_jax.speed.steps import measure_step, measure_train
