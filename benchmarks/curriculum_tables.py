@@ -1,6 +1,6 @@
 """Prints the tables of a study by benchmarks/curriculum.py, as Markdown.
 
-python -m benchmarks.curriculum_tables benchmarks/curriculum_rsicd.jsonl
+python -m benchmarks.curriculum_tables benchmarks/results/curriculum_rsicd.jsonl
 """
 
 import collections

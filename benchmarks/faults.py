@@ -1,6 +1,6 @@
 """Kills a short run at random times until nothing can be lost by it any more.
 
-  python -m benchmarks.faults --kills=200 --out=benchmarks/faults.json
+  python -m benchmarks.faults --kills=200 --out=benchmarks/results/faults.json
     [--folder=FOLDER] [--seed=0]
 
 A run of drawn scenes that saves before every second step is started, killed with

@@ -1,6 +1,6 @@
 """Host memory that loading takes: random weights of a size, loaded in a new process.
 
-  python -m benchmarks.load_memory [ViT-L-14] > benchmarks/load_memory.json
+  python -m benchmarks.load_memory [ViT-L-14] > benchmarks/results/load_memory.json
 
 Needs Linux, three times the weights in memory and once on the disk of TMPDIR.
 """

@@ -28,6 +28,7 @@ from benchmarks.methods_table import RANKS_FILE, markdown, summaries
 from harma_jax import cli
 from harma_jax.building.data import build_table
 from harma_jax.building.model import build_model
+from harma_jax.building.stages import stages
 from harma_jax.building.step import build_optimizer, state_shapes
 from harma_jax.compare import Run, ranks_of_run
 from harma_jax.configs.methods import METHODS, set_method
@@ -43,7 +44,6 @@ from harma_jax.rundir.workdir import (
 )
 from harma_jax.stepping.optim import count
 from harma_jax.training.loop import train
-from harma_jax.training.run import stages
 from harma_jax.training.seeds import parse_seeds
 
 SEEDS = ('0', '1', '2')

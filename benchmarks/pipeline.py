@@ -1,7 +1,7 @@
 """Images a second and core through the host's pipeline, ours beside the usual one.
 
   python -m benchmarks.pipeline --root=RSICD [--images=1000] [--batch=100] [--rounds=7]
-    > benchmarks/pipeline.json
+    > benchmarks/results/pipeline.json
 
 The sides take turns over the same images in one process; CPU seconds of the process are
 counted, not those of the clock, so that other programs of the machine matter less.

@@ -1,7 +1,7 @@
 """How well the angle on the embeddings predicts the angle over the trained weights.
 
   python -m benchmarks.space_agreement --workdir=RUN [--root=DATA] \
-    > benchmarks/space_agreement.json
+    > benchmarks/results/space_agreement.json
 
 RUN is the folder of a finished run, whose best weights, data and trainable weights are
 taken. Training images as they are evaluated, not augmented.
@@ -16,9 +16,10 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from benchmarks.judging import judging_head
-from harma_jax.building.data import build_table, build_tokens
+from harma_jax.building.data import build_table
 from harma_jax.building.model import build_model
 from harma_jax.building.params import read_workdir
+from harma_jax.building.text import build_tokens
 from harma_jax.data.images import read_image, resize_for_evaluation
 from harma_jax.data.pipeline import train_batches
 from harma_jax.objective.head import PAIRS

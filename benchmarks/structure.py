@@ -23,9 +23,8 @@ TOP = '__init__'
 
 def measure(package: pathlib.Path) -> dict[str, int | float | str | list]:
   """What there is to say of a package, by what it is called."""
-  configs = package / 'configs'
-  files = sorted(f for f in package.rglob('*.py') if not f.is_relative_to(configs))
-  trees = {file: ast.parse(file.read_text()) for file in files}
+  trees = trees_of(package)
+  files = list(trees)
   rooms = {file: room_of(file, package=package) for file in files}
   arrows = arrows_of(trees, rooms=rooms, package=package)
   lengths = {
@@ -37,20 +36,28 @@ def measure(package: pathlib.Path) -> dict[str, int | float | str | list]:
   lines = {file: len(file.read_text().splitlines()) for file in files}
   longest = max(lengths, key=lengths.get)
   largest = max(lines, key=lines.get)
-  up = sorted(f'{a} -> {b}' for a, b in arrows if a in reached(arrows, b))
   return {
     'files at the top': len(list(package.glob('*.py'))),
     'folders': len({file.parent for file in files} - {package}),
     'rooms': len(set(rooms.values())),
     'floors': floors(arrows),
     'arrows': len(arrows),
-    'arrows up': up,
+    'arrows up': arrows_up(arrows),
     'median function, lines': statistics.median(lengths.values()),
     'longest function, lines': lengths[longest],
     'longest function': longest,
     'largest file, lines': lines[largest],
     'largest file': str(largest.relative_to(package)),
     'lines': sum(lines.values()),
+  }
+
+
+def trees_of(package: pathlib.Path) -> dict[pathlib.Path, ast.Module]:
+  """The syntax tree of each file of a package, configs apart."""
+  return {
+    file: ast.parse(file.read_text())
+    for file in sorted(package.rglob('*.py'))
+    if not file.is_relative_to(package / 'configs')
   }
 
 
@@ -96,6 +103,11 @@ def file_of(name: str, *, package: pathlib.Path) -> pathlib.Path | None:
       if file.is_file() and file.parent != package.parent:
         return file
   return None
+
+
+def arrows_up(arrows: set[tuple[str, str]]) -> list[str]:
+  """Arrows from where a way leads back, in words."""
+  return sorted(f'{a} -> {b}' for a, b in arrows if a in reached(arrows, b))
 
 
 def reached(arrows: set[tuple[str, str]], start: str) -> set[str]:

@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from harma_jax.building.data import context_length
 from harma_jax.building.model import build_model
 from harma_jax.building.params import build_fresh, read_start, read_workdir
+from harma_jax.building.text import context_length
 from harma_jax.data.images import (
   CLIP_MEAN,
   CLIP_STD,
@@ -26,6 +26,7 @@ from harma_jax.data.images import (
   resize_for_evaluation,
 )
 from harma_jax.data.tokenizer import clean_caption, tokenize
+from harma_jax.data.tracking import Track, untracked
 from harma_jax.devices.mesh import make_mesh, replicated
 from harma_jax.errors import UserError
 from harma_jax.evaluation.evaluator import make_encoders
@@ -34,7 +35,7 @@ from harma_jax.model.adapter import AdapterSettings
 from harma_jax.model.clip import Clip
 from harma_jax.model.sizes import named_size
 from harma_jax.rundir.workdir import is_workdir, read_config
-from harma_jax.search_index.build import Track, build_index, untracked
+from harma_jax.search_index.build import build_index
 from harma_jax.search_index.index import Index, check_model, open_index
 from harma_jax.search_index.query import Hit, search, write_graph
 from harma_jax.weights.load import (

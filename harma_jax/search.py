@@ -12,30 +12,19 @@ folders share the work, each with its own I, counted from 0. Tiles are pixels of
 scenes: TIFFs are read window by window with `pip install 'harma_jax[geo]'`.
 """
 
-import os
-import pathlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from absl import flags
-from rich.console import Console
-from rich.progress import (
-  BarColumn,
-  MofNCompleteColumn,
-  Progress,
-  TextColumn,
-  TimeRemainingColumn,
-)
-from rich.table import Table
-from rich.text import Text
 
 from harma_jax import cli
 from harma_jax.api import BATCH_SIZE, load
 from harma_jax.errors import UserError
+from harma_jax.reporting.progress import show_progress
 from harma_jax.search_index.geojson import geojson_of
 from harma_jax.search_index.index import open_index
 from harma_jax.search_index.page import page_of
-from harma_jax.search_index.query import Hit
+from harma_jax.search_index.tables import print_hits
 
 _IMAGES = cli.shared_flag('images')
 _TILE = flags.DEFINE_integer('tile', 0, 'Pixels; 0: images are not cut.', lower_bound=0)
@@ -69,7 +58,7 @@ def main(argv: Sequence[str]) -> None:
 def run_index(words: Sequence[str]) -> None:
   """Makes an index, or goes on with one, and says what it holds."""
   cli.no_arguments(['index', *words])
-  out, share = _given(cli.OUT, 'INDEX'), _share()
+  out, share = cli.given(cli.OUT, 'INDEX'), _share()
   skipped = load(cli.workdir()).make_index(
     _IMAGES.value,
     out,
@@ -78,7 +67,7 @@ def run_index(words: Sequence[str]) -> None:
     share=share,
     batch_size=_BATCH_SIZE.value,
     approximate=_APPROXIMATE.value,
-    track=_track,
+    track=show_progress,
   )
   print(f'{out}: done; {len(skipped):,} images skipped')
 
@@ -86,7 +75,7 @@ def run_index(words: Sequence[str]) -> None:
 def run_query(words: Sequence[str]) -> None:
   """Prints what an index holds of a text or an image, and writes it where asked."""
   text, image = ' '.join(words), _IMAGE.value
-  index = open_index(_given(_INDEX, 'INDEX'))
+  index = open_index(cli.given(_INDEX, 'INDEX'))
   model = load(cli.WORKDIR.value or index.manifest['model_path'])
   hits = model.search(
     index, text=text, image=image, top=_TOP.value, approximate=_APPROXIMATE.value
@@ -99,23 +88,6 @@ def run_query(words: Sequence[str]) -> None:
     _write(_GEOJSON, geojson_of(hits))
 
 
-def print_hits(hits: Sequence[Hit]) -> None:
-  """Prints a table on standard output."""
-  table = Table()
-  for name in ('', 'cosine', 'image', 'left, top, width, height'):
-    table.add_column(name)
-  for rank, hit in enumerate(hits, 1):
-    box = ', '.join(map(str, hit.box))
-    table.add_row(str(rank), f'{hit.similarity:.3f}', Text(hit.image), box)
-  Console().print(table)
-
-
-def _given(flag: flags.FlagHolder, what: str) -> str:
-  if not flag.value:
-    raise UserError(f'Expected --{flag.name}={what}; found none. --help shows more.')
-  return flag.value
-
-
 def _share() -> tuple[int, int]:
   match = re.fullmatch(r'(\d+)/(\d+)', _SHARE.value)
   if not match:
@@ -124,23 +96,8 @@ def _share() -> tuple[int, int]:
 
 
 def _write(flag: flags.FlagHolder, content: str) -> None:
-  path = pathlib.Path(flag.value).expanduser()
-  try:
-    path.write_text(content, encoding='utf-8')
-  except OSError as error:
-    raise UserError(
-      f'--{flag.name}={path}: expected a file that can be written; {error.strerror}.'
-    ) from error
-  print(f'{os.fspath(path)}: {len(content.encode()):,} bytes')
-
-
-def _track(items: Iterable, *, title: str, total: int) -> Iterable:
-  console = Console(stderr=True)
-  columns = (TextColumn(title), BarColumn(), MofNCompleteColumn())
-  with Progress(
-    *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
-  ) as bar:
-    yield from bar.track(items, total=total)
+  path = cli.write_text(flag, content)
+  print(f'{path}: {len(content.encode()):,} bytes')
 
 
 if __name__ == '__main__':

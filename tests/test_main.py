@@ -12,7 +12,7 @@ import time
 import pytest
 
 from harma_jax.errors import UserError
-from harma_jax.training import loop as loop
+from harma_jax.training import loop
 from harma_jax.training.loop import train
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
@@ -199,7 +199,7 @@ def refused(small_config, tmp_path, monkeypatch):
   """`refused(changes)`: the message of a run that ends before weights are made."""
 
   def run(changes):
-    monkeypatch.setattr(loop, 'start', lambda *_, **__: pytest.fail('began'))
+    monkeypatch.setattr(loop, 'start_state', lambda *_, **__: pytest.fail('began'))
     with pytest.raises(UserError) as error:
       train(small_config(changes), workdir=tmp_path / 'run')
     assert not (tmp_path / 'run').exists()
@@ -292,7 +292,7 @@ def test_a_run_that_does_not_keep_images_goes_on_when_the_unreadable_is_replaced
 def test_another_config_leaves_a_run_as_it_is(small_config, finished_run, monkeypatch):
   files = [path for path in finished_run.rglob('*') if path.is_file()]
   before = {path: path.read_bytes() for path in files}
-  monkeypatch.setattr(loop, 'start', lambda *_, **__: pytest.fail('began'))
+  monkeypatch.setattr(loop, 'start_state', lambda *_, **__: pytest.fail('began'))
   words = r'learning_rate was 0\.02, now 0\.5.*--workdir'
   with pytest.raises(UserError, match=words):
     train(small_config({'optimizer.learning_rate': 0.5}), workdir=finished_run)
@@ -304,7 +304,7 @@ def test_a_file_in_the_place_of_the_work_folder_is_left(
   small_config, tmp_path, monkeypatch
 ):
   (tmp_path / 'file').write_text('precious')
-  monkeypatch.setattr(loop, 'start', lambda *_, **__: pytest.fail('began'))
+  monkeypatch.setattr(loop, 'start_state', lambda *_, **__: pytest.fail('began'))
   with pytest.raises(UserError, match=f'can be written; found {tmp_path}/file'):
     train(small_config(), workdir=tmp_path / 'file')
   assert (tmp_path / 'file').read_text() == 'precious'

@@ -7,9 +7,9 @@ import operator
 from ml_collections import ConfigDict
 
 from harma_jax.augment.level import MAX_LEVEL
-from harma_jax.building.data import context_length
 from harma_jax.building.model import build_model
 from harma_jax.building.step import build_head, build_optimizer, state_shapes
+from harma_jax.building.text import context_length
 from harma_jax.devices.mesh import check_batch, make_mesh
 from harma_jax.errors import UserError, expect
 from harma_jax.model.attention_kernel import has_choice

@@ -1,6 +1,5 @@
-"""From a config to what a model reads; nothing below reads a config."""
+"""How captioned images are read and fed, as a config says."""
 
-import pathlib
 from collections.abc import Callable, Iterator
 
 import jax
@@ -10,19 +9,8 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from harma_jax.building.model import build_model
-from harma_jax.data.annotations import CaptionTable, load_captions
-from harma_jax.data.bad_images import (
-  describe_skipped,
-  find_unreadable,
-  without_images,
-)
-from harma_jax.data.hold_out import hold_out
-from harma_jax.data.images import read_image
-from harma_jax.data.noise import swap_captions
-from harma_jax.data.pipeline import (
-  most_distinct_images,
-  train_batches,
-)
+from harma_jax.data.annotations import CaptionTable
+from harma_jax.data.pipeline import most_distinct_images, train_batches
 from harma_jax.data.pixels import (
   CACHES,
   PixelStore,
@@ -30,116 +18,54 @@ from harma_jax.data.pixels import (
   free_host_bytes,
   open_pixels,
 )
-from harma_jax.data.prepared import is_prepared, read_prepared
-from harma_jax.data.scenes import write_scenes
-from harma_jax.data.tokenizer import text_lengths, tokenize_table
+from harma_jax.data.tables import Scenes, Source, read_table
 from harma_jax.devices.mesh import free_device_bytes, place_rows
 from harma_jax.devices.processes import maximum
-from harma_jax.errors import UserError, expect, expect_one_of
-from harma_jax.model.clip import Clip
+from harma_jax.errors import expect_one_of
 from harma_jax.stepping.inputs import make_inputs
 
-LENGTHS = (16, 24, 32, 48)
+
+def build_splits(config: ConfigDict) -> dict[str, str]:
+  """The name of the split of each role, `train`, `val` and `test`, that there is."""
+  data = config.data
+  names = {'train': data.train_split, 'val': data.val_split, 'test': data.test_split}
+  return {role: name for role, name in names.items() if name}
+
+
+def build_source(config: ConfigDict) -> Source:
+  """Where the captions of `config.data` are read from, or drawn."""
+  settings = config.data
+  expect_one_of(('raise', 'skip'), 'data.on_bad_image', found=settings.on_bad_image)
+  return Source(
+    root=settings.root,
+    annotations=settings.annotations,
+    images=settings.images,
+    train=settings.train_split,
+    val=settings.val_split,
+    hold_out=settings.hold_out,
+    swapped=settings.swap_captions,
+    seed=config.seed,
+    skips_bad_images=settings.on_bad_image == 'skip',
+    max_pixels=settings.max_pixels,
+    threads=settings.threads,
+    scenes=_build_scenes(config) if settings.scenes.style else None,
+  )
+
+
+def _build_scenes(config: ConfigDict) -> Scenes:
+  scenes = config.data.scenes
+  counts = {'train': scenes.train, 'val': scenes.val, 'test': scenes.test}
+  return Scenes(
+    style=scenes.style,
+    counts={name: counts[role] for role, name in build_splits(config).items()},
+    side=build_model(config).size.image_size,
+    seed=scenes.seed,
+  )
 
 
 def build_table(config: ConfigDict, split: str) -> CaptionTable:
-  """The captions of a split of `config.data`, drawn first where they are scenes."""
-  check_root(config)
-  scenes = config.data.scenes
-  root = pathlib.Path(config.data.root).expanduser()
-  if scenes.style:
-    counts = {
-      config.data.train_split: scenes.train,
-      config.data.val_split: scenes.val,
-      config.data.test_split: scenes.test,
-    }
-    counts = {name: count for name, count in counts.items() if name}
-    side = build_model(config).size.image_size
-    root = root / f'{scenes.style}-{side}-{scenes.seed}'
-    write_scenes(root, counts=counts, side=side, style=scenes.style, seed=scenes.seed)
-  table = _readable(config, _read_split(config.data, root=root, split=split))
-  if split != config.data.train_split or not config.data.swap_captions:
-    return table
-  table, wrong = swap_captions(table, share=config.data.swap_captions, seed=config.seed)
-  logging.warning(
-    'data.swap_captions=%g: %s of %s training captions now belong to another image. '
-    'For study only.',
-    *(config.data.swap_captions, f'{wrong.sum():,}', f'{table.n_captions:,}'),
-  )
-  return table
-
-
-def _read_split(
-  settings: ConfigDict, *, root: pathlib.Path, split: str
-) -> CaptionTable:
-  """The table of a split, where `hold_out` says so a part of the training split's."""
-  train, val = settings.train_split, settings.val_split
-  if not settings.hold_out or split not in (train, val):
-    return _read_table(settings, root=root, split=split)
-  table = _read_table(settings, root=root, split=train)
-  rest, held_out = hold_out(table, share=settings.hold_out, split=val)
-  return rest if split == train else held_out
-
-
-def _read_table(
-  settings: ConfigDict, *, root: pathlib.Path, split: str
-) -> CaptionTable:
-  """Reads a folder that was prepared, or annotations and images as they are."""
-  if settings.annotations == 'auto' and is_prepared(root):
-    return read_prepared(root, split=split)
-  return load_captions(
-    root, split=split, annotations=settings.annotations, images=settings.images
-  )
-
-
-def _readable(config: ConfigDict, table: CaptionTable) -> CaptionTable:
-  """The table, without images that cannot be read where the config skips them."""
-  expect_one_of(('raise', 'skip'), 'data.on_bad_image', found=config.data.on_bad_image)
-  if config.data.on_bad_image == 'raise':
-    return table
-
-  def read(row):
-    read_image(table.image_path(row), max_pixels=config.data.max_pixels)
-
-  problems = find_unreadable(table.n_images, read, threads=config.data.threads)
-  if not problems:
-    return table
-  logging.warning('%s', describe_skipped(table, problems))
-  return without_images(table, problems)
-
-
-def build_tokens(config: ConfigDict, table: CaptionTable, model: Clip) -> np.ndarray:
-  """i32[n_captions, L]: token ids of a table's captions, cleaned."""
-  return tokenize_table(table, context_length=context_length(config, model))
-
-
-def context_length(config: ConfigDict, model: Clip) -> int:
-  """Tokens of a caption.
-
-  Raises:
-    UserError: more than the model has positions.
-  """
-  most = model.size.context_length
-  length = config.data.context_length or most
-  what = f'2 to {most}, the positions of {config.model.size}, or 0 for all'
-  expect(2 <= length <= most, 'data.context_length', what, found=length)
-  return length
-
-
-def caption_lengths(config: ConfigDict, model: Clip) -> tuple[int, ...]:
-  """To which lengths the captions of a batch may be cut, rising.
-
-  None where adapters see the padding (`adapter_padding=none`): a cut would change it.
-  """
-  if model.adapter is not None and model.adapter_padding == 'none':
-    return ()
-  return tuple(n for n in LENGTHS if n < context_length(config, model))
-
-
-def longest_length(config: ConfigDict, model: Clip, tokens: np.ndarray) -> int:
-  """To which length all captions, `tokens` i32[n, L], may be cut."""
-  lengths = *caption_lengths(config, model), tokens.shape[1]
-  return min(n for n in lengths if n >= text_lengths(tokens).max())
+  """The captions of a split of `config.data`; see `read_table`."""
+  return read_table(build_source(config), split)
 
 
 def build_pixels(config: ConfigDict, table: CaptionTable) -> tuple[PixelStore, str]:
@@ -254,12 +180,3 @@ def build_inputs(
     quarter_turns=settings.quarter_turns,
     rand_augment=tuple(settings.rand_augment),
   )
-
-
-def check_root(config: ConfigDict) -> None:
-  """Raises UserError where `data.root` is empty."""
-  if not config.data.root:
-    raise UserError(
-      'data.root: expected the folder of a data set; found none. '
-      'Set --config.data.root=FOLDER.'
-    )

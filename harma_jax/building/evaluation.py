@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from harma_jax.building.data import build_tokens, longest_length
+from harma_jax.building.text import build_tokens, longest_length
 from harma_jax.data.annotations import CaptionTable
 from harma_jax.data.pipeline import (
   image_batches,

@@ -1,10 +1,16 @@
 """The train step of a config, and the state that it starts from."""
 
+import dataclasses
+import functools
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from harma_jax.building.data import build_inputs
+from harma_jax.building.model import frozen_dtype
 from harma_jax.errors import expect_one_of
 from harma_jax.model.clip import Clip
 from harma_jax.objective.alignment import Objective, make_objective, warn_of_sum
@@ -17,9 +23,54 @@ from harma_jax.stepping.optim import (
   patterns_of,
   split_params,
 )
-from harma_jax.stepping.step import TrainState, guard, init_state, make_train_step
+from harma_jax.stepping.step import (
+  TrainState,
+  cast_frozen,
+  guard,
+  init_state,
+  make_train_step,
+)
 
 SPACES = ('embedding', 'adapter')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trainer:
+  """What takes the steps of a run.
+
+  Attributes:
+    step: the pure, guarded step `(state, batch) -> (state, metrics)`.
+    inputs: `(resident, batch) -> batch` of the step; see `make_inputs`.
+    state_of: `(params, n_captions=) -> TrainState` before the first step.
+    shapes_of: `(n_captions=) -> TrainState` of shapes and of dtypes as on devices.
+    frozen_dtype: in which the weights that do not train are kept on the devices.
+  """
+
+  step: Callable[[TrainState, dict], tuple[TrainState, dict]]
+  inputs: Callable[[dict, dict], dict]
+  state_of: Callable[..., TrainState]
+  shapes_of: Callable[..., TrainState]
+  frozen_dtype: jnp.dtype
+
+
+def build_trainer(
+  config: ConfigDict, model: Clip, *, mesh: Mesh, total_steps: int
+) -> Trainer:
+  """Optimizer, schedule, objective and state of a run over `total_steps` steps."""
+  optimizer, schedule = build_optimizer(config, total_steps=total_steps)
+  dtype = frozen_dtype(config)
+
+  def shapes_of(*, n_captions):
+    shapes = state_shapes(config, model, optimizer, n_captions=n_captions)
+    return cast_frozen(shapes, dtype)
+
+  return Trainer(
+    step=build_step(config, model, optimizer, schedule, total_steps=total_steps),
+    inputs=build_inputs(config, side=model.size.image_size, mesh=mesh),
+    state_of=functools.partial(build_state, config, optimizer=optimizer),
+    shapes_of=shapes_of,
+    frozen_dtype=dtype,
+  )
 
 
 def build_objective(config: ConfigDict) -> Objective:

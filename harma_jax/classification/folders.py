@@ -1,5 +1,6 @@
 """A folder with a folder of images for each class; the files that name them."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -8,8 +9,44 @@ from collections.abc import Mapping, Sequence
 
 from harma_jax.data.tokenizer import clean_caption
 from harma_jax.errors import UserError
-from harma_jax.evaluation.zero_shot import check_templates
+from harma_jax.evaluation.zero_shot import TEMPLATES, check_templates
 from harma_jax.search_index.files import SUFFIXES, is_image
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Classes:
+  """What is to be told apart.
+
+  Attributes:
+    images: the files of each class, by its folder's name.
+    names: of the classes in the same order, by folder.
+    templates: prompts; {} stands for the name of a class.
+  """
+
+  images: dict[str, list[pathlib.Path]]
+  names: dict[str, str]
+  templates: list[str]
+
+
+def read_folders(
+  images: str | os.PathLike, *, classes: str = '', templates: str = ''
+) -> Classes:
+  """A folder with a folder of images for each class, and how the classes are called.
+
+  Args:
+    images: the folder.
+    classes: a file of names, see `read_classes`; '' for the words of the folders.
+    templates: a file of prompts; '' for `TEMPLATES`.
+
+  Raises:
+    UserError: a mistake in the folder or the files.
+  """
+  found = find_classes(images)
+  return Classes(
+    images=found,
+    names=name_classes(list(found), file=classes),
+    templates=read_templates(templates) if templates else list(TEMPLATES),
+  )
 
 
 def find_classes(root: str | os.PathLike) -> dict[str, list[pathlib.Path]]:

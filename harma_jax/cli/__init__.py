@@ -6,15 +6,18 @@ from harma_jax.cli.run import run
 from harma_jax.cli.shared_flags import (
   OUT,
   WORKDIR,
+  given,
   read_config_flag,
   shared_flag,
   workdir,
   write_json,
+  write_text,
 )
 
 __all__ = [
   'OUT',
   'WORKDIR',
+  'given',
   'load_config',
   'no_arguments',
   'parse_flags',
@@ -23,4 +26,5 @@ __all__ = [
   'shared_flag',
   'workdir',
   'write_json',
+  'write_text',
 ]

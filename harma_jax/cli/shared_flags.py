@@ -97,16 +97,37 @@ def workdir() -> pathlib.Path:
   return pathlib.Path(WORKDIR.value)
 
 
+def given(flag: flags.FlagHolder, what: str) -> str:
+  """The value of a flag that must not be empty; `what` it is, as in `--out=FOLDER`.
+
+  Raises:
+    UserError: it is empty.
+  """
+  if not flag.value:
+    raise UserError(f'Expected --{flag.name}={what}; found none. --help shows more.')
+  return flag.value
+
+
 def write_json(flag: flags.FlagHolder, content) -> None:
   """Writes `content` to the file that a flag names.
 
   Raises:
     UserError: it cannot be written.
   """
+  write_text(flag, json.dumps(content, indent=2) + '\n')
+
+
+def write_text(flag: flags.FlagHolder, text: str) -> pathlib.Path:
+  """Writes `text`, in UTF-8, to the file that a flag names; returns its path.
+
+  Raises:
+    UserError: it cannot be written.
+  """
   path = pathlib.Path(flag.value).expanduser()
   try:
-    path.write_text(json.dumps(content, indent=2) + '\n')
+    path.write_text(text, encoding='utf-8')
   except OSError as error:
     raise UserError(
       f'--{flag.name}={path}: expected a file that can be written; {error.strerror}.'
     ) from error
+  return path

@@ -12,18 +12,16 @@ errors. The source holds annotations in any form that training reads, and the im
 import json
 import os
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from absl import flags
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
-from rich.text import Text
 
 from harma_jax import cli
-from harma_jax.data.audit import ERROR, WARNING, Report, audit
+from harma_jax.data.audit import ERROR, WARNING, audit
+from harma_jax.data.audit_tables import print_report, print_splits
 from harma_jax.data.builders.prepare import DATASETS, prepare
 from harma_jax.errors import UserError
+from harma_jax.reporting.progress import show_progress
 
 _SOURCE = flags.DEFINE_string('source', None, 'The folder of the data set as it is.')
 _DATASET = flags.DEFINE_string('dataset', None, f'One of {", ".join(DATASETS)}.')
@@ -70,18 +68,15 @@ def main(argv: Sequence[str]) -> int:
 
 def run_prepare() -> int:
   """Prepares what the flags say and prints what lies there then."""
-  source, out = _given(_SOURCE, 'FOLDER'), pathlib.Path(_given(cli.OUT, 'FOLDER'))
-  dataset = _given(_DATASET, 'DATASET')
+  source, out = cli.given(_SOURCE, 'FOLDER'), pathlib.Path(cli.given(cli.OUT, 'FOLDER'))
+  dataset = cli.given(_DATASET, 'DATASET')
   if dataset not in DATASETS:
     raise UserError(
       f'--dataset={dataset}: expected one of {", ".join(DATASETS)}. Take captions '
       'for a data set that has no name here.'
     )
   manifest = prepare(source, out, dataset=dataset, splits=_SPLITS.value, **_reading())
-  table = _table('split', 'images', 'captions')
-  for split, counts in manifest['splits'].items():
-    table.add_row(split, f'{counts["images"]:,}', f'{counts["captions"]:,}')
-  Console().print(table)
+  print_splits(manifest['splits'])
   size = sum(file['bytes'] for file in manifest['files'].values())
   print(f'{out}: {size / 1e6:,.1f} MB; checksums, counts and captions verified')
   return 0
@@ -89,80 +84,19 @@ def run_prepare() -> int:
 
 def run_check() -> int:
   """Prints the report, writes all of it to `--out`, and returns the exit code."""
-  report = audit(_given(_SOURCE, 'FOLDER'), **_reading())
+  report = audit(cli.given(_SOURCE, 'FOLDER'), **_reading())
   print_report(report, examples=_EXAMPLES.value)
   if cli.OUT.value:
-    _write_report(report, pathlib.Path(cli.OUT.value).expanduser())
+    content = json.dumps(report.content(), indent=2, ensure_ascii=False)
+    print(f'{cli.write_text(cli.OUT, content)}: all findings')
   wrong = report.count(ERROR) + _STRICT.value * report.count(WARNING)
   return FOUND if wrong else 0
-
-
-def print_report(report: Report, *, examples: int) -> None:
-  """Prints how much the splits hold, and each finding with a few examples."""
-  console = Console()
-  splits = _table('split', 'images', 'captions', 'annotations')
-  for split in report.splits:
-    counts = f'{split.images:,}', f'{split.captions:,}'
-    splits.add_row(split.split, *counts, Text(split.file))
-  console.print(splits)
-  findings = Table(show_lines=True)
-  findings.add_column('', no_wrap=True)
-  findings.add_column('found')
-  findings.add_column('count', no_wrap=True, justify='right')
-  for finding in report.findings:
-    lines = Text(finding.what, style='bold', no_wrap=True, overflow='ellipsis')
-    for example in finding.examples[:examples]:
-      lines.append(f'\n{" ".join(example.split())}', style='not bold')
-    findings.add_row(finding.severity, lines, f'{len(finding.examples):,}')
-  if report.findings:
-    console.print(findings)
-  print(f'errors: {report.count(ERROR):,}, warnings: {report.count(WARNING):,}')
-
-
-def _write_report(report: Report, path: pathlib.Path) -> None:
-  content = {
-    'splits': [split._asdict() for split in report.splits],
-    'findings': [finding._asdict() for finding in report.findings],
-  }
-  try:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding='utf-8')
-  except OSError as error:
-    raise UserError(
-      f'--out={path}: expected a file that can be written; {error.strerror}.'
-    ) from error
-  print(f'{path}: all findings')
-
-
-def _table(*names: str) -> Table:
-  """A table with these columns; counts stand to the right."""
-  table = Table()
-  for name in names:
-    number = name in ('images', 'captions')
-    table.add_column(name, justify='right' if number else 'left')
-  return table
-
-
-def _given(flag: flags.FlagHolder, what: str) -> str:
-  if not flag.value:
-    raise UserError(f'Expected --{flag.name}={what}; found none. --help shows more.')
-  return flag.value
 
 
 def _reading() -> dict:
   """The keyword arguments that both commands share."""
   reading = {'annotations': _ANNOTATIONS.value, 'images': _IMAGES.value}
-  return reading | {'threads': _THREADS.value, 'track': _track}
-
-
-def _track(items: Iterable, *, title: str, total: int) -> Iterable:
-  console = Console(stderr=True)
-  return track(
-    items,
-    f'{title}: {total:,}',
-    total=total,
-    console=console,
-    disable=not console.is_terminal,
-  )
+  return reading | {'threads': _THREADS.value, 'track': show_progress}
 
 
 def _in_these_flags(message: str) -> str:

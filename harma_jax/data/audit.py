@@ -28,8 +28,9 @@ from harma_jax.data.annotation_files import (
   unusable_row,
 )
 from harma_jax.data.images import decode_image
-from harma_jax.data.source import Track, find_splits, untracked
+from harma_jax.data.source import find_splits
 from harma_jax.data.tokenizer import clean_caption
+from harma_jax.data.tracking import Track, untracked
 from harma_jax.errors import UserError
 
 ERROR, WARNING = 'error', 'warning'
@@ -80,6 +81,13 @@ class Report(NamedTuple):
     """How many findings of a severity there are, all kinds together."""
     kinds = (kind for kind in self.findings if kind.severity == severity)
     return sum(len(kind.examples) for kind in kinds)
+
+  def content(self) -> dict:
+    """All of it, as JSON has it."""
+    return {
+      'splits': [split._asdict() for split in self.splits],
+      'findings': [finding._asdict() for finding in self.findings],
+    }
 
 
 def audit(

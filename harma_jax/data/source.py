@@ -1,7 +1,7 @@
 """Which splits a folder of captioned images has, and the file each is read from."""
 
 import pathlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from harma_jax.data.annotation_files import (
   SPLIT_WORDS,
@@ -13,14 +13,6 @@ from harma_jax.data.annotation_files import (
 )
 from harma_jax.data.prepared import is_prepared
 from harma_jax.errors import UserError
-
-Track = Callable[..., Iterable]
-
-
-def untracked(items: Iterable, *, title: str, total: int) -> Iterable:
-  """Shows no progress; another `Track` shows how far it is while items go through."""
-  del title, total
-  return items
 
 
 def find_splits(

@@ -48,6 +48,11 @@ class Checkpoints:
         ),
       )
 
+  @property
+  def workdir(self) -> pathlib.Path:
+    """The folder of the run."""
+    return self._workdir
+
   def latest_step(self) -> int | None:
     """The last step that was saved."""
     return self._manager.latest_step()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 import numpy as np
 from absl import logging
 
+from harma_jax.data.tracking import Track, untracked
 from harma_jax.errors import UserError
 from harma_jax.search_index.files import check_tiling, find_images
 from harma_jax.search_index.index import (
@@ -19,16 +20,8 @@ from harma_jax.search_index.index import (
 )
 from harma_jax.search_index.reader import Rows, read_rows
 
-# `track(items, title=, total=)` gives the items on and shows how many have passed.
-Track = Callable[..., Iterable]
 # u8[batch, side, side, 3] -> f32[batch, D], unit rows.
 Encode = Callable[[np.ndarray], np.ndarray]
-
-
-def untracked(items: Iterable, *, title: str, total: int) -> Iterable:
-  """Shows no progress."""
-  del title, total
-  return items
 
 
 def build_index(

@@ -1,1 +1,1 @@
-"""The pure train step, and what feeds it and measures it."""
+"""The pure train step, and what feeds it."""

@@ -1,25 +1,27 @@
 """A rehearsal: everything that a run does, once, in a folder that does not stay."""
 
 import contextlib
-import dataclasses
+import functools
 import os
 import pathlib
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from harma_jax.building.data import longest_length
+from harma_jax.building.params import check_init
+from harma_jax.building.recipe import Recipe
+from harma_jax.building.stages import read_recipes
 from harma_jax.devices.compilation import Memory, gigabytes, memory_of
 from harma_jax.devices.mesh import device_bytes, layout_of
 from harma_jax.devices.processes import maximum, of_first
 from harma_jax.devices.stop import interruptible
 from harma_jax.errors import UserError
-from harma_jax.evaluation.evaluator import make_encoders
+from harma_jax.evaluation.evaluator import EvaluationSplit, make_encoders
 from harma_jax.rundir.checkpoint import Checkpoints, abstract_of
 from harma_jax.rundir.metrics import print_facts
 from harma_jax.rundir.workdir import (
@@ -31,7 +33,10 @@ from harma_jax.rundir.workdir import (
 from harma_jax.stepping.optim import count
 from harma_jax.stepping.step import TrainState
 from harma_jax.stepping.stepper import Step, place_group
-from harma_jax.training.run import Run, checked_stages, feed, prepared, start
+from harma_jax.training.data import RunData, batches_of, read_data
+from harma_jax.training.folder import open_folder
+from harma_jax.training.plan import Plan, make_plan
+from harma_jax.training.state import start_state, stepper_of
 
 INTERRUPTED = 'Interrupted. Nothing is left of the dry run.'
 
@@ -51,15 +56,15 @@ def dry_run(config: ConfigDict, *, workdir: pathlib.Path) -> None:
     UserError: what would be one in the run, or a step that does not fit the device.
   """
   with interruptible(INTERRUPTED) as check:
-    runs = checked_stages(config, workdir=workdir)
+    recipes = read_recipes(config, workdir=workdir)
     _check_place(workdir)
     with _scratch_beside(workdir) as scratch:
-      _rehearse_all(runs, workdir=workdir, scratch=scratch, check=check)
+      _rehearse_all(recipes, workdir=workdir, scratch=scratch, check=check)
       maximum(0)  # no process still reads what the first removes
 
 
 def _rehearse_all(
-  runs: dict[pathlib.Path, ConfigDict],
+  recipes: dict[pathlib.Path, Recipe],
   *,
   workdir: pathlib.Path,
   scratch: pathlib.Path,
@@ -67,10 +72,10 @@ def _rehearse_all(
 ) -> None:
   """Each stage starts from what the one before it has left in `scratch`."""
   init = ''
-  for folder, stage in runs.items():
+  for folder, recipe in recipes.items():
     own = scratch / folder.relative_to(workdir)
     facts = _rehearse(
-      stage, workdir=folder, scratch=own, init=init or stage.init, check=check
+      recipe, workdir=folder, scratch=own, init=init or recipe.init, check=check
     )
     check()
     if jax.process_index() == 0:
@@ -100,7 +105,7 @@ def _scratch_beside(workdir: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def _rehearse(
-  config: ConfigDict,
+  recipe: Recipe,
   *,
   workdir: pathlib.Path,
   scratch: pathlib.Path,
@@ -108,42 +113,57 @@ def _rehearse(
   check: Callable[[], None],
 ) -> dict[str, str]:
   """Each act of a stage in turn, with `check` between, and what is to be said of it."""
-  to_open = '' if has_saved(workdir) else init
-  with prepared(config, workdir=scratch, init=to_open) as run:
-    check_workdir(workdir, config, data=run.data)
-    with _where_it_starts(run, workdir) as origin:
-      latest = origin.checkpoints.latest_step()
-      state, step_fn = start(origin, init=init)
-    facts = _facts_of_run(run, state)
+  mesh = recipe.mesh
+  data = read_data(recipe.data)
+  plan = make_plan(recipe.pace, table=data.table)
+  if not has_saved(workdir):
+    check_init(init)
+  with open_folder(recipe, workdir=scratch, data=data, plan=plan) as folder:
+    check_workdir(workdir, recipe.config, data=data.fingerprints)
+    trainer = recipe.trainer(total_steps=plan.total)
+    with _saved_in(workdir, otherwise=folder.checkpoints) as saved:
+      latest = saved.latest_step()
+      state = start_state(
+        trainer,
+        checkpoints=saved,
+        starting_params=functools.partial(recipe.starting_params, init=init),
+        n_captions=data.table.n_captions,
+        total_steps=plan.total,
+        mesh=mesh,
+      )
+    facts = _facts_of_run(recipe, state, data=data, plan=plan)
     facts['starts from'] = _in_words(init, workdir=workdir, scratch=scratch)
     if latest is not None:
       facts['starts from'] = f'step {latest}, where {workdir} goes on'
     first = int(state.step)
-    step_for, batches = feed(run, step_fn, first_step=min(first, run.plan.total - 1))
-    with contextlib.closing(batches):
-      group = [next(batches)]
-    arguments, _ = place_group(group, size=run.plan.dispatch, mesh=run.mesh)
-    length = longest_length(config, run.model, run.tokens)
+    batches = batches_of(recipe.data, data, last_step=plan.total)
+    with contextlib.closing(batches(first_step=min(first, plan.total - 1))) as found:
+      group = [next(found)]
+    arguments, _ = place_group(group, size=plan.dispatch, mesh=mesh)
+    length = recipe.data.longest_length(data.tokens)
     check()
+    step_for = stepper_of(trainer, state, data=data, plan=plan, mesh=mesh)
     step = step_for(state, *arguments, length=length)
     facts |= _facts_of_program(step, length=length)
     check()
     state, facts['a step'] = _take(step, state, arguments)
     check()
-    facts |= _encode(run, state)
+    facts |= _encode(recipe, state, splits=data.splits)
     check()
-    facts['a checkpoint'] = _save_and_restore(run, state, step=first + 1)
+    facts['a checkpoint'] = _save_and_restore(folder.checkpoints, state, step=first + 1)
   return facts
 
 
 @contextlib.contextmanager
-def _where_it_starts(run: Run, workdir: pathlib.Path) -> Iterator[Run]:
-  """`run` with the checkpoints of `workdir`, to be read, where it has any."""
+def _saved_in(
+  workdir: pathlib.Path, *, otherwise: Checkpoints
+) -> Iterator[Checkpoints]:
+  """The checkpoints of `workdir`, to be read, or others where it has no step saved."""
   if not (has_saved(workdir) and (workdir / CHECKPOINT_FOLDER).is_dir()):
-    yield run
+    yield otherwise
     return
   with contextlib.closing(Checkpoints(workdir, create=False)) as saved:
-    yield dataclasses.replace(run, checkpoints=saved)
+    yield saved if saved.latest_step() is not None else otherwise
 
 
 def _in_words(init: str, *, workdir: pathlib.Path, scratch: pathlib.Path) -> str:
@@ -153,15 +173,17 @@ def _in_words(init: str, *, workdir: pathlib.Path, scratch: pathlib.Path) -> str
   return init or 'random weights'
 
 
-def _facts_of_run(run: Run, state: TrainState) -> dict[str, str]:
-  table, plan, mesh = run.train_table, run.plan, run.mesh
-  size = run.config.train.batch_size
-  data = [f'train: {table.n_images:,} images, {table.n_captions:,} captions']
-  for name, split in run.splits.items():
-    data.append(f'{name}: {len(split.images):,} images, {len(split.tokens):,} captions')
+def _facts_of_run(
+  recipe: Recipe, state: TrainState, *, data: RunData, plan: Plan
+) -> dict[str, str]:
+  table, mesh, size = data.table, recipe.mesh, recipe.pace.batch_size
+  counts = [f'train: {table.n_images:,} images, {table.n_captions:,} captions']
+  for role, split in data.splits.items():
+    n_images, n_captions = len(split.images), len(split.tokens)
+    counts.append(f'{role}: {n_images:,} images, {n_captions:,} captions')
   return {
     'devices': f'{mesh.size} {jax.devices()[0].device_kind}, {layout_of(mesh)}',
-    'data': f'{"; ".join(data)}; data.cache={run.cache}',
+    'data': f'{"; ".join(counts)}; data.cache={data.cache}',
     'parameters': (
       f'{count(state.trainable):,} trainable, {count(state.frozen):,} frozen'
     ),
@@ -202,14 +224,16 @@ def _take(step: Step, state: TrainState, arguments: tuple) -> tuple[TrainState, 
   return state, f'{seconds:.2f} s, loss {float(metrics["loss"]):.4f}'
 
 
-def _encode(run: Run, state: TrainState) -> dict[str, str]:
+def _encode(
+  recipe: Recipe, state: TrainState, *, splits: Mapping[str, EvaluationSplit]
+) -> dict[str, str]:
   """The first images and captions of the selecting split, or of any other."""
-  split = run.selection or next(iter(run.splits.values()), None)
+  split = splits.get(recipe.selected_by) or next(iter(splits.values()), None)
   if split is None:
     return {}
-  size = run.config.evaluation.batch_size
+  size = recipe.evaluation_batch
   tokens = split.tokens[:, : split.length]
-  encoders = make_encoders(run.model, mesh=run.mesh, batch_size=size)
+  encoders = make_encoders(recipe.model, mesh=recipe.mesh, batch_size=size)
   parts = []
   for encode, rows, what in zip(
     encoders, (split.images, tokens), ('images', 'captions'), strict=True
@@ -220,14 +244,15 @@ def _encode(run: Run, state: TrainState) -> dict[str, str]:
   return {'an evaluation batch': f'{", ".join(parts)}, compilation included'}
 
 
-def _save_and_restore(run: Run, state: TrainState, *, step: int) -> str:
+def _save_and_restore(checkpoints: Checkpoints, state: TrainState, *, step: int) -> str:
   begin = time.monotonic()
-  run.checkpoints.save(step, state, metrics={})
-  restored = run.checkpoints.restore(step, abstract_of(state))
+  checkpoints.save(step, state, metrics={})
+  restored = checkpoints.restore(step, abstract_of(state))
   seconds = time.monotonic() - begin
   if not jax.tree.all(jax.tree.map(_same_bits, state, restored)):
     raise RuntimeError('what was restored differs from what was saved')
-  folders = (run.workdir / CHECKPOINT_FOLDER, run.workdir / FROZEN_FOLDER)
+  workdir = checkpoints.workdir
+  folders = (workdir / CHECKPOINT_FOLDER, workdir / FROZEN_FOLDER)
   files = (path for folder in folders for path in folder.rglob('*') if path.is_file())
   size = gigabytes(sum(path.stat().st_size for path in files))
   return f'saved and restored in {seconds:.1f} s, bit for bit; {size} on the disk'

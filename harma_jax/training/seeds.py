@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from harma_jax.building.check import check_config
 from harma_jax.building.params import resolve_size
+from harma_jax.building.stages import stages
 from harma_jax.devices.processes import of_first
 from harma_jax.errors import UserError
 from harma_jax.evaluation.recall import Recall
@@ -23,7 +24,6 @@ from harma_jax.rundir.workdir import (
   replace_text,
 )
 from harma_jax.training.loop import train
-from harma_jax.training.run import stages
 
 SEEDS_FILE = 'seeds.json'
 

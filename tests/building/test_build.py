@@ -14,14 +14,7 @@ import safetensors.numpy
 from harma_jax.building import data as build_data
 from harma_jax.building import model as building_model
 from harma_jax.building.check import check_config
-from harma_jax.building.data import (
-  build_inputs,
-  build_pixels,
-  build_table,
-  build_tokens,
-  caption_lengths,
-  context_length,
-)
+from harma_jax.building.data import build_inputs, build_pixels, build_table
 from harma_jax.building.evaluation import build_evaluation_split
 from harma_jax.building.model import build_model, with_fastest_attention
 from harma_jax.building.params import (
@@ -37,6 +30,7 @@ from harma_jax.building.step import (
   build_state,
   state_shapes,
 )
+from harma_jax.building.text import build_tokens, caption_lengths, context_length
 from harma_jax.data.annotations import fingerprint
 from harma_jax.data.images import read_image, resize_for_evaluation
 from harma_jax.devices.mesh import make_mesh

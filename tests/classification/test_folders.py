@@ -9,9 +9,11 @@ from harma_jax.classification.folders import (
   find_classes,
   name_classes,
   read_classes,
+  read_folders,
   read_templates,
 )
 from harma_jax.errors import UserError
+from harma_jax.evaluation.zero_shot import TEMPLATES
 
 
 @pytest.fixture
@@ -112,3 +114,16 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
   (tmp_path / 'latin.tsv').write_bytes(b'port\t\xe9')
   with pytest.raises(UserError, match=r'--classes=.*latin.tsv: .*UTF-8'):
     read_classes(tmp_path / 'latin.tsv')
+
+
+def test_folders_are_read_with_their_names_and_prompts(root, tmp_path):
+  plain = read_folders(root)
+  assert plain.names == {'BareLand': 'bare land', 'Port': 'port'}
+  assert plain.templates == list(TEMPLATES)
+  assert plain.images == find_classes(root)
+  names, prompts = tmp_path / 'names.tsv', tmp_path / 'prompts.txt'
+  names.write_text('Port\ta harbour')
+  prompts.write_text('{} from above')
+  named = read_folders(root, classes=str(names), templates=str(prompts))
+  assert named.names == {'BareLand': 'bare land', 'Port': 'a harbour'}
+  assert named.templates == ['{} from above']

@@ -58,24 +58,6 @@ def test_a_warning_gives_one_where_it_is_strict(call, write_data, tmp_path):
   assert call('check', source=str(root), strict=True) == 1
 
 
-def test_the_report_is_not_wider_than_the_terminal(call, write_data, tmp_path, capsys):
-  root = write_data(tmp_path / 'data')
-  caption = '[a] very long [/b] caption ' * 20
-  with (root / 'captions.jsonl').open('a') as file:
-    for split in ('train', 'val'):
-      fields = {'image': f'{split}_1.png', 'caption': caption, 'split': split}
-      file.write(json.dumps(fields) + '\n')
-  call('check', source=str(root))
-  lines = capsys.readouterr().out.splitlines()
-  assert max(map(len, lines)) == 80
-  (head,) = (line for line in lines if 'captions in several splits' in line)
-  assert (
-    head.split()
-    == 'x warning x captions in several splits x 1 x'.replace('x', '│').split()
-  )
-  assert '1 of train, 1 of val: "[a] very long [ b] caption' in '\n'.join(lines)
-
-
 def test_examples_are_few_and_the_file_has_all(call, write_data, tmp_path, capsys):
   root = write_data(tmp_path / 'data')
   for i in range(5):

@@ -9,9 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from harma_jax.building import recipe
 from harma_jax.building import step as build_step
 from harma_jax.building.model import build_model
 from harma_jax.building.params import read_start, read_workdir
+from harma_jax.building.stages import stages
 from harma_jax.building.step import build_optimizer, state_shapes
 from harma_jax.data.annotations import load_captions
 from harma_jax.data.sampler import batch_rows
@@ -22,9 +24,7 @@ from harma_jax.rundir.checkpoint import Checkpoints
 from harma_jax.rundir.metrics import RECALLS, RunLog
 from harma_jax.stepping.optim import updates_made
 from harma_jax.training import loop as loop
-from harma_jax.training import run
 from harma_jax.training.loop import train
-from harma_jax.training.run import stages
 
 STEPS = 6  # of the small run: 24 captions in batches of 8, two epochs
 
@@ -90,7 +90,7 @@ def fake_recalls(monkeypatch):
       value = next(coming) if split.name == 'val' else 0
       return dict.fromkeys(RECALLS, float(value))
 
-    monkeypatch.setattr(run, 'make_evaluator', lambda *_, **__: evaluate)
+    monkeypatch.setattr(recipe, 'make_evaluator', lambda *_, **__: evaluate)
     return seen
 
   return arrange
@@ -232,14 +232,14 @@ def test_half_precision_of_frozen_weights_stays_on_the_devices(
   """Also after a resume; the checkpoint has them as they came, for exports."""
   config, seen = small_config({'model.frozen_dtype': 'bfloat16'}), set()
 
-  original = loop.start
+  original = loop.start_state
 
-  def start(run, **options):
-    state, step_fn = original(run, **options)
+  def start_state(*trainer, **options):
+    state = original(*trainer, **options)
     seen.add(frozenset(str(leaf.dtype) for leaf in jax.tree.leaves(state.frozen)))
-    return state, step_fn
+    return state
 
-  monkeypatch.setattr(loop, 'start', start)
+  monkeypatch.setattr(loop, 'start_state', start_state)
   with stopped_after(5):
     train(config, workdir=tmp_path)
   train(config, workdir=tmp_path)
@@ -402,7 +402,7 @@ def test_no_stage_begins_while_another_is_mistaken(
 ):
   config = adapters_after_pretraining.copy_and_resolve_references()
   config.update_from_flattened_dict({field: value})
-  monkeypatch.setattr(loop, '_train_stage', lambda *_, **__: pytest.fail('began'))
+  monkeypatch.setattr(loop, 'train_stage', lambda *_, **__: pytest.fail('began'))
   with pytest.raises(UserError, match=words):
     train(config, workdir=tmp_path / 'run')
   assert not (tmp_path / 'run').exists()

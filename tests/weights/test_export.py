@@ -24,7 +24,7 @@ from harma_jax.errors import UserError
 from harma_jax.model.clip import Clip
 from harma_jax.model.lora import LoraSettings, merge_lora
 from harma_jax.model.sizes import SIZES
-from harma_jax.parity import model_of
+from harma_jax.reference.model import model_of
 from harma_jax.weights import processor
 from harma_jax.weights.export import (
   departures,

@@ -14,7 +14,7 @@ from harma_jax.building.params import build_fresh
 from harma_jax.model.adapter import AdapterSettings
 from harma_jax.model.clip import Clip
 from harma_jax.model.sizes import SIZES
-from harma_jax.parity import model_of
+from harma_jax.reference.model import model_of
 from harma_jax.weights.load import check_settings, interpolate_positions, load_weights
 from harma_jax.weights.sources import open_source
 

@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 
 from harma_jax.data.annotations import CaptionTable, load_captions
 from harma_jax.data.builders.encode import encode_image_file
-from harma_jax.data.source import Track, untracked
+from harma_jax.data.tracking import Track, untracked
 
 # Images that are encoded ahead and wait in memory to be written.
 AHEAD = 64

@@ -30,7 +30,8 @@ from harma_jax.data.prepared import (
   read_manifest,
   read_prepared,
 )
-from harma_jax.data.source import Track, find_splits, untracked
+from harma_jax.data.source import find_splits
+from harma_jax.data.tracking import Track, untracked
 from harma_jax.errors import UserError
 
 DATASETS = tuple(config.name for config in CONFIGS)

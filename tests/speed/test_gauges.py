@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from harma_jax.stepping.gauges import (
+from harma_jax.speed.gauges import (
   matmul_peak,
   peak_memory,
   rates_of,

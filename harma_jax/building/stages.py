@@ -1,0 +1,72 @@
+"""The stages of a run, a folder each; a pretraining, where there is one, first."""
+
+import pathlib
+
+from absl import logging
+from ml_collections import ConfigDict
+
+from harma_jax.building.check import check_config
+from harma_jax.building.model import build_model, with_fastest_attention
+from harma_jax.building.params import resolve_size
+from harma_jax.building.recipe import Recipe, build_recipe
+from harma_jax.data.tables import check_root
+from harma_jax.devices.processes import agree, code_version
+from harma_jax.errors import UserError
+from harma_jax.rundir.workdir import PRETRAIN, check_workdir, flat
+
+
+def read_recipes(
+  config: ConfigDict, *, workdir: pathlib.Path
+) -> dict[pathlib.Path, Recipe]:
+  """The recipe of each stage by its folder, in the order in which they train.
+
+  All that can be found wrong before data are read is found here.
+
+  Raises:
+    UserError: a mistake in the config; another config in `workdir`; processes that
+      differ.
+  """
+  agree(
+    {'code': code_version()}
+    | {f'config.{name}': str(value) for name, value in flat(config).items()}
+  )
+  check_root(config.data.root)  # before what may be a long download
+  runs = stages(config, workdir=workdir)
+  for folder, stage in runs.items():
+    check_config(stage)
+    check_workdir(folder, stage)
+    _warn_of_test(stage)
+  return {
+    folder: build_recipe(stage, with_fastest_attention(stage, build_model(stage)))
+    for folder, stage in runs.items()
+  }
+
+
+def _warn_of_test(config: ConfigDict) -> None:
+  if config.evaluation.select_on == 'test':
+    logging.warning(
+      'evaluation.select_on=test: the checkpoint is CHOSEN ON THE TEST SPLIT. Its test '
+      'recall is biased upwards and comparable only to numbers chosen the same way.'
+    )
+
+
+def stages(
+  config: ConfigDict, *, workdir: pathlib.Path
+) -> dict[pathlib.Path, ConfigDict]:
+  """The config of each folder, in the order in which they train."""
+  config = resolve_size(config, workdir=workdir)
+  if PRETRAIN not in config:
+    return {workdir: config}
+  if config.init:
+    logging.info('init=%s takes the place of the pretraining', config.init)
+    return {workdir: config}
+  first = config.copy_and_resolve_references()
+  with first.unlocked():
+    del first[PRETRAIN]
+  try:
+    first.lock().update(config[PRETRAIN])
+  except (AttributeError, KeyError, TypeError) as error:
+    raise UserError(
+      f'pretrain: expected fields of the config, with values of their types; {error}.'
+    ) from error
+  return {workdir / PRETRAIN: first, workdir: config}

@@ -1,0 +1,46 @@
+"""Tokens of captions, and the lengths to which they are cut, as a config says."""
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from harma_jax.data.annotations import CaptionTable
+from harma_jax.data.tokenizer import text_lengths, tokenize_table
+from harma_jax.errors import expect
+from harma_jax.model.clip import Clip
+
+# Of a batch's captions, in positions; 99 % of RSICD's and RSITMD's are within 27.
+LENGTHS = (16, 24, 32, 48)
+
+
+def build_tokens(config: ConfigDict, table: CaptionTable, model: Clip) -> np.ndarray:
+  """i32[n_captions, L]: token ids of a table's captions, cleaned."""
+  return tokenize_table(table, context_length=context_length(config, model))
+
+
+def context_length(config: ConfigDict, model: Clip) -> int:
+  """Tokens of a caption.
+
+  Raises:
+    UserError: more than the model has positions.
+  """
+  most = model.size.context_length
+  length = config.data.context_length or most
+  what = f'2 to {most}, the positions of {config.model.size}, or 0 for all'
+  expect(2 <= length <= most, 'data.context_length', what, found=length)
+  return length
+
+
+def caption_lengths(config: ConfigDict, model: Clip) -> tuple[int, ...]:
+  """To which lengths the captions of a batch may be cut, rising.
+
+  None where adapters see the padding (`adapter_padding=none`): a cut would change it.
+  """
+  if model.adapter is not None and model.adapter_padding == 'none':
+    return ()
+  return tuple(n for n in LENGTHS if n < context_length(config, model))
+
+
+def longest_length(config: ConfigDict, model: Clip, tokens: np.ndarray) -> int:
+  """To which length all captions, `tokens` i32[n, L], may be cut."""
+  lengths = *caption_lengths(config, model), tokens.shape[1]
+  return min(n for n in lengths if n >= text_lengths(tokens).max())

@@ -1,0 +1,1 @@
+"""What the original implementation computes, computed again."""

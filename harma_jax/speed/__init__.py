@@ -1,0 +1,1 @@
+"""How fast a config is, and what it takes."""

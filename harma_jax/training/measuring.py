@@ -1,0 +1,170 @@
+"""What a run measures before a step, and once at its end."""
+
+import functools
+import json
+import pathlib
+from collections.abc import Callable, Mapping
+
+import jax
+import numpy as np
+
+from harma_jax.data.annotations import CaptionTable
+from harma_jax.devices.processes import of_first
+from harma_jax.evaluation.duplicates import recall_ceiling
+from harma_jax.evaluation.evaluator import EvaluationSplit, Evaluator
+from harma_jax.evaluation.recall import Recall, chance_recall
+from harma_jax.rundir.checkpoint import abstract_of
+from harma_jax.rundir.folder import RunFolder
+from harma_jax.rundir.metrics import RunLog, print_table
+from harma_jax.rundir.workdir import (
+  CONFLICTS_FILE,
+  RESULTS_FILE,
+  append_rows,
+  replace_text,
+)
+from harma_jax.stepping.step import TrainState
+
+NOTED = 200  # of the most conflicting captions, at each evaluation
+
+
+def make_measure(
+  *,
+  evaluate: Evaluator,
+  splits: Mapping[str, EvaluationSplit],
+  selected_by: str,
+  table: CaptionTable,
+  folder: RunFolder,
+) -> Callable[[TrainState, int], dict]:
+  """Builds `measure(state, step)`, what is done wherever an evaluation is due.
+
+  It measures the selecting split, before the first step the others too, notes the
+  captions that conflict most, and returns the recalls of the selecting split; nothing
+  where there is none.
+  """
+  selection = splits.get(selected_by)
+  others = [split for split in splits.values() if split is not selection]
+  measure_split = functools.partial(_measure, evaluate=evaluate, log=folder.log)
+
+  def measure(state, step):
+    for split in others if step == 0 else ():
+      measure_split(state, split, step=step)
+    recall = {} if selection is None else measure_split(state, selection, step=step)
+    note_conflicts(state, step=step, table=table, workdir=folder.path)
+    return recall
+
+  return measure
+
+
+def note_conflicts(
+  state: TrainState, *, step: int, table: CaptionTable, workdir: pathlib.Path
+) -> None:
+  """Appends the most conflicting captions so far to `conflicts.jsonl`."""
+  if not state.curriculum or jax.process_index():
+    return
+  account = {name: np.asarray(values) for name, values in state.curriculum.items()}
+  seen = account['seen']
+  mean = np.where(seen > 0, account['cosine_sum'] / np.maximum(seen, 1), np.inf)
+  worst = np.argsort(mean, kind='stable')[: min(NOTED, int((seen > 0).sum()))]
+  noted = [
+    {
+      'step': step,
+      'row': int(row),
+      'image': str(table.image_path(table.caption_image[row])),
+      'caption': table.captions[row],
+      'mean_cosine': float(mean[row]),
+      'seen': int(seen[row]),
+      'dropped': round(float(account['dropped'][row]), 2),
+    }
+    for row in worst
+  ]
+  append_rows(workdir / CONFLICTS_FILE, noted)
+
+
+def measure_selected(
+  state: TrainState,
+  *,
+  evaluate: Evaluator,
+  splits: Mapping[str, EvaluationSplit],
+  folder: RunFolder,
+) -> int:
+  """Measures the splits that did not select, once, with the selected step's weights.
+
+  Returns:
+    The selected step.
+  """
+  best = folder.checkpoints.best_step()
+  state = folder.checkpoints.restore_params(best, abstract_of(state))
+  measured = {(row['step'], row['split']) for row in folder.log.evaluations()}
+  # Others may see the first process's file late.
+  due = of_first(
+    np.array([(best, split.name) not in measured for split in splits.values()])
+  )
+  for split, is_due in zip(splits.values(), due, strict=True):
+    if is_due:
+      _measure(state, split, step=best, evaluate=evaluate, log=folder.log)
+  return best
+
+
+def _measure(
+  state: TrainState,
+  split: EvaluationSplit,
+  *,
+  step: int,
+  evaluate: Evaluator,
+  log: RunLog,
+) -> Recall:
+  recall = evaluate(state.params, split)
+  log.evaluation(step, split=split.name, recall=recall)
+  return recall
+
+
+def report_results(
+  *,
+  best: int,
+  total_steps: int,
+  seed: int,
+  splits: Mapping[str, EvaluationSplit],
+  selected_by: str,
+  folder: RunFolder,
+) -> None:
+  """Prints a table for each split and writes `results.json`."""
+  rows = folder.log.evaluations()
+  selection = splits.get(selected_by)
+  selected_on = selection.name if selection else 'nothing: the last step'
+  results = {
+    'seed': seed,
+    'selected_on': selected_on,
+    'best_step': best,
+    'steps': total_steps,
+    'splits': {
+      name: _results(split, rows, best=best, total=total_steps)
+      for name, split in splits.items()
+    },
+  }
+  replace_text(folder.path / RESULTS_FILE, json.dumps(results, indent=2) + '\n')
+  for name, measured in results['splits'].items():
+    split = splits[name]
+    print_table(
+      f'{split.name}: recall in % of {len(split.images):,} images and '
+      f'{len(split.tokens):,} captions, seed {seed}, weights selected on '
+      f'{selected_on}',
+      measured,
+    )
+
+
+def _results(
+  split: EvaluationSplit, rows: list[dict], *, best: int, total: int
+) -> dict[str, Recall]:
+  recalls = {row['step']: row for row in rows if row['split'] == split.name}
+  named = {
+    'chance': chance_recall(split.caption_image, len(split.images)),
+    'ceiling': recall_ceiling(split.groups, split.caption_image),
+  }
+  steps = {'step 0': 0}
+  for step, what in ((best, 'selected'), (total, 'last')):
+    if step not in steps.values():
+      steps[f'step {step}, {what}'] = step
+  for name, step in steps.items():
+    if step in recalls:
+      named[name] = {key: recalls[step][key] for key in named['chance']}
+  return named

@@ -1,0 +1,97 @@
+"""A run that was begun before the package had rooms ends as it would have then.
+
+`started_run.tar.xz` is the work folder of a toy with HarMA's adapters on `small_data`,
+stopped before the fifth of six steps by the code of commit 6b808a1 on one CPU device,
+and `ended_run.npz` the weights that the same code ended with when it went on.
+"""
+
+import os
+import pathlib
+import subprocess
+import sys
+import tarfile
+
+import jax
+import numpy as np
+import pytest
+
+from harma_jax.building import recipe
+from harma_jax.building.params import read_workdir
+from harma_jax.devices.mesh import make_mesh
+from harma_jax.model.sizes import SIZES, Size, TowerSize
+from harma_jax.rundir.metrics import read_rows
+from harma_jax.rundir.workdir import read_config
+from harma_jax.training.loop import train
+from harma_jax.weights.names import paths_of
+
+HERE = pathlib.Path(__file__).parent
+TOWER = TowerSize(width=16, layers=2, heads=2)
+SIZE = Size(
+  image=TOWER,
+  text=TOWER,
+  image_size=16,
+  patch_size=8,
+  embedding=16,
+  activation='gelu',
+  context_length=8,
+  vocabulary=256,  # larger ids are taken for the last one: the folder stays small
+)
+
+
+@pytest.fixture
+def older_run(tmp_path, monkeypatch):
+  monkeypatch.setitem(SIZES, 'few-words', SIZE)
+  with tarfile.open(HERE / 'started_run.tar.xz') as archive:
+    archive.extractall(tmp_path, filter='data')
+  return tmp_path / 'started_run'
+
+
+def ended(workdir):
+  return paths_of(read_workdir(workdir))
+
+
+def without_key(path, leaf):
+  """A key's bias, which softmax ignores, has no gradient at all."""
+  if not path.endswith('qkv/bias'):
+    return leaf
+  query, _, value = np.split(leaf, 3, axis=-1)
+  return np.concatenate([query, value], axis=-1)
+
+
+def go_on(workdir, *, root):
+  config = read_config(workdir)
+  config.data.root = str(root)
+  train(config.lock(), workdir=workdir)
+
+
+def test_an_older_run_goes_on_to_the_weights_that_it_would_have_had(
+  older_run, small_data, monkeypatch
+):
+  one = {'devices': jax.devices()[:1]}
+  monkeypatch.setattr(recipe, 'make_mesh', lambda **given: make_mesh(**given | one))
+  go_on(older_run, root=small_data)
+  expected, found = np.load(HERE / 'ended_run.npz'), ended(older_run)
+  assert set(found) == set(expected.files)
+  for path in found:
+    # Tests compile with other flags, and Adam makes steps of rounding where there is
+    # next to no gradient; two steps move a weight by about 0.01.
+    both = without_key(path, found[path]), without_key(path, expected[path])
+    np.testing.assert_allclose(*both, atol=1e-3, err_msg=path)
+  steps = [r['step'] for r in read_rows(older_run / 'metrics.jsonl') if 'loss' in r]
+  assert steps == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.slow
+def test_on_the_same_kind_of_cpu_it_does_so_to_the_bit(older_run, small_data):
+  """With the compiler's own flags; a CPU of other instructions may round otherwise."""
+  program = (
+    'import sys; from tests.training.test_older_runs import SIZE, SIZES, go_on; '
+    'import pathlib; SIZES["few-words"] = SIZE; '
+    'go_on(pathlib.Path(sys.argv[1]), root=sys.argv[2])'
+  )
+  environment = os.environ | {'JAX_PLATFORMS': 'cpu', 'JAX_NUM_CPU_DEVICES': '1'}
+  environment.pop('XLA_FLAGS')
+  command = [sys.executable, '-c', program, str(older_run), str(small_data)]
+  subprocess.run(command, check=True, env=environment, cwd=HERE.parent.parent)
+  expected, found = np.load(HERE / 'ended_run.npz'), ended(older_run)
+  assert all(np.array_equal(found[path], expected[path]) for path in expected.files)
