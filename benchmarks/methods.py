@@ -50,6 +50,8 @@ SEEDS = ('0', '1', '2')
 
 # As `main` has them: one program may import both.
 _CONFIG = cli.shared_flag('config')
+_WORKDIR = cli.shared_flag('workdir')
+_OUT = cli.shared_flag('out')
 _SEEDS = flags.DEFINE_list(
   'seeds', None, 'Each method trains with each. Default: 0,1,2.', allow_override=True
 )
@@ -62,10 +64,10 @@ def main(argv: Sequence[str]) -> None:
   """Runs what the command line names and is not there yet."""
   cli.no_arguments(argv)
   base, path = cli.read_config_flag(_CONFIG.name)
-  if not cli.OUT.value:
+  if not _OUT.value:
     raise UserError('Expected --out=FILE.json; found none. --help shows more.')
-  out = pathlib.Path(cli.OUT.value)
-  folder = pathlib.Path(cli.WORKDIR.value or f'workdir/{out.stem}')
+  out = pathlib.Path(_OUT.value)
+  folder = pathlib.Path(_WORKDIR.value or f'workdir/{out.stem}')
   methods, seeds = _METHODS.value, parse_seeds(_SEEDS.value or SEEDS)
   rates, search = read_rates(_RATES.value), read_search(_SEARCH.value, base)
   for method in methods:

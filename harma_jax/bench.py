@@ -1,23 +1,24 @@
-"""Measures the speed of a config: of its step, its input, both, or its evaluation.
+"""Measures the speed of a config: its step, input and evaluation.
 
-  python -m harma_jax.bench --config=FILE.py [--mode=step|pipeline|train|eval]
-    [--steps=20] [--warmup=2] [--out=FILE.json] [--config.any.field=value]
+Prints one JSON object and, on standard error, one line. Weights are random;
+--mode=step takes random pairs and needs no data set. With train.steps_per_dispatch
+above 1 so many steps are one program, and --steps and --warmup count programs.
 
-Prints one JSON object and, on standard error, one line. Weights are random; `step`
-takes random pairs and needs no data set. With `train.steps_per_dispatch` above 1 so
-many steps are one program, and --steps and --warmup count programs.
+Examples:
+  harma-jax bench --config=quickstart.py
+  harma-jax bench --config=rsicd.py --config.data.root=DATA --mode=train
 """
 
 import json
 from collections.abc import Sequence
 
 from absl import flags, logging
-from ml_collections import config_flags
 
 from harma_jax import cli
 from harma_jax.speed.report import MODES, measure, summary
 
-_CONFIG = config_flags.DEFINE_config_file('config', help_string='A file of configs/.')
+_CONFIG = cli.shared_flag('config')
+_OUT = cli.shared_flag('out')
 _MODE = flags.DEFINE_enum(
   'mode',
   'step',
@@ -36,8 +37,8 @@ def main(argv: Sequence[str]) -> None:
   found = measure(config, mode=_MODE.value, steps=_STEPS.value, warmup=_WARMUP.value)
   logging.info('%s', summary(found))
   print(json.dumps(found, indent=2))
-  if cli.OUT.value:
-    cli.write_json(cli.OUT, found)
+  if _OUT.value:
+    cli.write_json(_OUT, found)
 
 
 if __name__ == '__main__':

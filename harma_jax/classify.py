@@ -1,11 +1,12 @@
-"""Classifies a folder of images by the names of their classes, without training.
+"""Classifies images by the names of their classes, without training.
 
-  python -m harma_jax.classify --workdir=RUN --images=FOLDER
-    [--classes=FILE] [--templates=FILE] [--on_bad_image=raise|skip] [--json=OUT.json]
+--images holds a folder of images for each class. An image is taken for the class whose
+prompts it resembles most. --model=PATH in place of --workdir takes weights of another
+program. A run's starting weights are measured beside its selected ones.
 
-FOLDER holds a folder of images for each class. An image is taken for the class whose
-prompts it resembles most. `--model=PATH` in place of `--workdir` takes weights of
-another program. A run's starting weights are measured beside its selected ones.
+Examples:
+  harma-jax classify --workdir=FOLDER --images=IMAGES
+  harma-jax classify --model=PATH --images=IMAGES --json=FILE.json
 """
 
 import os
@@ -22,6 +23,7 @@ from harma_jax.errors import UserError
 from harma_jax.reporting.progress import show_progress
 from harma_jax.rundir.workdir import is_workdir
 
+_WORKDIR = cli.shared_flag('workdir')
 _MODEL = flags.DEFINE_string('model', None, 'Weights, in place of a run.')
 _IMAGES = cli.shared_flag('images')
 _CLASSES = flags.DEFINE_string(
@@ -74,13 +76,13 @@ def load_models(path: str | os.PathLike) -> dict[str, Model]:
 
 
 def _path_of_model() -> str:
-  if bool(cli.WORKDIR.value) == bool(_MODEL.value):
+  if bool(_WORKDIR.value) == bool(_MODEL.value):
     found = 'both' if _MODEL.value else 'neither'
     raise UserError(
       'Expected --workdir=RUN, the folder of a run, or --model=PATH, weights; found '
       f'{found}. Give one.'
     )
-  return cli.WORKDIR.value or _MODEL.value
+  return _WORKDIR.value or _MODEL.value
 
 
 if __name__ == '__main__':

@@ -1,12 +1,14 @@
-"""Compares this installation with stored results of the original implementation.
-
-  python -m harma_jax.parity FILE.npz
+"""Compares this installation with the original implementation.
 
 The file holds weights under the original's names, inputs, and what the original
 computed from them: hidden states, features, losses, gradients, six optimizer steps.
 Every quantity is computed again; prints as JSON for each `max_abs_error`,
 `max_rel_error` and `ok`, and exits 0 only if all agree, 1 if one does not, 2 if the
 file cannot be read.
+
+Examples:
+  harma-jax parity FILE.npz
+  harma-jax parity FILE.npz > agreement.json
 """
 
 import json

@@ -1,15 +1,16 @@
 """Searches a folder of images by text or by an image.
 
-  python -m harma_jax.search index --workdir=FOLDER --images=FOLDER --out=INDEX
-    [--tile=256 --stride=128] [--share=I/N] [--approximate]
-  python -m harma_jax.search query --index=INDEX "ships next to a long pier"
-  python -m harma_jax.search query --index=INDEX --image=FILE
-    [--top=12] [--html=PAGE.html] [--geojson=FILE.geojson] [--approximate]
+`index` makes an index at --out of the pictures in --images, or goes on with one that
+was stopped. --workdir may also be weights of another program. --tile and --stride cut
+large scenes: TIFFs are read window by window with pip install 'harma_jax[geo]'. N
+machines that see the folders share the work, each with its own I of --share=I/N,
+counted from 0.
 
-`--workdir` may also be weights of another program; a query uses the model that made the
-index. The same `index` command goes on with what was stopped. N machines that see the
-folders share the work, each with its own I, counted from 0. Tiles are pixels of large
-scenes: TIFFs are read window by window with `pip install 'harma_jax[geo]'`.
+`query` asks an index, in words or by --image=FILE, with the model that made it.
+
+Examples:
+  harma-jax search index --workdir=FOLDER --images=PICTURES --out=INDEX
+  harma-jax search query --index=INDEX "ships next to a long pier" --top=20
 """
 
 import re
@@ -26,6 +27,8 @@ from harma_jax.search_index.index import open_index
 from harma_jax.search_index.page import page_of
 from harma_jax.search_index.tables import print_hits
 
+_WORKDIR = cli.shared_flag('workdir')
+_OUT = cli.shared_flag('out')
 _IMAGES = cli.shared_flag('images')
 _TILE = flags.DEFINE_integer('tile', 0, 'Pixels; 0: images are not cut.', lower_bound=0)
 _STRIDE = flags.DEFINE_integer('stride', 0, 'Pixels; 0: half a tile.', lower_bound=0)
@@ -58,7 +61,7 @@ def main(argv: Sequence[str]) -> None:
 def run_index(words: Sequence[str]) -> None:
   """Makes an index, or goes on with one, and says what it holds."""
   cli.no_arguments(['index', *words])
-  out, share = cli.given(cli.OUT, 'INDEX'), _share()
+  out, share = cli.given(_OUT, 'INDEX'), _share()
   skipped = load(cli.workdir()).make_index(
     _IMAGES.value,
     out,
@@ -76,7 +79,7 @@ def run_query(words: Sequence[str]) -> None:
   """Prints what an index holds of a text or an image, and writes it where asked."""
   text, image = ' '.join(words), _IMAGE.value
   index = open_index(cli.given(_INDEX, 'INDEX'))
-  model = load(cli.WORKDIR.value or index.manifest['model_path'])
+  model = load(_WORKDIR.value or index.manifest['model_path'])
   hits = model.search(
     index, text=text, image=image, top=_TOP.value, approximate=_APPROXIMATE.value
   )

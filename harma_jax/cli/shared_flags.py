@@ -13,7 +13,7 @@ from harma_jax.errors import UserError
 
 # All command lines take these; those that read one say so with `shared_flag`.
 WORKDIR = flags.DEFINE_string(
-  'workdir', None, 'The folder of a run. To train: workdir/<name of the config>.'
+  'workdir', None, 'The folder of a run; training makes workdir/<name of the config>.'
 )
 OUT = flags.DEFINE_string('out', None, 'What to write.')
 

@@ -1,12 +1,14 @@
 """Prepares and checks folders of captioned images.
 
-  python -m harma_jax.data prepare --dataset=DATASET --source=FOLDER --out=FOLDER
-  python -m harma_jax.data check --source=FOLDER [--strict] [--out=FILE.json]
-
 `prepare` writes a TFDS data set of ArrayRecord, or verifies one that is finished; after
-an interruption it goes on when started again. DATASET is rsicd, rsitmd, or captions for
-any other. `check` reports what is wrong with a source, with exit code 1 where there are
-errors. The source holds annotations in any form that training reads, and the images.
+an interruption it goes on when started again. --dataset=captions is for any other than
+RSICD and RSITMD. `check` reports what is wrong with a source, with exit code 1 where
+there are errors. The source holds annotations in any form that training reads, and the
+images.
+
+Examples:
+  harma-jax data check --source=FOLDER --out=FILE.json
+  harma-jax data prepare --dataset=rsicd --source=FOLDER --out=OUT
 """
 
 import json
@@ -23,6 +25,7 @@ from harma_jax.data.builders.prepare import DATASETS, prepare
 from harma_jax.errors import UserError
 from harma_jax.reporting.progress import show_progress
 
+_OUT = cli.shared_flag('out')
 _SOURCE = flags.DEFINE_string('source', None, 'The folder of the data set as it is.')
 _DATASET = flags.DEFINE_string('dataset', None, f'One of {", ".join(DATASETS)}.')
 _SPLITS = flags.DEFINE_list('splits', [], 'What to prepare. By default: all there are.')
@@ -68,7 +71,7 @@ def main(argv: Sequence[str]) -> int:
 
 def run_prepare() -> int:
   """Prepares what the flags say and prints what lies there then."""
-  source, out = cli.given(_SOURCE, 'FOLDER'), pathlib.Path(cli.given(cli.OUT, 'FOLDER'))
+  source, out = cli.given(_SOURCE, 'FOLDER'), pathlib.Path(cli.given(_OUT, 'FOLDER'))
   dataset = cli.given(_DATASET, 'DATASET')
   if dataset not in DATASETS:
     raise UserError(
@@ -86,9 +89,9 @@ def run_check() -> int:
   """Prints the report, writes all of it to `--out`, and returns the exit code."""
   report = audit(cli.given(_SOURCE, 'FOLDER'), **_reading())
   print_report(report, examples=_EXAMPLES.value)
-  if cli.OUT.value:
+  if _OUT.value:
     content = json.dumps(report.content(), indent=2, ensure_ascii=False)
-    print(f'{cli.write_text(cli.OUT, content)}: all findings')
+    print(f'{cli.write_text(_OUT, content)}: all findings')
   wrong = report.count(ERROR) + _STRICT.value * report.count(WARNING)
   return FOUND if wrong else 0
 
