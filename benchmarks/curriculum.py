@@ -25,12 +25,12 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from benchmarks.judging import CAPTIONS, areas_of, judge
-from configs.backbones import scratch
-from configs.common import get_config as common
 from harma_jax.building.data import build_inputs, build_pixels, build_table
 from harma_jax.building.evaluation import build_evaluation_split
 from harma_jax.building.model import build_model
 from harma_jax.building.step import build_optimizer, build_state, build_step
+from harma_jax.configs.backbones import scratch
+from harma_jax.configs.common import get_config as common
 from harma_jax.data.annotations import CaptionTable
 from harma_jax.data.noise import swap_captions
 from harma_jax.data.pipeline import image_batches, train_batches

@@ -22,16 +22,16 @@ from collections.abc import Mapping, Sequence
 import jax
 import numpy as np
 from absl import flags, logging
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 from benchmarks.methods_table import RANKS_FILE, markdown, summaries
-from configs.methods import METHODS, set_method
 from harma_jax import cli
 from harma_jax.building.data import build_table
 from harma_jax.building.model import build_model
 from harma_jax.building.stages import stages
 from harma_jax.building.step import build_optimizer, state_shapes
 from harma_jax.compare import Run, ranks_of_run
+from harma_jax.configs.methods import METHODS, set_method
 from harma_jax.devices.compilation import keep_compiled
 from harma_jax.errors import UserError, expect
 from harma_jax.evaluation.recall import Ranks, recall_of_ranks
@@ -49,7 +49,7 @@ from harma_jax.training.seeds import parse_seeds
 SEEDS = ('0', '1', '2')
 
 # As `main` has them: one program may import both.
-_CONFIG = config_flags.DEFINE_config_file('config', allow_override=True)
+_CONFIG = cli.shared_flag('config')
 _SEEDS = flags.DEFINE_list(
   'seeds', None, 'Each method trains with each. Default: 0,1,2.', allow_override=True
 )

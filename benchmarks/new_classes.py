@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from configs.rsicd import get_config as rsicd
+from harma_jax.configs.rsicd import get_config as rsicd
 from harma_jax.data.annotations import CaptionTable, load_captions
 
 PERIOD = 3  # in the order of names, the first class of so many is new

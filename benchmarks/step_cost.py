@@ -20,9 +20,9 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from configs.common import get_config
 from harma_jax.building.model import build_model
 from harma_jax.building.step import build_optimizer, build_step, state_shapes
+from harma_jax.configs.common import get_config
 
 # Options beside the plain step, by the captions an image that they need.
 DROP = {'curriculum': 'drop'}

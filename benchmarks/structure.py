@@ -6,7 +6,7 @@ A room is a file at the top of the package, a `__main__` or a folder; an arrow l
 from a room to another that one of its files imports, be it inside a function. Floors
 are the longest way down along arrows. An arrow leads up where the way back is there
 too: two rooms that need each other. The arrow from the package's `__init__` is lazy and
-not counted.
+not counted, nor are the configs.
 """
 
 import argparse

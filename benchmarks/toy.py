@@ -5,7 +5,7 @@ A projection is trained on random weights; no data set is named.
 
 from ml_collections import ConfigDict
 
-from configs.common import get_config as common
+from harma_jax.configs.common import get_config as common
 
 
 def get_config() -> ConfigDict:

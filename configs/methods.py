@@ -1,4 +1,4 @@
-"""HarMA, parts of it and other methods: --config=configs/methods.py:METHOD[:CONFIG].
+"""HarMA, parts of it and other methods: --config=methods.py:METHOD[:CONFIG].
 
 CONFIG is a config of this folder as it is given alone, without its ending: quickstart,
 rsitmd:clip; by default rsicd:tiny.
@@ -8,7 +8,7 @@ import pathlib
 
 from ml_collections import ConfigDict
 
-from harma_jax.cli import load_config
+from harma_jax.building.config_file import load_config
 from harma_jax.errors import UserError
 
 # Which fields make a method of a config for HarMA. The learning rate stays that of the
@@ -48,7 +48,7 @@ def set_method(config: ConfigDict, name: str) -> ConfigDict:
   """
   if name not in METHODS:
     raise UserError(
-      f'--config=configs/methods.py:METHOD: expected one of {", ".join(METHODS)}; '
+      f'--config=methods.py:METHOD: expected one of {", ".join(METHODS)}; '
       f'found {name!r}.'
     )
   config.update_from_flattened_dict(METHODS[name])

@@ -1,4 +1,4 @@
-"""The whole method with no download: --config=configs/quickstart.py.
+"""The whole method with no download: --config=quickstart.py.
 
 Draws aerial scenes of summer and trains a tiny CLIP on them from random weights, then
 draws scenes of winter, freezes the model and adapts it to them with HarMA adapters.
@@ -6,8 +6,8 @@ draws scenes of winter, freezes the model and adapts it to them with HarMA adapt
 
 from ml_collections import ConfigDict
 
-from configs.backbones import NARROW_ADAPTERS, scratch
-from configs.common import get_config as common
+from harma_jax.configs.backbones import NARROW_ADAPTERS, scratch
+from harma_jax.configs.common import get_config as common
 
 
 def get_config() -> ConfigDict:

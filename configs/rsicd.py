@@ -1,7 +1,7 @@
-"""RSICD: --config=configs/rsicd.py[:clip|georsclip|tiny], with --config.data.root."""
+"""RSICD: --config=rsicd.py[:clip|georsclip|tiny], with --config.data.root."""
 
-from configs.backbones import set_backbone
-from configs.common import get_config as common
+from harma_jax.configs.backbones import set_backbone
+from harma_jax.configs.common import get_config as common
 
 
 def get_config(backbone: str = 'clip'):

@@ -1,12 +1,12 @@
-"""Trains and evaluates.
+"""Trains on captioned images, and evaluates.
 
-  python -m harma_jax.main --config=configs/rsitmd.py [--workdir=FOLDER]
-    [--config.any.field=value]
-    [--seeds=0,1,2 | --dry_run | --dry_run_topology=PLATFORM:N]
+The same command again resumes. On several machines: docs/launching.md. With --seeds
+each trains in a folder of its own, WORKDIR/seed_0 and so on, after one pretraining
+where the config has one. --dry_run and --dry_run_topology rehearse a run.
 
-The same command again resumes. On several machines: docs/launching.md. With `--seeds`
-each trains in a folder of its own, FOLDER/seed_0 and so on, after one pretraining where
-the config has one.
+Examples:
+  harma-jax train --config=quickstart.py
+  harma-jax train --config=rsitmd.py:clip --config.data.root=DATA
 """
 
 import os
@@ -14,7 +14,6 @@ import pathlib
 from collections.abc import Sequence
 
 from absl import flags
-from ml_collections import config_flags
 
 from harma_jax import cli
 from harma_jax.devices import processes
@@ -26,7 +25,8 @@ from harma_jax.training.loop import train
 from harma_jax.training.seeds import parse_seeds, train_seeds
 from harma_jax.training.topology import dry_run_topology, pretend_devices, read_topology
 
-_CONFIG = config_flags.DEFINE_config_file('config', help_string='A file of configs/.')
+_CONFIG = cli.shared_flag('config')
+_WORKDIR = cli.shared_flag('workdir')
 _SEEDS = flags.DEFINE_list('seeds', None, 'Of runs to train, and to average.')
 _COORDINATOR = flags.DEFINE_string(
   'coordinator', None, 'HOST:PORT of the first of several processes.'
@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> None:
   """Runs the config of the command line."""
   cli.no_arguments(argv)
   config, path = cli.read_config_flag(_CONFIG.name)
-  workdir = pathlib.Path(cli.WORKDIR.value or default_workdir(path))
+  workdir = pathlib.Path(_WORKDIR.value or default_workdir(path))
   seeds = None if _SEEDS.value is None else parse_seeds(_SEEDS.value)
   _check_mode()
   keep_compiled()

@@ -23,7 +23,7 @@ jax.config.update('jax_num_cpu_devices', 8)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 flags.FLAGS.mark_as_parsed()
 
-from configs.common import get_config  # noqa: E402, after the settings
+from harma_jax.configs.common import get_config  # noqa: E402, after the settings
 from harma_jax.data.builders.prepare import prepare  # noqa: E402
 from harma_jax.model.adapter import AdapterSettings  # noqa: E402
 from harma_jax.model.clip import Clip  # noqa: E402

@@ -11,9 +11,6 @@ import jax
 import pytest
 from ml_collections import ConfigDict
 
-from configs.backbones import set_backbone
-from configs.common import get_config as common
-from configs.methods import METHODS, set_method
 from harma_jax import building, cli
 from harma_jax.building.abstract import TrainSizes, abstract_inputs, for_platform
 from harma_jax.building.data import build_inputs
@@ -22,6 +19,9 @@ from harma_jax.building.recipe import build_recipe
 from harma_jax.building.stages import stages
 from harma_jax.building.step import build_objective, build_optimizer, state_shapes
 from harma_jax.building.text import context_length
+from harma_jax.configs.backbones import set_backbone
+from harma_jax.configs.common import get_config as common
+from harma_jax.configs.methods import METHODS, set_method
 from harma_jax.devices.mesh import make_mesh
 from harma_jax.errors import UserError
 from harma_jax.model.adaptformer import AdaptFormerSettings

@@ -254,10 +254,14 @@ def leave_soon(code: int) -> None:
 
 
 def code_version() -> str:
-  """Versions of this package and of jax, and a hash of this package's source."""
+  """Versions of this package and of jax, and a hash of this package's source.
+
+  Configs are not of it: their fields are compared, and a checkout has them elsewhere.
+  """
   folder = pathlib.Path(harma_jax.__file__).parent
   source = hashlib.sha256()
-  for path in sorted(folder.rglob('*.py')):
+  files = (path for path in folder.rglob('*.py') if path.parent.name != 'configs')
+  for path in sorted(files):
     source.update(f'{path.relative_to(folder)}\0'.encode() + path.read_bytes())
   version = f'harma_jax {harma_jax.__version__}, jax {jax.__version__}'
   return f'{version}, source {source.hexdigest()[:12]}'

@@ -9,7 +9,7 @@ import pytest
 from absl.testing import flagsaver
 
 from benchmarks import methods, methods_table
-from configs.rsicd import get_config
+from harma_jax.configs.rsicd import get_config
 from harma_jax.errors import UserError
 from harma_jax.evaluation.recall import recall_of_ranks
 from harma_jax.rundir.workdir import METRICS_FILE, RESULTS_FILE

@@ -2,7 +2,7 @@
 
 import pytest
 
-from configs.common import get_config
+from harma_jax.configs.common import get_config
 from harma_jax.reporting.overview import cautions, in_short, overview_section
 from harma_jax.rundir.workdir import flat
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from configs.common import get_config
+from harma_jax.configs.common import get_config
 from harma_jax.errors import UserError
 from harma_jax.rundir.workdir import (
   LATER,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from configs.common import get_config
+from harma_jax.configs.common import get_config
 from harma_jax.errors import UserError
 from harma_jax.speed.report import FIELDS, measure, summary
 

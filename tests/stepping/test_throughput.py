@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs.common import get_config
 from harma_jax.building.model import build_model
 from harma_jax.building.step import build_optimizer, build_step, state_shapes
+from harma_jax.configs.common import get_config
 from harma_jax.devices.mesh import make_mesh
 from harma_jax.model.sizes import SIZES, named_size
 from harma_jax.stepping.stepper import make_stepper

@@ -1,26 +1,27 @@
 """Command lines: what flags give, and one message for each of a user's mistakes."""
 
-import os
+import pathlib
 import sys
-import types
 
 import pytest
 from absl import flags
 from ml_collections import config_flags
 
 from harma_jax import cli
+from harma_jax.building.config_file import shipped
 from harma_jax.errors import UserError
+from harma_jax.rundir.workdir import default_workdir
 
-REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 RSITMD = 'configs/rsitmd.py'
 
 
 @pytest.fixture
 def parse(monkeypatch):
   """`parse(*words)`: the config and the path that a command line gives."""
-  monkeypatch.chdir(REPOSITORY)
 
-  def run(*words):
+  def run(*words, folder=REPOSITORY):
+    monkeypatch.chdir(folder)
     values = flags.FlagValues()
     config_flags.DEFINE_config_file('config', flag_values=values)
     monkeypatch.setattr(flags, 'FLAGS', values)
@@ -58,6 +59,17 @@ def test_a_config_is_read_and_locked(parse, words):
   assert config.is_locked
 
 
+@pytest.mark.parametrize(
+  'words', [['--config=rsitmd.py:tiny'], ['-config', 'rsitmd.py:tiny']]
+)
+def test_a_shipped_config_is_found_by_its_name(parse, words, tmp_path):
+  words = [*words, '--config.log_every=3']
+  config, path = parse(*words, folder=tmp_path)
+  assert path == f'{shipped("rsitmd.py")}:tiny'
+  assert config.log_every == 3
+  assert str(default_workdir(path)) == 'workdir/rsitmd-tiny'
+
+
 def test_fields_are_set_with_the_types_they_have(parse):
   config, path = parse(
     f'--config={RSITMD}:tiny',
@@ -83,13 +95,14 @@ def test_a_config_must_be_given(parse, words):
   message = message_of(parse, *words)
   assert '--config' in message
   assert 'found none' in message or 'Missing value' in message
+  assert words == ['--config'] or 'quickstart.py, rsicd.py, rsitmd.py' in message
 
 
 @pytest.mark.parametrize('more', [[], ['--config.train.epochs=3']])
 def test_a_config_that_is_not_there_is_named(parse, more):
   message = message_of(parse, '--config=configs/none.py', *more)
   assert message.startswith('--config=configs/none.py: expected a file')
-  assert REPOSITORY in message
+  assert str(REPOSITORY) in message
 
 
 @pytest.mark.parametrize(
@@ -128,45 +141,6 @@ def test_a_users_own_file_may_lie_anywhere(parse, write):
     '  return config\n'
   )
   assert parse(f'--config={path}', '--config.log_every=3')[0].train.epochs == 7.0
-
-
-def test_modules_beside_the_configs_are_found_from_any_folder(
-  parse, tmp_path, monkeypatch
-):
-  (tmp_path / 'settings').mkdir()
-  (tmp_path / 'settings/shared_values.py').write_text('EPOCHS = 9.0')
-  (tmp_path / 'settings/run.py').write_text(
-    'from ml_collections import ConfigDict\n'
-    'from settings.shared_values import EPOCHS\n'
-    'def get_config():\n'
-    '  return ConfigDict({"epochs": EPOCHS})\n'
-  )
-  monkeypatch.chdir('/')
-  config, _ = parse(f'--config={tmp_path}/settings/run.py')
-  assert config.epochs == 9.0
-
-
-def test_an_error_where_native_code_calls_us_is_for_its_caller(caplog, capsys):
-  error = RuntimeError('Event loop is closed')
-  found = {'exc_type': type(error), 'exc_value': error, 'exc_traceback': None}
-  cli._show_unraisable(types.SimpleNamespace(**found, err_msg=None, object=None))
-  (record,) = caplog.records
-  assert 'Event loop is closed' in caplog.text
-  assert not cli._is_for_users(record)
-  assert capsys.readouterr().err == ''
-
-
-def test_an_error_that_names_its_place_is_shown(caplog, capsys, monkeypatch):
-  class Defect:
-    def __del__(self):
-      raise RuntimeError('a defect')
-
-  monkeypatch.setattr(sys, 'unraisablehook', cli._show_unraisable)
-  Defect()
-  shown = capsys.readouterr().err
-  assert 'Defect.__del__' in shown
-  assert shown.endswith('RuntimeError: a defect\n')
-  assert not caplog.records
 
 
 @pytest.mark.parametrize(
@@ -227,3 +201,17 @@ def test_a_text_is_written_in_utf_8_where_a_flag_says(flag, tmp_path, monkeypatc
   assert (tmp_path / 'a.html').read_bytes() == 'Häfen'.encode()
   with pytest.raises(UserError, match=r'--page=.*gone/a\.html: .* can be written; No'):
     cli.write_text(flag(str(tmp_path / 'gone/a.html')), '')
+
+
+def test_a_command_without_a_config_takes_none(monkeypatch):
+  monkeypatch.setattr(flags, 'FLAGS', flags.FlagValues())
+  with pytest.raises(UserError, match="Unknown command line flag 'config'"):
+    cli.parse_flags(['evaluate', '--config=none.py'])
+
+
+@pytest.mark.parametrize('word', ['--help', '-h', '-?'])
+def test_help_is_printed_whatever_else_is_said(parse, capsys, word):
+  with pytest.raises(SystemExit) as end:
+    parse('--config=none.py', '--no_such_flag', word)
+  assert end.value.code == 0
+  assert capsys.readouterr().out

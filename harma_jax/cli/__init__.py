@@ -1,0 +1,30 @@
+"""What all command lines share: flags, their help, a user's mistake as one message."""
+
+from harma_jax.building.config_file import load_config
+from harma_jax.cli.parse import no_arguments, parse_flags
+from harma_jax.cli.run import run
+from harma_jax.cli.shared_flags import (
+  OUT,
+  WORKDIR,
+  given,
+  read_config_flag,
+  shared_flag,
+  workdir,
+  write_json,
+  write_text,
+)
+
+__all__ = [
+  'OUT',
+  'WORKDIR',
+  'given',
+  'load_config',
+  'no_arguments',
+  'parse_flags',
+  'read_config_flag',
+  'run',
+  'shared_flag',
+  'workdir',
+  'write_json',
+  'write_text',
+]

@@ -1,0 +1,78 @@
+"""From the words of a command line to flags; a word that does not fit is named."""
+
+import re
+import sys
+from collections.abc import Sequence
+
+import ml_collections
+from absl import flags
+
+from harma_jax.building.config_file import find_config, load_config
+from harma_jax.cli.help import asks_for_help, help_of, terminal_width
+from harma_jax.errors import UserError, did_you_mean
+
+
+def parse_flags(argv: Sequence[str]) -> list[str]:
+  """Sets the flags; returns the words that no flag takes, the program's name first.
+
+  Where the words ask for help, prints it and exits.
+
+  Raises:
+    UserError: an unknown flag or field, a value of another type, a config that fails.
+  """
+  if asks_for_help(argv):
+    print(help_of(sys.modules['__main__'], width=terminal_width()))
+    sys.exit(0)
+  argv, config = _find_configs(argv) if 'config' in flags.FLAGS else (argv, '')
+  if config:
+    load_config(config)  # Flags would swallow its errors.
+  try:
+    return flags.FLAGS(argv)
+  except flags.Error as error:
+    raise UserError(f'{error}. --help lists the flags.') from error
+  except (AttributeError, KeyError) as error:
+    raise UserError(_unknown_field(argv, config=load_config(config))) from error
+
+
+def no_arguments(argv: Sequence[str]) -> None:
+  """Raises UserError where words stand on the command line that no flag takes."""
+  if len(argv) > 1:
+    raise UserError(f'Expected only --flags=...; found {" ".join(argv[1:])}.')
+
+
+def _find_configs(argv: Sequence[str]) -> tuple[list[str], str]:
+  """The words with the path of what `--config` names, and that; '' for none.
+
+  The flag itself knows paths alone.
+  """
+  words, config = [], ''
+  following = iter(argv)
+  for word in following:
+    match = re.fullmatch(r'--?config(?:=(.*))?', word)
+    name = match and (next(following, '') if match[1] is None else match[1])
+    if name:
+      config = find_config(name)
+    words.append(f'--config={config}' if name else word)
+  return words, config
+
+
+def _unknown_field(argv: Sequence[str], *, config) -> str:
+  """Names the first `--config.path` that the config does not have."""
+  for argument in argv:
+    if not re.match(r'--?(no)?config\.', argument):
+      continue
+    path = argument.lstrip('-').removeprefix('no').split('=')[0].split('.')
+    fields = config
+    for depth, key in enumerate(path[1:], start=1):
+      if not isinstance(fields, ml_collections.ConfigDict) or key not in fields:
+        return _no_such_field(argument, key, '.'.join(path[:depth]), fields)
+      fields = fields[key]
+  return f'A field of {" ".join(argv)} does not exist.'
+
+
+def _no_such_field(argument: str, key: str, where: str, fields) -> str:
+  if not isinstance(fields, ml_collections.ConfigDict):
+    return f'{argument}: {where} is a value and has no fields.'
+  names = sorted(fields.keys())
+  hint = did_you_mean(key, names)
+  return f'{argument}: {where} has no field {key!r}; it has {", ".join(names)}.{hint}'

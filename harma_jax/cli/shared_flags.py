@@ -1,0 +1,133 @@
+"""Flags that several commands have, and what they name."""
+
+import functools
+import json
+import pathlib
+
+import ml_collections
+from absl import flags
+from ml_collections import config_flags
+
+from harma_jax.building.config_file import shipped, shipped_names
+from harma_jax.errors import UserError
+
+# All command lines take these; those that read one say so with `shared_flag`.
+WORKDIR = flags.DEFINE_string(
+  'workdir', None, 'The folder of a run. To train: workdir/<name of the config>.'
+)
+OUT = flags.DEFINE_string('out', None, 'What to write.')
+
+flags.disclaim_key_flags()  # --help shows one where `shared_flag` takes it.
+
+
+def _define_config() -> flags.FlagHolder:
+  return config_flags.DEFINE_config_file(
+    'config',
+    help_string=(
+      'FILE.py[:ARGUMENT]: your own file by its path, or by its name one that comes '
+      f'with harma_jax: {", ".join(shipped_names())}. --config.FIELD=VALUE sets a '
+      f'field; {shipped("common.py")} has them all, with their meaning.'
+    ),
+  )
+
+
+# In the order in which --help shows them.
+_SHARED = {
+  'config': _define_config,
+  'workdir': lambda: WORKDIR,
+  'data_root': functools.partial(
+    flags.DEFINE_string,
+    'data_root',
+    None,
+    'Where the data set is now. Default: where it was in training.',
+  ),
+  'images': functools.partial(
+    flags.DEFINE_string, 'images', 'images', 'The folder of images.'
+  ),
+  'split': functools.partial(
+    flags.DEFINE_list, 'split', None, 'Default: the splits that the runs evaluate.'
+  ),
+  'out': lambda: OUT,
+}
+SHARED = tuple(_SHARED)
+
+
+def shared_flag(name: str) -> flags.FlagHolder:
+  """The flag of this name, which the help of the module that calls this shows."""
+  flag = _define(name)
+  flags.declare_key_flag(name)
+  return flag
+
+
+@functools.cache
+def _define(name: str) -> flags.FlagHolder:
+  """Once: one program may import several commands that take a flag."""
+  return _SHARED[name]()
+
+
+def read_config_flag(name: str) -> tuple[ml_collections.ConfigDict, str]:
+  """The config of the flag `--<name>=FILE.py[:ARGUMENT]`, locked, and what it says.
+
+  Raises:
+    UserError: the flag is not given, or gives something else than a config.
+  """
+  flag = flags.FLAGS[name]
+  path = config_flags.get_config_filename(flag) if flag.present else ''
+  if not path:
+    raise UserError(
+      f'Expected --{name}=FILE.py, a file of your own or one that comes with harma_jax '
+      f'({", ".join(shipped_names())}), as in --{name}=quickstart.py; found none.'
+    )
+  if not isinstance(flag.value, ml_collections.ConfigDict):
+    raise UserError(
+      f'--{name}={path}: expected a file whose get_config() returns a ConfigDict; '
+      f'found {type(flag.value).__name__}. See {shipped("quickstart.py")}.'
+    )
+  return flag.value.lock(), path
+
+
+def workdir() -> pathlib.Path:
+  """The folder that `--workdir` names.
+
+  Raises:
+    UserError: it names none.
+  """
+  if not WORKDIR.value:
+    raise UserError('Expected --workdir=FOLDER, the folder of a run; found none.')
+  return pathlib.Path(WORKDIR.value)
+
+
+def given(flag: flags.FlagHolder, what: str) -> str:
+  """The value of a flag that must not be empty; `what` it is, as in `--out=FOLDER`.
+
+  Raises:
+    UserError: it is empty.
+  """
+  if not flag.value:
+    raise UserError(f'Expected --{flag.name}={what}; found none. --help shows more.')
+  return flag.value
+
+
+def write_json(flag: flags.FlagHolder, content) -> None:
+  """Writes `content` to the file that a flag names.
+
+  Raises:
+    UserError: it cannot be written.
+  """
+  write_text(flag, json.dumps(content, indent=2) + '\n')
+
+
+def write_text(flag: flags.FlagHolder, text: str) -> pathlib.Path:
+  """Writes `text`, in UTF-8, to the file that a flag names; returns its path.
+
+  Raises:
+    UserError: it cannot be written.
+  """
+  path = pathlib.Path(flag.value).expanduser()
+  try:
+    path.write_text(text, encoding='utf-8')
+  except OSError as error:
+    raise UserError(
+      f'--{flag.name}={path}: expected a file that can be written; {error.strerror}.'
+    ) from error
+  return path
