@@ -13,8 +13,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from ml_collections import ConfigDict
-from rich.console import Console
-from rich.table import Table
 from scipy import stats
 
 from harma_jax import cli
@@ -28,9 +26,9 @@ from harma_jax.evaluation.bootstrap import recall_differences
 from harma_jax.evaluation.duplicates import duplicate_aware_ranks
 from harma_jax.evaluation.ranks import count_not_below, retrieval_ranks_of
 from harma_jax.evaluation.recall import Ranks, recall_of_ranks
-from harma_jax.rundir.metrics import RECALLS, header_of
+from harma_jax.reporting.tables import print_differences
+from harma_jax.rundir.seeds import finished_seeds
 from harma_jax.rundir.workdir import is_workdir, read_config
-from harma_jax.training.seeds import finished_seeds
 
 _SPLIT = cli.shared_flag('split')
 _DATA_ROOT = cli.shared_flag('data_root')
@@ -247,34 +245,6 @@ def seed_test(first: Sequence[float], second: Sequence[float]) -> dict:
   test = stats.ttest_rel(second, first)
   low, high = test.confidence_interval(0.95)
   return {'low': float(low), 'high': float(high), 'p_value': float(test.pvalue)}
-
-
-def print_differences(title: str, rows: dict[str, dict]) -> None:
-  """Prints a table on standard output, a line for each recall."""
-  table = Table()
-  table.add_column('')
-  columns = ['A', 'B', 'B - A', '95 % over queries', 'p']
-  if 'over_seeds' in rows['mean_recall']:
-    columns += ['95 % over seeds', 'p']
-  for column in columns:
-    table.add_column(column, justify='right', no_wrap=True)
-  for name in RECALLS:
-    row = rows[name]
-    numbers = [f'{row["first"]:.1f}', f'{row["second"]:.1f}']
-    cells = [*numbers, f'{row["difference"]:+.2f}', *_interval(row)]
-    table.add_row(header_of(name), *cells, *_interval(row.get('over_seeds')))
-  console = Console(width=100)
-  console.print(title, highlight=False, soft_wrap=True)
-  console.print(table)
-
-
-def _interval(row: dict | None) -> list[str]:
-  """The cells of an interval and its p, none where there is no row."""
-  if row is None:
-    return []
-  if row['p_value'] is None:
-    return ['no spread', '']
-  return [f'{row["low"]:+.2f} to {row["high"]:+.2f}', f'{row["p_value"]:.4f}']
 
 
 if __name__ == '__main__':

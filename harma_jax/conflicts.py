@@ -11,8 +11,6 @@ import pathlib
 from collections.abc import Sequence
 
 from absl import flags, logging
-from rich.console import Console
-from rich.table import Table
 
 from harma_jax import cli
 from harma_jax.building.data import build_table
@@ -20,6 +18,7 @@ from harma_jax.data.annotations import CaptionTable
 from harma_jax.data.images import read_image
 from harma_jax.errors import UserError
 from harma_jax.reporting.page import escape, figure, page, picture
+from harma_jax.reporting.tables import print_conflicts
 from harma_jax.rundir.workdir import CONFLICTS_FILE, read_config
 
 _WORST = flags.DEFINE_integer('worst', 20, 'How many captions.', lower_bound=1)
@@ -59,17 +58,6 @@ def read_conflicts(workdir: pathlib.Path) -> list[dict]:
   rows = [json.loads(line) for line in path.read_text().splitlines()]
   last = max(row['step'] for row in rows)
   return [row for row in rows if row['step'] == last]
-
-
-def print_conflicts(rows: Sequence[dict]) -> None:
-  """Prints a table on standard output."""
-  table = Table()
-  for name in ('mean cosine', 'seen', 'dropped', 'image', 'caption'):
-    table.add_column(name)
-  for row in rows:
-    numbers = f'{row["mean_cosine"]:.3f}', str(row['seen']), f'{row["dropped"]:g}'
-    table.add_row(*numbers, pathlib.Path(row['image']).name, row['caption'])
-  Console().print(table)
 
 
 def page_of(rows: Sequence[dict], *, table: CaptionTable) -> str:

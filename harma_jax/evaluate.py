@@ -26,13 +26,14 @@ from harma_jax.evaluation.evaluator import EvaluationSplit
 from harma_jax.evaluation.geometry import geometry
 from harma_jax.evaluation.ranks import Features, count_not_below, retrieval_ranks_of
 from harma_jax.evaluation.recall import (
+  RECALLS,
   Ranks,
   Recall,
   chance_recall,
   median_ranks,
   recall_of_ranks,
 )
-from harma_jax.rundir.metrics import RECALLS, print_table
+from harma_jax.reporting.tables import print_table
 from harma_jax.rundir.workdir import read_config
 
 _SPLIT = cli.shared_flag('split')

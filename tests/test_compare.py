@@ -8,7 +8,7 @@ import pytest
 from absl.testing import flagsaver
 from scipy import stats
 
-from harma_jax.compare import compare, main, print_differences, seed_test, sides_of
+from harma_jax.compare import compare, main, seed_test, sides_of
 from harma_jax.errors import UserError
 from harma_jax.rundir.workdir import read_config
 from harma_jax.training.loop import train
@@ -96,16 +96,6 @@ def test_the_test_over_seeds_is_students_of_the_differences():
   assert result['high'] == pytest.approx(differences.mean() + half)
   assert result['p_value'] == pytest.approx(stats.ttest_1samp(differences, 0).pvalue)
   assert seed_test([1, 2], [2, 3])['p_value'] is None
-
-
-def test_the_table_shows_the_test_over_seeds(results, capsys):
-  rows = results['splits']['val']['standard']
-  over_seeds = {'low': -1.25, 'high': 2.5, 'p_value': 0.31}
-  print_differences('val', {n: r | {'over_seeds': over_seeds} for n, r in rows.items()})
-  printed = capsys.readouterr().out
-  assert printed.count('-1.25 to +2.50') == 7
-  print_differences('val', rows)
-  assert 'seeds' not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('words', [[], ['a'], ['a', 'b', 'c'], ['a,', 'b']])

@@ -8,7 +8,7 @@ from absl.testing import flagsaver
 
 from harma_jax.errors import UserError
 from harma_jax.evaluate import evaluate, main
-from harma_jax.rundir.metrics import RECALLS
+from harma_jax.evaluation.recall import RECALLS
 from harma_jax.rundir.workdir import read_config
 
 

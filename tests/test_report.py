@@ -9,8 +9,8 @@ import pytest
 from absl.testing import flagsaver
 
 from harma_jax.errors import UserError
+from harma_jax.evaluation.recall import RECALLS
 from harma_jax.report import main, report
-from harma_jax.rundir.metrics import RECALLS
 from harma_jax.rundir.workdir import read_config
 
 VOID = ('meta', 'img', 'br', 'path', 'rect', 'circle', 'polyline')

@@ -23,8 +23,8 @@ from harma_jax.errors import UserError
 from harma_jax.evaluation.duplicates import recall_ceiling
 from harma_jax.evaluation.evaluator import EvaluationSplit
 from harma_jax.evaluation.recall import Recall, chance_recall
+from harma_jax.reporting.tables import print_table
 from harma_jax.rundir.checkpoint import abstract_of
-from harma_jax.rundir.metrics import print_table
 from harma_jax.rundir.workdir import (
   CONFLICTS_FILE,
   RESULTS_FILE,
