@@ -11,7 +11,7 @@ from harma_jax.api import load, load_start
 from harma_jax.classify import classify, load_models, main
 from harma_jax.data.scenes import KINDS, render, sample_scene
 from harma_jax.errors import UserError
-from harma_jax.export import export
+from harma_jax.results.export import export
 
 TEMPLATES = ('{}', 'a {}', '{} from above')
 
@@ -132,7 +132,13 @@ def test_the_command_prints_tables_and_writes_all_numbers(
 def test_weights_of_no_run_have_no_before(
   call, finished_run, scenes, templates, results, tmp_path
 ):
-  export(finished_run, format='open_clip', out=tmp_path / 'clip', overwrite=False)
+  export(
+    finished_run,
+    format='open_clip',
+    out=tmp_path / 'clip',
+    overwrite=False,
+    defaults={},
+  )
   found = classify(tmp_path / 'clip', images=scenes, templates=templates)
   assert 'before' not in found
   assert 'difference' not in found

@@ -9,9 +9,9 @@ import jax
 import numpy as np
 import pytest
 
-from harma_jax.compare import compare, runs_of
 from harma_jax.errors import UserError
 from harma_jax.evaluation.recall import RECALLS
+from harma_jax.results.comparison import compare, runs_of
 from harma_jax.rundir.workdir import read_config
 from harma_jax.training import seeds as module
 from harma_jax.training.seeds import (
