@@ -30,11 +30,11 @@ from harma_jax.building.data import build_table
 from harma_jax.building.model import build_model
 from harma_jax.building.stages import stages
 from harma_jax.building.step import build_optimizer, state_shapes
-from harma_jax.compare import Run, ranks_of_run
 from harma_jax.configs.methods import METHODS, set_method
 from harma_jax.devices.compilation import keep_compiled
 from harma_jax.errors import UserError, expect
 from harma_jax.evaluation.recall import Ranks, recall_of_ranks
+from harma_jax.results.comparison import Run, ranks_of_run
 from harma_jax.rundir.workdir import (
   METRICS_FILE,
   PRETRAIN,

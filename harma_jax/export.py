@@ -13,52 +13,17 @@ LoRA is merged into the weights of a plain CLIP. A model card lies in the folder
 beside the file.
 """
 
-import dataclasses
-import functools
 import json
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from absl import flags, logging
-from ml_collections import ConfigDict
+from absl import flags
 
 from harma_jax import cli
-from harma_jax.building.data import build_table
-from harma_jax.building.model import build_model
-from harma_jax.building.params import read_workdir
-from harma_jax.data.annotations import fingerprint
 from harma_jax.errors import UserError
-from harma_jax.model.clip import Clip
-from harma_jax.model.lora import merge_lora
-from harma_jax.rundir.workdir import (
-  DATA_FILE,
-  RESULTS_FILE,
-  read_config,
-  read_provenance,
-)
-from harma_jax.weights.adapter import write_adapter
-from harma_jax.weights.card import FORMATS, model_card
-from harma_jax.weights.export import (
-  CARD_FILE,
-  check_out,
-  departures,
-  replacing,
-  write_harma,
-  write_huggingface,
-  write_open_clip,
-  write_remote,
-)
+from harma_jax.results.export import export
+from harma_jax.weights.card import FORMATS
 
-# For each kind of `model.adapters` the formats that can hold it.
-FITTING = {
-  'none': ('open_clip', 'huggingface'),
-  'lora': ('open_clip', 'huggingface', 'adapter'),
-  'adaptformer': ('adapter',),
-  'clip_adapter': ('adapter',),
-  'harma': ('harma', 'adapter', 'huggingface-remote'),
-}
-OF_HARMA = ('harma', 'huggingface-remote')
-FILE_SUFFIXES = ('.safetensors', '.pth')
 DEFAULTS = pathlib.Path(__file__).parent.parent / 'configs/common.py'
 
 _FORMAT = flags.DEFINE_string('format', None, f'One of {", ".join(FORMATS)}.')
@@ -73,150 +38,24 @@ def main(argv: Sequence[str]) -> None:
     if not flag.value:
       raise UserError(f'Expected --{flag.name}={what}; found none. --help shows more.')
   out = pathlib.Path(cli.OUT.value).expanduser()
-  export(workdir, format=_FORMAT.value, out=out, overwrite=_OVERWRITE.value)
+  export(
+    workdir,
+    format=_FORMAT.value,
+    out=out,
+    overwrite=_OVERWRITE.value,
+    defaults=_read_defaults(),
+  )
   print(f'{out}: {_size(out) / 1e6:,.1f} MB')
 
 
-def export(
-  workdir: str | pathlib.Path, *, format: str, out: pathlib.Path, overwrite: bool
-) -> None:
-  """Writes the weights of a run's best step, and a card.
+def _read_defaults() -> dict:
+  """The config that the card's command starts from.
 
-  Raises:
-    UserError: the format is not for this run, nothing was saved in `workdir`, or `out`
-      is there already.
+  Installed without the repository there is none: then the card lists every field.
   """
-  config = read_config(workdir)
-  model = build_model(config)
-  check_format(format, config=config, out=out)
-  card = _card_path(out, format=format)
-  for path in {out, card} if format == 'harma' else {out}:
-    check_out(path, overwrite=overwrite)
-  params = read_workdir(workdir)
-  if config.model.adapters == 'lora' and format != 'adapter':
-    params = merge_lora(params, model.adapter)
-    model = dataclasses.replace(model, adapter=None)
-  text = _card(pathlib.Path(workdir), config, format=format, name=out.name, model=model)
-  write = _writers(config, provenance=read_provenance(workdir))[format]
-  with replacing(out, overwrite=overwrite) as new:
-    write(new, params, model=model)
-    _card_path(new, format=format).write_text(text)
-
-
-def check_format(format: str, *, config: ConfigDict, out: pathlib.Path) -> None:
-  """Raises UserError where a format is unknown, not for this run, or not for `out`."""
-  if format not in FORMATS:
-    raise UserError(f'--format: expected one of {", ".join(FORMATS)}; found {format}.')
-  _check_fits(format, config=config)
-  is_file = out.suffix in FILE_SUFFIXES
-  if is_file != (format == 'harma'):
-    wanted = (
-      f'a file: {" or ".join(FILE_SUFFIXES)}' if format == 'harma' else 'a folder'
-    )
-    raise UserError(f'--out: expected {wanted} for --format={format}; found {out}.')
-
-
-def _check_fits(format: str, *, config: ConfigDict) -> None:
-  fitting = _fitting(config)
-  if format in fitting:
-    return
-  fields = {
-    'model.adapters': config.model.adapters,
-    'model.adapter_attention': config.model.adapter_attention,
-    'optimizer.train': config.optimizer.train,
-  }
-  found = ', '.join(f'{name}={value}' for name, value in fields.items())
-  advice = f'Set --format to one of {", ".join(fitting)}.'
-  if not fitting:
-    advice = 'No format can; start from its folder as it is: --config.init=WORKDIR.'
-  raise UserError(
-    f'--format={format}: expected a run that this format can hold; found one with '
-    f'{found}. {advice}'
-  )
-
-
-def _fitting(config: ConfigDict) -> list[str]:
-  """The formats that can hold a run."""
-  fitting = FITTING[config.model.adapters]
-  if not config.model.adapter_attention:  # which no other program's HarMA does without
-    fitting = [name for name in fitting if name not in OF_HARMA]
-  if config.optimizer.train != 'adapters':  # adapters alone would miss their backbone
-    fitting = [name for name in fitting if name != 'adapter']
-  return list(fitting)
-
-
-def _writers(config: ConfigDict, *, provenance: dict) -> dict[str, Callable]:
-  """For each format a function of a path and parameters, with `model=`."""
-  length = config.data.context_length
-  return {
-    'harma': functools.partial(write_harma, config=_plain(config)),
-    'adapter': functools.partial(
-      write_adapter, size=config.model.size, provenance=provenance
-    ),
-    'open_clip': write_open_clip,
-    'huggingface': functools.partial(write_huggingface, context_length=length),
-    'huggingface-remote': functools.partial(write_remote, context_length=length),
-  }
-
-
-def _card(
-  workdir: pathlib.Path, config: ConfigDict, *, format: str, name: str, model: Clip
-) -> str:
-  results = workdir / RESULTS_FILE
-  # Installed without the repository there are no defaults: then every field is listed.
-  defaults = cli.load_config(str(DEFAULTS)) if DEFAULTS.is_file() else ConfigDict()
-  return model_card(
-    name=name,
-    format=format,
-    config=_plain(config),
-    defaults=_plain(defaults),
-    results=json.loads(results.read_text()) if results.is_file() else {},
-    provenance=read_provenance(workdir),
-    counts=_counts(workdir, config),
-    notes=tuple(departures(model)) if format == 'harma' else (),
-    size=model.size,
-  )
-
-
-def _counts(workdir: pathlib.Path, config: ConfigDict) -> dict[str, str]:
-  """What each split of a run holds, where its data can still be read."""
-  path = workdir / DATA_FILE
-  prints = json.loads(path.read_text()) if path.is_file() else {}
-  counts = {}
-  for role in ('train', 'val', 'test'):
-    split = config.data[f'{role}_split']
-    if not split:
-      continue
-    if config.data.scenes.style:
-      counts[split] = f'{config.data.scenes[role]:,} drawn scenes'
-      continue
-    counts[split] = _count(config, split, expected=prints.get(role))
-  return counts
-
-
-def _count(config: ConfigDict, split: str, *, expected: str | None) -> str:
-  try:
-    table = build_table(config, split)
-  except UserError as error:
-    logging.warning('The card lacks the counts of split %s: %s', split, error)
-    return 'not counted'
-  if expected not in (None, fingerprint(table)):
-    logging.warning(
-      'The card lacks the counts of split %s: the data of %s is no longer that of the '
-      'run.',
-      *(split, config.data.root),
-    )
-    return 'not counted'
-  return f'{table.n_images:,} images, {table.n_captions:,} captions'
-
-
-def _card_path(out: pathlib.Path, *, format: str) -> pathlib.Path:
-  return out.with_name(f'{out.name}.md') if format == 'harma' else out / CARD_FILE
-
-
-def _plain(config: ConfigDict) -> dict:
-  """Values as JSON has them, as those of a run's folder are."""
-  return json.loads(config.to_json())
+  if not DEFAULTS.is_file():
+    return {}
+  return json.loads(cli.load_config(str(DEFAULTS)).to_json())
 
 
 def _size(out: pathlib.Path) -> int:

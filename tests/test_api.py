@@ -16,8 +16,8 @@ from harma_jax.building.params import read_workdir
 from harma_jax.data.images import normalize, read_image, resize_for_evaluation
 from harma_jax.data.tokenizer import clean_caption, tokenize
 from harma_jax.errors import UserError
-from harma_jax.export import export
 from harma_jax.model.adapter import AdapterSettings
+from harma_jax.results.export import export
 from harma_jax.rundir.workdir import read_config
 from harma_jax.search_index.index import open_index
 from harma_jax.weights import processor
@@ -139,7 +139,7 @@ def test_weights_of_another_program_are_the_same_model(
   model, index, finished_run, images, tmp_path
 ):
   out = tmp_path / 'weights'
-  export(finished_run, format='open_clip', out=out, overwrite=False)
+  export(finished_run, format='open_clip', out=out, overwrite=False, defaults={})
   loaded = load(out)
   assert loaded.sha256 == model.sha256
   features = model.encode_images(images[:2])

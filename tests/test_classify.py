@@ -7,7 +7,7 @@ from absl.testing import flagsaver
 
 from harma_jax.classify import load_models, main
 from harma_jax.errors import UserError
-from harma_jax.export import export
+from harma_jax.results.export import export
 
 
 @pytest.fixture
@@ -71,7 +71,8 @@ def test_tables_are_printed_and_all_numbers_written(
 
 
 def test_weights_of_no_run_have_no_before(classify, finished_run, tmp_path):
-  export(finished_run, format='open_clip', out=tmp_path / 'clip', overwrite=False)
+  out = tmp_path / 'clip'
+  export(finished_run, format='open_clip', out=out, overwrite=False, defaults={})
   _, of_run = classify(workdir=str(finished_run))
   printed, found = classify(workdir=None, model=str(tmp_path / 'clip'))
   assert of_run.keys() - found.keys() == {'before', 'difference'}

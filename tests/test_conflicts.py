@@ -1,99 +1,52 @@
-"""Harmonized runs from the config on, and the captions that they note."""
+"""The command that shows conflicting captions: a table, and a page beside the run."""
 
 import json
+import shutil
 
 import pytest
+from absl.testing import flagsaver
 
-from harma_jax.building.data import build_table
-from harma_jax.conflicts import page_of, print_conflicts, read_conflicts
+from harma_jax.conflicts import main
 from harma_jax.errors import UserError
-from harma_jax.rundir.checkpoint import Checkpoints
-from harma_jax.rundir.workdir import read_config
-from harma_jax.training.loop import train
-
-HARMONIZED = {
-  'harmonization.pair': 'captions',
-  'harmonization.curriculum': 'drop',
-  'harmonization.threshold': (-0.3, 0.0),
-  'harmonization.threshold_unit': 'cosine',
-  'data.captions_per_image': 2,
-  'train.epochs': 4.0,
-}
 
 
-@pytest.fixture(scope='module')
-def run(small_config, tmp_path_factory):
-  workdir = tmp_path_factory.mktemp('harmonized') / 'run'
-  train(small_config(HARMONIZED), workdir=workdir)
+@pytest.fixture
+def run(finished_run, small_data, tmp_path):
+  """A run's folder with three captions noted after step 6."""
+  workdir = shutil.copytree(finished_run, tmp_path / 'run')
+  rows = [
+    {
+      'step': 6,
+      'row': row,
+      'image': str(small_data / f'images/train_{row // 2}.png'),
+      'caption': f'caption {row}',
+      'mean_cosine': row / 10 - 0.5,
+      'seen': 4,
+      'dropped': 1.0,
+    }
+    for row in (0, 2, 4)
+  ]
+  (workdir / 'conflicts.jsonl').write_text('\n'.join(map(json.dumps, rows)))
   return workdir
 
 
-def rows_of(path):
-  return [json.loads(line) for line in path.read_text().splitlines()]
+def test_the_worst_are_printed_and_shown(run, capsys, caplog, tmp_path):
+  with flagsaver.flagsaver(workdir=str(run), worst=2):
+    main(['conflicts'])
+  printed, page = capsys.readouterr().out, (run / 'conflicts.html').read_text()
+  for text in (printed, page):
+    assert 'caption 0' in text
+    assert 'caption 2' in text
+    assert 'caption 4' not in text
+  out = tmp_path / 'other.html'
+  with flagsaver.flagsaver(workdir=str(run), worst=20, out=str(out)):
+    main(['conflicts'])
+  assert out.read_text().count('<figure') == 3
 
 
-def test_metrics_tell_of_the_conflicts(run):
-  rows = [row for row in rows_of(run / 'metrics.jsonl') if row['kind'] == 'train']
-  # Twelve images in batches of eight: one step an epoch.
-  assert len(rows) == 4
-  for row in rows:
-    assert 0 <= row['conflict_share'] <= 1
-    assert 0 < row['kept_share'] <= 1
-    assert sum(row['cosine_histogram']) == 8 * 2
-    assert row['cosine_quantiles'] == sorted(row['cosine_quantiles'])
-  thresholds = [row['threshold'] for row in rows]
-  assert thresholds == pytest.approx([-0.3, -0.15, 0.0, 0.0])
-
-
-def test_the_most_conflicting_captions_are_noted_with_their_images(run):
-  rows = read_conflicts(run)
-  assert {row['step'] for row in rows} == {4}
-  cosines = [row['mean_cosine'] for row in rows]
-  assert cosines == sorted(cosines)
-  for row in rows:
-    name = row['image'].rsplit('/', 1)[1]
-    assert row['caption'].startswith(name.removesuffix('.png'))
-    assert 0 <= row['dropped'] <= row['seen'] <= 4
-
-
-def test_the_account_outlives_an_interruption(run, small_config, tmp_path):
-  import jax
-
-  class Killed(Exception):
-    """The run ends here."""
-
-  def die(*_, **__):
-    raise Killed
-
-  workdir = tmp_path / 'run'
-  config = small_config(HARMONIZED | {'checkpoint.every_steps': 1})
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(Checkpoints, 'best_step', die)
-    with pytest.raises(Killed):
-      train(config, workdir=workdir)
-  train(config, workdir=workdir)
-  last, again = read_conflicts(run), read_conflicts(workdir)
-  assert jax.tree.map(str, last) == jax.tree.map(str, again)
-
-
-def test_a_page_shows_each_caption_once_and_needs_no_network(run, capsys):
-  rows = read_conflicts(run)[:3]
-  rows[0] = rows[0] | {'caption': 'fields & <boats>'}
-  page = page_of(rows, table=build_table(read_config(run), 'train'))
-  assert page.count('data:image/jpeg;base64,') == 3
-  assert 'fields &amp; &lt;boats&gt;' in page
-  assert 'src="http' not in page
-  print_conflicts(rows)
-  assert 'boats' in capsys.readouterr().out
-
-
-def test_a_page_shows_the_same_images_of_a_prepared_folder(run, prepared_data):
-  rows, config = read_conflicts(run)[:3], read_config(run)
-  expected = page_of(rows, table=build_table(config, 'train'))
-  config.data.root = str(prepared_data)
-  assert page_of(rows, table=build_table(config, 'train')) == expected
-
-
-def test_a_run_without_harmonization_has_none(finished_run):
-  with pytest.raises(UserError, match=r'harmonization\.pair'):
-    read_conflicts(finished_run)
+def test_a_run_without_harmonization_is_a_mistake(finished_run):
+  with (
+    flagsaver.flagsaver(workdir=str(finished_run)),
+    pytest.raises(UserError, match=r'conflicts\.jsonl.*harmonization\.pair'),
+  ):
+    main(['conflicts'])

@@ -22,7 +22,12 @@ from harma_jax.building.data import (
 from harma_jax.building.evaluation import build_evaluation_split
 from harma_jax.building.params import build_params
 from harma_jax.building.step import Trainer, build_trainer
-from harma_jax.building.text import build_tokens, caption_lengths, longest_length
+from harma_jax.building.text import (
+  build_tokens,
+  caption_lengths,
+  context_length,
+  longest_length,
+)
 from harma_jax.data.annotations import CaptionTable
 from harma_jax.data.pixels import PixelStore
 from harma_jax.data.tables import read_table
@@ -38,6 +43,7 @@ class DataRecipe:
   Attributes:
     splits: the name of the split of each role, `train` and maybe `val` and `test`.
     read_table: `(split) -> CaptionTable`.
+    context_length: tokens of a caption, at most.
     tokenize: `(table) -> i32[n_captions, L]`.
     evaluation_split: `(table) -> EvaluationSplit`, all of its images decoded.
     open_pixels: `(table) -> (PixelStore, cache)`, where training images are kept.
@@ -46,11 +52,13 @@ class DataRecipe:
       each pair.
     batches: `(table, tokens, pixels=, n_distinct=, first_step=, last_step=)`, an
       iterator of batches with the lengths of their captions; see `train_batches`.
+      `lengths=()` cuts none.
     longest_length: `(tokens) -> int`, to which all captions may be cut.
   """
 
   splits: Mapping[str, str]
   read_table: Callable[[str], CaptionTable]
+  context_length: int
   tokenize: Callable[[CaptionTable], np.ndarray]
   evaluation_split: Callable[[CaptionTable], EvaluationSplit]
   open_pixels: Callable[[CaptionTable], tuple[PixelStore, str]]
@@ -86,6 +94,11 @@ class Pace:
   keep: int
   keep_every: int
 
+  @property
+  def pairs(self) -> int:
+    """Of a step."""
+    return self.batch_size * self.captions_per_image
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -101,7 +114,7 @@ class Recipe:
     model: its towers.
     mesh: all devices.
     data: how captioned images are read and fed.
-    trainer: `(total_steps=) -> Trainer`.
+    trainer: `(total_steps=, model=) -> Trainer`, by default of `model`.
     starting_params: `(init=) -> (params, record)`, and where they came from.
     evaluate: recalls of parameters on a split.
   """
@@ -142,7 +155,7 @@ def build_recipe(
     model=model,
     mesh=mesh,
     data=_build_data(config, model, mesh=mesh),
-    trainer=functools.partial(build_trainer, config, model, mesh=mesh),
+    trainer=functools.partial(build_trainer, config, model=model, mesh=mesh),
     starting_params=functools.partial(build_params, config, model),
     evaluate=make_evaluator(model, mesh=mesh, batch_size=batch),
   )
@@ -167,6 +180,7 @@ def _build_data(config: ConfigDict, model: Clip, *, mesh: Mesh) -> DataRecipe:
   return DataRecipe(
     splits=build_splits(config),
     read_table=bound(read_table, build_source(config)),
+    context_length=context_length(config, model),
     tokenize=bound(build_tokens, config, model=model),
     evaluation_split=bound(build_evaluation_split, config, model=model),
     open_pixels=bound(build_pixels, config),

@@ -54,7 +54,7 @@ class Trainer:
 
 
 def build_trainer(
-  config: ConfigDict, model: Clip, *, mesh: Mesh, total_steps: int
+  config: ConfigDict, *, model: Clip, mesh: Mesh, total_steps: int
 ) -> Trainer:
   """Optimizer, schedule, objective and state of a run over `total_steps` steps."""
   optimizer, schedule = build_optimizer(config, total_steps=total_steps)

@@ -8,6 +8,8 @@ Recall = dict[str, float]
 # Of every query, `i2t` and `t2i`: how many wrong items stand before or beside its first
 # right one. 0 is a hit at 1.
 Ranks = dict[str, np.ndarray]
+# What a table shows, in this order.
+RECALLS = ('i2t_r1', 'i2t_r5', 'i2t_r10', 't2i_r1', 't2i_r5', 't2i_r10', 'mean_recall')
 
 
 def recall_at_k(

@@ -1,1 +1,1 @@
-"""The page of a run: its parts as HTML, its charts as SVG."""
+"""A run for people: its tables, and its page with charts."""

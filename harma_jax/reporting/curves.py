@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from harma_jax.evaluation.recall import Recall
+from harma_jax.evaluation.recall import RECALLS, Recall
 from harma_jax.reporting.charts import LEFT, RIGHT, WIDTH, Points, heat_map, line_chart
 from harma_jax.reporting.page import escape, figure, paragraph, section
-from harma_jax.rundir.metrics import RECALLS, header_of
+from harma_jax.reporting.tables import header_of
 
 MOST_POINTS = 400  # of a line
 MOST_COLUMNS = 60  # of the strip of histograms

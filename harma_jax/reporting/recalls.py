@@ -5,9 +5,9 @@ import pathlib
 import re
 from collections.abc import Mapping, Sequence
 
-from harma_jax.evaluation.recall import Recall
+from harma_jax.evaluation.recall import RECALLS, Recall
 from harma_jax.reporting.page import paragraph, section, table
-from harma_jax.rundir.metrics import RECALLS, header_of
+from harma_jax.reporting.tables import header_of
 
 PUBLISHED = pathlib.Path(__file__).with_name('published.json')
 

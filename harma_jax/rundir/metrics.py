@@ -10,13 +10,9 @@ import numpy as np
 from absl import logging
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
 
-from harma_jax.evaluation.recall import Recall
+from harma_jax.evaluation.recall import RECALLS, Recall
 from harma_jax.rundir.workdir import append_rows, replace_text
-
-RECALLS = ('i2t_r1', 'i2t_r5', 'i2t_r10', 't2i_r1', 't2i_r5', 't2i_r10', 'mean_recall')
 
 
 class RunLog:
@@ -109,36 +105,6 @@ class RunLog:
   def _write(self, **row) -> None:
     if self._writes:
       append_rows(self._path, [row])
-
-
-def print_table(title: str, rows: Mapping[str, Recall]) -> None:
-  """Prints recalls in per cent on standard output, a line for each row's name."""
-  table = Table()
-  table.add_column('')
-  for name in RECALLS:
-    table.add_column(header_of(name), justify='right', no_wrap=True)
-  for name, recall in rows.items():
-    table.add_row(name, *(f'{recall[key]:.1f}' for key in RECALLS))
-  console = Console(width=100)
-  console.print(title, highlight=False, soft_wrap=True)
-  console.print(table)
-
-
-def header_of(name: str) -> str:
-  """A recall's name as tables have it: `I2T @5`, `mR`."""
-  return 'mR' if name == 'mean_recall' else name.upper().replace('_R', ' @')
-
-
-def print_facts(title: str, facts: Mapping[str, str]) -> None:
-  """Prints a line of text for each name on standard output."""
-  table = Table(show_header=False)
-  table.add_column()
-  table.add_column(overflow='fold')  # paths are long
-  for name, fact in facts.items():
-    table.add_row(Text(name), Text(fact))
-  console = Console(width=100)
-  console.print(title, highlight=False, markup=False, soft_wrap=True)
-  console.print(table)
 
 
 def _progress_bar(*, enabled: bool) -> Progress:

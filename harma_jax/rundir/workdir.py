@@ -69,8 +69,14 @@ def is_workdir(path: str | pathlib.Path) -> bool:
   )
 
 
-def read_config(workdir: str | pathlib.Path) -> ConfigDict:
+def read_config(
+  workdir: str | pathlib.Path, *, data_root: str | None = None
+) -> ConfigDict:
   """The config of a run.
+
+  Args:
+    workdir: its folder.
+    data_root: where its data set is now; default: where it was in training.
 
   Raises:
     UserError: `workdir` is not the folder of a run.
@@ -80,7 +86,10 @@ def read_config(workdir: str | pathlib.Path) -> ConfigDict:
     raise UserError(
       f'Expected the work folder of a run, with {CONFIG_FILE}; found {workdir}.'
     )
-  return ConfigDict(_completed(json.loads(path.read_text())))
+  config = ConfigDict(_completed(json.loads(path.read_text())))
+  if data_root:
+    config.data.root = data_root
+  return config
 
 
 def _completed(config: dict) -> dict:
@@ -118,7 +127,21 @@ def check_workdir(
 
 def read_provenance(workdir: str | pathlib.Path) -> dict:
   """Where the weights of a run came from; empty where it says nothing."""
-  path = pathlib.Path(workdir) / PROVENANCE_FILE
+  return _read_if_there(workdir, PROVENANCE_FILE)
+
+
+def read_results(workdir: str | pathlib.Path) -> dict:
+  """What a run has found at its end; empty where it has not ended."""
+  return _read_if_there(workdir, RESULTS_FILE)
+
+
+def read_fingerprints(workdir: str | pathlib.Path) -> dict[str, str]:
+  """Of the splits that a run read, by role; empty where it says nothing."""
+  return _read_if_there(workdir, DATA_FILE)
+
+
+def _read_if_there(workdir: str | pathlib.Path, name: str) -> dict:
+  path = pathlib.Path(workdir) / name
   return json.loads(path.read_text()) if path.is_file() else {}
 
 

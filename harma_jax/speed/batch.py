@@ -1,25 +1,18 @@
 """Random pairs, as training batches have them."""
 
 import numpy as np
-from ml_collections import ConfigDict
 
-from harma_jax.building.text import context_length
-from harma_jax.model.clip import Clip
+from harma_jax.building.recipe import Recipe
 
 
-def pairs_of(config: ConfigDict) -> int:
-  """Pairs of a batch."""
-  return config.train.batch_size * config.data.captions_per_image
-
-
-def build_random_batch(config: ConfigDict, model: Clip) -> dict[str, np.ndarray]:
+def batch_of(recipe: Recipe) -> dict[str, np.ndarray]:
   """A global batch of a run's shape."""
   return random_batch(
-    batch_size=config.train.batch_size,
-    captions_per_image=config.data.captions_per_image,
-    context_length=context_length(config, model),
-    image_size=model.size.image_size,
-    vocabulary=model.size.vocabulary,
+    batch_size=recipe.pace.batch_size,
+    captions_per_image=recipe.pace.captions_per_image,
+    context_length=recipe.data.context_length,
+    image_size=recipe.model.size.image_size,
+    vocabulary=recipe.model.size.vocabulary,
   )
 
 

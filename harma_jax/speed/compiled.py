@@ -1,19 +1,14 @@
-"""The step of a config, compiled for random weights and pairs."""
+"""The step of a run, compiled for random weights and pairs."""
 
 import dataclasses
 import time
-from collections.abc import Callable
 
 import jax
-from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
-from harma_jax.building.model import build_model, frozen_dtype, with_fastest_attention
-from harma_jax.building.step import build_optimizer, build_state, build_step
-from harma_jax.building.text import context_length
-from harma_jax.devices.mesh import make_mesh
+from harma_jax.building.recipe import Recipe
+from harma_jax.building.step import Trainer
 from harma_jax.model.clip import Clip
-from harma_jax.speed.batch import build_random_batch
+from harma_jax.speed.batch import batch_of
 from harma_jax.stepping.step import TrainState, cast_frozen, compile_step, place_state
 from harma_jax.stepping.stepper import place_group
 
@@ -25,41 +20,35 @@ class CompiledStep:
   """A compiled step and what it is run on.
 
   Attributes:
-    mesh: of all devices.
     state: before the first step, on the devices.
     arguments: what the step takes beside it, on the devices.
-    pure_step: the step of a single batch, not compiled.
+    trainer: whose step it is.
     step: the compiled one, of several batches where `train.steps_per_dispatch` says so.
     compile_seconds: what compiling took.
   """
 
-  mesh: Mesh
   state: TrainState
   arguments: tuple
-  pure_step: Callable
+  trainer: Trainer
   step: jax.stages.Compiled
   compile_seconds: float
 
 
-def compile_random(config: ConfigDict, *, n_captions: int) -> CompiledStep:
+def compile_random(recipe: Recipe, *, n_captions: int) -> CompiledStep:
   """Compiles the step; `n_captions` are those of the training split."""
-  model = with_fastest_attention(config, build_model(config))
-  mesh = make_mesh(fsdp=config.mesh.fsdp)
-  optimizer, schedule = build_optimizer(config, total_steps=TOTAL_STEPS)
-  step = build_step(config, model, optimizer, schedule, total_steps=TOTAL_STEPS)
-  params = random_params(model, seed=config.seed)
-  state = build_state(config, params, optimizer, n_captions=n_captions)
-  state = cast_frozen(place_state(state, mesh=mesh), frozen_dtype(config))
-  arguments, options = _random_arguments(config, model, mesh=mesh)
+  trainer = recipe.trainer(total_steps=TOTAL_STEPS)
+  params = random_params(recipe.model, seed=recipe.seed)
+  state = trainer.state_of(params, n_captions=n_captions)
+  state = cast_frozen(place_state(state, mesh=recipe.mesh), trainer.frozen_dtype)
+  arguments, options = _random_arguments(recipe)
   start = time.perf_counter()
-  jitted = compile_step(step, state, mesh=mesh, **options)
+  jitted = compile_step(trainer.step, state, mesh=recipe.mesh, **options)
   compiled = jitted.lower(state, *arguments).compile()
   seconds = time.perf_counter() - start
   return CompiledStep(
-    mesh=mesh,
     state=state,
     arguments=arguments,
-    pure_step=step,
+    trainer=trainer,
     step=compiled,
     compile_seconds=seconds,
   )
@@ -70,13 +59,11 @@ def random_params(model: Clip, *, seed: int) -> dict:
   return jax.jit(model.init)(jax.random.key(seed))
 
 
-def _random_arguments(
-  config: ConfigDict, model: Clip, *, mesh: Mesh
-) -> tuple[tuple, dict]:
+def _random_arguments(recipe: Recipe) -> tuple[tuple, dict]:
   """What the step takes beside its state, on the devices; options of `compile_step`."""
-  batch, size = build_random_batch(config, model), config.train.steps_per_dispatch
-  length = context_length(config, model)
-  arguments, _ = place_group([(batch, length)] * size, size=size, mesh=mesh)
+  batch, size = batch_of(recipe), recipe.pace.dispatch
+  group = [(batch, recipe.data.context_length)] * size
+  arguments, _ = place_group(group, size=size, mesh=recipe.mesh)
   if size == 1:
     return arguments, {}
   options = {'inputs': lambda _, batch: batch, 'several': True}

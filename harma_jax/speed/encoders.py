@@ -5,27 +5,21 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
-from harma_jax.building.data import build_table
-from harma_jax.building.evaluation import build_evaluation_split
-from harma_jax.building.model import build_model, with_fastest_attention
-from harma_jax.devices.mesh import make_mesh, tree_shardings
+from harma_jax.building.recipe import Recipe
+from harma_jax.devices.mesh import tree_shardings
 from harma_jax.evaluation.evaluator import make_encoders
 from harma_jax.speed.compiled import random_params
 from harma_jax.speed.gauges import peak_memory, rates_of
 
 
-def measure_eval(config: ConfigDict, *, steps: int, warmup: int) -> dict:
+def measure_eval(recipe: Recipe, *, steps: int, warmup: int) -> dict:
   """Encoding of images and of captions of the validation split, batch by batch."""
-  model = with_fastest_attention(config, build_model(config))
-  mesh = make_mesh(fsdp=config.mesh.fsdp)
-  table = build_table(config, config.data.val_split)
-  split = build_evaluation_split(config, table, model)
-  size = config.evaluation.batch_size
-  params = random_params(model, seed=config.seed)
-  params = jax.device_put(params, tree_shardings(params, mesh=mesh))
-  encoders = make_encoders(model, mesh=mesh, batch_size=size)
+  table = recipe.data.read_table(recipe.data.splits['val'])
+  split, size = recipe.data.evaluation_split(table), recipe.evaluation_batch
+  params = random_params(recipe.model, seed=recipe.seed)
+  params = jax.device_put(params, tree_shardings(params, mesh=recipe.mesh))
+  encoders = make_encoders(recipe.model, mesh=recipe.mesh, batch_size=size)
   rows = {'images_per_second': split.images, 'captions_per_second': split.tokens}
   figures = {}
   for (name, of_split), encode in zip(rows.items(), encoders, strict=True):

@@ -3,10 +3,8 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
-from harma_jax.building.model import build_model
-from harma_jax.speed.batch import pairs_of
+from harma_jax.building.recipe import Recipe
 from harma_jax.speed.compiled import CompiledStep
 from harma_jax.speed.flop import flop_per_pair
 from harma_jax.speed.gauges import matmul_peak, peak_memory, rates_of, utilisation
@@ -18,13 +16,13 @@ MATMUL_REPEATS = 10
 
 
 def step_figures(
-  config: ConfigDict, compiled: CompiledStep, *, seconds: np.ndarray
+  recipe: Recipe, compiled: CompiledStep, *, seconds: np.ndarray
 ) -> dict:
   """Rates, FLOP and memory of programs that took `seconds` f64[n] each."""
   # Before other work on the device adds to it.
   memory = peak_memory(jax.local_devices()[0], compiled.step)
-  rates = rates_of(seconds, count=pairs_of(config) * config.train.steps_per_dispatch)
-  flop, peak = flop_per_pair(config), device_peak(build_model(config).dtype)
+  rates = rates_of(seconds, count=recipe.pace.pairs * recipe.pace.dispatch)
+  flop, peak = flop_per_pair(recipe), device_peak(recipe.model.dtype)
   return {
     'compile_seconds': compiled.compile_seconds,
     'pairs_per_second': rates,
@@ -34,7 +32,7 @@ def step_figures(
       flop_per_pair=flop,
       pairs_per_second=rates['median'],
       peak=peak,
-      devices=compiled.mesh.size,
+      devices=recipe.mesh.size,
     ),
     **memory,
   }

@@ -3,14 +3,12 @@
 import dataclasses
 
 import jax
-from ml_collections import ConfigDict
 
-from harma_jax.building.model import build_model
-from harma_jax.building.step import build_optimizer, build_step, state_shapes
-from harma_jax.speed.batch import build_random_batch, pairs_of
+from harma_jax.building.recipe import Recipe
+from harma_jax.speed.batch import batch_of
 
 
-def flop_per_pair(config: ConfigDict) -> float | None:
+def flop_per_pair(recipe: Recipe) -> float | None:
   """FLOP of a step by the compiler's count, for each pair of its batch.
 
   Counted on the program before optimisation, the layers unrolled (a loop's body is
@@ -18,11 +16,9 @@ def flop_per_pair(config: ConfigDict) -> float | None:
   adapters it is too much, by 4 % at ViT-B/32: the first layer's gradient by its input,
   which nobody takes and the compiler leaves out, counts too.
   """
-  model = build_model(config)
-  model = dataclasses.replace(model, layers='unroll', remat='none', kernel='xla')
-  optimizer, schedule = build_optimizer(config, total_steps=1)
-  step = build_step(config, model, optimizer, schedule, total_steps=1)
-  state = state_shapes(config, model, optimizer, n_captions=pairs_of(config))
-  lowered = jax.jit(step).lower(state, build_random_batch(config, model))
+  model = dataclasses.replace(recipe.model, layers='unroll', remat='none', kernel='xla')
+  trainer = recipe.trainer(total_steps=1, model=model)
+  state = trainer.shapes_of(n_captions=recipe.pace.pairs)
+  lowered = jax.jit(trainer.step).lower(state, batch_of(recipe))
   flop = (lowered.cost_analysis() or {}).get('flops')
-  return None if flop is None else flop / pairs_of(config)
+  return None if flop is None else flop / recipe.pace.pairs

@@ -5,56 +5,47 @@ import time
 from collections.abc import Iterator
 
 import numpy as np
-from ml_collections import ConfigDict
 
-from harma_jax.building.data import (
-  build_batches,
-  build_pixels,
-  build_table,
-  distinct_images,
-)
-from harma_jax.building.model import build_model
-from harma_jax.building.text import build_tokens
+from harma_jax.building.recipe import DataRecipe, Recipe
 from harma_jax.data.pixels import PixelStore
-from harma_jax.devices.mesh import make_mesh
-from harma_jax.speed.batch import pairs_of
 from harma_jax.speed.gauges import memory_row, rates_of
 
 
-def measure_pipeline(config: ConfigDict, *, steps: int, warmup: int) -> dict:
+def measure_pipeline(recipe: Recipe, *, steps: int, warmup: int) -> dict:
   """Training batches on the host, nothing on a device."""
-  data, count = train_data(config), warmup + steps
-  with contextlib.closing(host_batches(config, *data, count=count)) as batches:
+  data, count = train_data(recipe.data), warmup + steps
+  with contextlib.closing(host_batches(recipe.data, *data, count=count)) as batches:
     ends = [time.perf_counter()]
     for _ in batches:
       ends.append(time.perf_counter())
-  rates = rates_of(np.diff(ends)[-steps:], count=pairs_of(config))
+  rates = rates_of(np.diff(ends)[-steps:], count=recipe.pace.pairs)
   return {
     'pairs_per_second': rates,
     **memory_row(None, source='none: no device is used'),
   }
 
 
-def train_data(config: ConfigDict) -> tuple[PixelStore, str, np.ndarray]:
+def train_data(recipe: DataRecipe) -> tuple[PixelStore, str, np.ndarray]:
   """The training images, where they are kept, and the tokens of all captions."""
-  table = build_table(config, config.data.train_split)
-  pixels, cache = build_pixels(config, table)
-  return pixels, cache, build_tokens(config, table, build_model(config))
+  table = recipe.read_table(recipe.splits['train'])
+  return *recipe.open_pixels(table), recipe.tokenize(table)
 
 
 def host_batches(
-  config: ConfigDict, pixels: PixelStore, cache: str, tokens: np.ndarray, *, count: int
+  recipe: DataRecipe,
+  pixels: PixelStore,
+  cache: str,
+  tokens: np.ndarray,
+  *,
+  count: int,
 ) -> Iterator[tuple[dict, int]]:
   """The first `count` training batches, their captions not cut."""
-  return build_batches(
-    config,
+  return recipe.batches(
     pixels.table,
     tokens,
     pixels=None if cache == 'device' else pixels,
     lengths=(),
-    n_distinct=distinct_images(
-      config, pixels.table, last_step=count, mesh=make_mesh(fsdp=config.mesh.fsdp)
-    ),
+    n_distinct=recipe.distinct_images(pixels.table, last_step=count),
     first_step=0,
     last_step=count,
   )

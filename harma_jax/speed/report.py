@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from harma_jax.building.check import check_config
-from harma_jax.building.model import build_model
+from harma_jax.building.model import build_model, with_fastest_attention
 from harma_jax.building.params import resolve_size
-from harma_jax.building.text import context_length
+from harma_jax.building.recipe import Recipe, build_recipe
 from harma_jax.speed.encoders import measure_eval
 from harma_jax.speed.host import measure_pipeline
 from harma_jax.speed.steps import measure_step, measure_train
@@ -54,25 +54,26 @@ def measure(config: ConfigDict, *, mode: str, steps: int, warmup: int) -> dict:
   """
   config = resolve_size(config, workdir=pathlib.Path(config.init))
   check_config(config)
-  measured = MODES[mode](config, steps=steps, warmup=warmup)
+  recipe = build_recipe(config, with_fastest_attention(config, build_model(config)))
+  measured = MODES[mode](recipe, steps=steps, warmup=warmup)
   return {
     'mode': mode,
-    **_setting(config),
+    **_setting(recipe, size=config.model.size),
     **{field: measured.get(field) for field in FIELDS},
   }
 
 
-def _setting(config: ConfigDict) -> dict:
-  model = build_model(config)
+def _setting(recipe: Recipe, *, size: str) -> dict:
+  model, pace = recipe.model, recipe.pace
   return {
     'framework': f'jax {jax.__version__}',
     'device': jax.devices()[0].device_kind,
     'device_count': jax.device_count(),
-    'size': config.model.size,
-    'batch': config.train.batch_size,
-    'steps_per_dispatch': config.train.steps_per_dispatch,
-    'captions_per_image': config.data.captions_per_image,
-    'tokens': context_length(config, model),
+    'size': size,
+    'batch': pace.batch_size,
+    'steps_per_dispatch': pace.dispatch,
+    'captions_per_image': pace.captions_per_image,
+    'tokens': recipe.data.context_length,
     'dtype': jnp.dtype(model.dtype).name,
     'layers': model.layers,
     'remat': model.remat,

@@ -22,8 +22,8 @@ from harma_jax.devices.processes import maximum, of_first
 from harma_jax.devices.stop import interruptible
 from harma_jax.errors import UserError
 from harma_jax.evaluation.evaluator import EvaluationSplit, make_encoders
+from harma_jax.reporting.tables import print_facts
 from harma_jax.rundir.checkpoint import Checkpoints, abstract_of
-from harma_jax.rundir.metrics import print_facts
 from harma_jax.rundir.workdir import (
   CHECKPOINT_FOLDER,
   FROZEN_FOLDER,

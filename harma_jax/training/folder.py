@@ -22,6 +22,6 @@ def open_folder(
     keep_every=pace.keep_every,
     total_steps=plan.total,
     steps_per_epoch=plan.per_epoch,
-    pairs_per_step=pace.batch_size * pace.captions_per_image,
+    pairs_per_step=pace.pairs,
     log_every=plan.log_every,
   )

@@ -13,9 +13,10 @@ from harma_jax.devices.processes import of_first
 from harma_jax.evaluation.duplicates import recall_ceiling
 from harma_jax.evaluation.evaluator import EvaluationSplit, Evaluator
 from harma_jax.evaluation.recall import Recall, chance_recall
+from harma_jax.reporting.tables import print_table
 from harma_jax.rundir.checkpoint import abstract_of
 from harma_jax.rundir.folder import RunFolder
-from harma_jax.rundir.metrics import RunLog, print_table
+from harma_jax.rundir.metrics import RunLog
 from harma_jax.rundir.workdir import (
   CONFLICTS_FILE,
   RESULTS_FILE,

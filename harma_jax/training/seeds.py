@@ -15,7 +15,8 @@ from harma_jax.building.stages import stages
 from harma_jax.devices.processes import of_first
 from harma_jax.errors import UserError
 from harma_jax.evaluation.recall import Recall
-from harma_jax.rundir.metrics import print_table
+from harma_jax.reporting.tables import print_table
+from harma_jax.rundir.seeds import SEEDS_FILE, name_of
 from harma_jax.rundir.workdir import (
   PRETRAIN,
   RESULTS_FILE,
@@ -24,8 +25,6 @@ from harma_jax.rundir.workdir import (
   replace_text,
 )
 from harma_jax.training.loop import train
-
-SEEDS_FILE = 'seeds.json'
 
 
 def parse_seeds(words: Sequence[str]) -> list[int]:
@@ -79,11 +78,6 @@ def train_seeds(
     _report([workdir / name_of(seed) for seed in seeds], workdir=workdir, seeds=seeds)
 
 
-def name_of(seed: int) -> str:
-  """The folder of a seed, below that of all."""
-  return f'seed_{seed}'
-
-
 def runs_of_seeds(
   config: ConfigDict, *, workdir: pathlib.Path, seeds: Sequence[int]
 ) -> dict[pathlib.Path, ConfigDict]:
@@ -104,24 +98,6 @@ def runs_of_seeds(
         del run[PRETRAIN]
     runs[workdir / name_of(seed)] = run.lock()
   return runs
-
-
-def finished_seeds(folder: str | pathlib.Path) -> list[pathlib.Path]:
-  """The work folders that a folder of several seeds lists; empty for another folder.
-
-  Raises:
-    UserError: it has such folders, and not all have finished.
-  """
-  path = pathlib.Path(folder) / SEEDS_FILE
-  if path.is_file():
-    seeds = json.loads(path.read_text())['seeds']
-    return [pathlib.Path(folder) / name_of(seed) for seed in seeds]
-  if any(pathlib.Path(folder).glob(name_of('*'))):
-    raise UserError(
-      f'Expected a folder whose seeds have all finished, with {SEEDS_FILE}; found '
-      f'{folder} without. Resume it, or name the runs with commas between them.'
-    )
-  return []
 
 
 def summarize(results: Sequence[dict]) -> dict[str, dict[str, dict[str, Recall]]]:

@@ -28,7 +28,7 @@ from harma_jax.devices.mesh import (
 )
 from harma_jax.devices.stop import interruptible
 from harma_jax.errors import UserError
-from harma_jax.rundir.metrics import print_facts
+from harma_jax.reporting.tables import print_facts
 from harma_jax.stepping.optim import count
 from harma_jax.stepping.step import TrainState, compile_step
 from harma_jax.training.dry_run import INTERRUPTED

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from flax import traverse_util
 
-from harma_jax.evaluation.recall import Recall
+from harma_jax.evaluation.recall import RECALLS, Recall
 from harma_jax.model.sizes import Size
 from harma_jax.rundir.workdir import without_paths
 
@@ -20,7 +20,6 @@ _LIBRARIES = {
   'huggingface': 'transformers',
   'huggingface-remote': 'transformers',
 }
-_COLUMNS = ('i2t_r1', 'i2t_r5', 'i2t_r10', 't2i_r1', 't2i_r5', 't2i_r10', 'mean_recall')
 
 KINDS = {
   'harma': 'with HarMA adapters',
@@ -222,10 +221,10 @@ def _results(results: Mapping, *, test_split: str) -> str:
 
 
 def _table(split: str, rows: Mapping[str, Recall]) -> str:
-  header = [column.replace('_r', ' R@') for column in _COLUMNS[:-1]]
-  lines = [[split, *header, 'mR'], ['---'] + ['---:'] * len(_COLUMNS)]
+  header = [column.replace('_r', ' R@') for column in RECALLS[:-1]]
+  lines = [[split, *header, 'mR'], ['---'] + ['---:'] * len(RECALLS)]
   lines += [
-    [row, *(f'{recall[column]:.2f}' for column in _COLUMNS)]
+    [row, *(f'{recall[column]:.2f}' for column in RECALLS)]
     for row, recall in rows.items()
   ]
   return '\n'.join(f'| {" | ".join(line)} |' for line in lines)

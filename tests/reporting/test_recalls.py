@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from harma_jax.evaluation.recall import RECALLS
 from harma_jax.reporting.recalls import (
   PUBLISHED,
   published_rows,
@@ -12,7 +13,6 @@ from harma_jax.reporting.recalls import (
   splits_of,
   step_of,
 )
-from harma_jax.rundir.metrics import RECALLS
 
 
 def recall(value):

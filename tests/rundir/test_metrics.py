@@ -1,4 +1,4 @@
-"""What a run reports: rows of metrics.jsonl, plain lines, the bar, the table."""
+"""What a run reports: rows of metrics.jsonl, plain lines, the bar."""
 
 import functools
 import io
@@ -8,8 +8,9 @@ import logging
 import pytest
 from rich.console import Console
 
+from harma_jax.evaluation.recall import RECALLS
 from harma_jax.rundir import metrics
-from harma_jax.rundir.metrics import RECALLS, RunLog, print_table
+from harma_jax.rundir.metrics import RunLog
 
 
 @pytest.fixture
@@ -134,14 +135,3 @@ def test_a_bar_on_a_terminal(make_log, caplog, monkeypatch):
   assert 'pairs/s' in shown
   assert '0:00' in shown  # the time left
   assert not caplog.records
-
-
-def test_a_table_on_standard_output(capsys):
-  print_table('val: recall', {'chance': recall(0.31), 'step 0': recall(100.0)})
-  printed = capsys.readouterr().out
-  lines = printed.splitlines()
-  assert lines[0].startswith('val: recall')
-  chance, step_0 = (line for line in lines if '│ chance' in line or '│ step 0' in line)
-  assert chance.count('0.3 ') == 7
-  assert step_0.count('100.0') == 7
-  assert 'mR' in printed

@@ -3,10 +3,10 @@
 from harma_jax.speed.flop import flop_per_pair
 
 
-def test_flop_are_those_of_the_unrolled_step_without_recomputation(small_config):
+def test_flop_are_those_of_the_unrolled_step_without_recomputation(small_recipe):
   toy = {'model.adapters': 'harma', 'optimizer.train': 'adapters'}
   flop = [
-    flop_per_pair(small_config(toy | changes))
+    flop_per_pair(small_recipe(toy | changes))
     for changes in (
       {},
       {'model.layers': 'unroll', 'model.remat': 'block'},
@@ -17,8 +17,8 @@ def test_flop_are_those_of_the_unrolled_step_without_recomputation(small_config)
   assert 0.3 < flop[2] / flop[0] < 1
 
 
-def test_flop_grow_with_the_batch_by_little_more_than_its_pairs(small_config):
+def test_flop_grow_with_the_batch_by_little_more_than_its_pairs(small_recipe):
   small, large = (
-    flop_per_pair(small_config({'train.batch_size': size})) for size in (8, 16)
+    flop_per_pair(small_recipe({'train.batch_size': size})) for size in (8, 16)
   )
   assert 1 <= large / small < 1.1

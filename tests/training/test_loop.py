@@ -19,9 +19,9 @@ from harma_jax.data.annotations import load_captions
 from harma_jax.data.sampler import batch_rows
 from harma_jax.errors import UserError
 from harma_jax.evaluation.duplicates import caption_groups, recall_ceiling
-from harma_jax.evaluation.recall import chance_recall
+from harma_jax.evaluation.recall import RECALLS, chance_recall
 from harma_jax.rundir.checkpoint import Checkpoints
-from harma_jax.rundir.metrics import RECALLS, RunLog
+from harma_jax.rundir.metrics import RunLog
 from harma_jax.stepping.optim import updates_made
 from harma_jax.training import loop as loop
 from harma_jax.training.loop import train

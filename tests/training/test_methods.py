@@ -8,8 +8,9 @@ import pytest
 
 from harma_jax import load
 from harma_jax.building.params import read_workdir
-from harma_jax.evaluate import evaluate
-from harma_jax.rundir.metrics import RECALLS, RunLog
+from harma_jax.evaluation.recall import RECALLS
+from harma_jax.results.evaluation import evaluate
+from harma_jax.rundir.metrics import RunLog
 from harma_jax.rundir.workdir import read_config
 from harma_jax.training.loop import train
 from harma_jax.weights.load import is_new

@@ -9,13 +9,12 @@ import jax
 import numpy as np
 import pytest
 
-from harma_jax.compare import compare, runs_of
 from harma_jax.errors import UserError
-from harma_jax.rundir.metrics import RECALLS
+from harma_jax.evaluation.recall import RECALLS
+from harma_jax.results.comparison import compare, runs_of
 from harma_jax.rundir.workdir import read_config
 from harma_jax.training import seeds as module
 from harma_jax.training.seeds import (
-  finished_seeds,
   parse_seeds,
   runs_of_seeds,
   summarize,
@@ -201,10 +200,3 @@ def test_folders_of_seeds_are_compared_seed_by_seed(finished, finished_run, tmp_
   summary = summarize(runs)['val']['selected']['mean']
   assert row['first'] == row['second'] == pytest.approx(summary['mean_recall'])
   assert np.isclose(row['difference'], 0)
-
-
-def test_seeds_that_have_not_all_finished_are_named(tmp_path):
-  assert finished_seeds(tmp_path) == []
-  (tmp_path / 'seed_0').mkdir()
-  with pytest.raises(UserError, match=f'found {tmp_path} without'):
-    finished_seeds(tmp_path)

@@ -1,0 +1,1 @@
+"""What a run that has ended is asked for: numbers, comparisons, files."""

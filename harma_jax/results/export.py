@@ -1,0 +1,190 @@
+"""The selected weights of a run as files of other programs, with a model card."""
+
+import dataclasses
+import functools
+import json
+import pathlib
+from collections.abc import Callable, Mapping
+
+from absl import logging
+from ml_collections import ConfigDict
+
+from harma_jax.building.data import build_table
+from harma_jax.building.model import build_model
+from harma_jax.building.params import read_workdir
+from harma_jax.data.annotations import fingerprint
+from harma_jax.errors import UserError
+from harma_jax.model.lora import merge_lora
+from harma_jax.rundir.workdir import (
+  read_config,
+  read_fingerprints,
+  read_provenance,
+  read_results,
+)
+from harma_jax.weights.adapter import write_adapter
+from harma_jax.weights.card import FORMATS, model_card
+from harma_jax.weights.export import (
+  CARD_FILE,
+  check_out,
+  departures,
+  replacing,
+  write_harma,
+  write_huggingface,
+  write_open_clip,
+  write_remote,
+)
+
+# For each kind of `model.adapters` the formats that can hold it.
+FITTING = {
+  'none': ('open_clip', 'huggingface'),
+  'lora': ('open_clip', 'huggingface', 'adapter'),
+  'adaptformer': ('adapter',),
+  'clip_adapter': ('adapter',),
+  'harma': ('harma', 'adapter', 'huggingface-remote'),
+}
+OF_HARMA = ('harma', 'huggingface-remote')
+FILE_SUFFIXES = ('.safetensors', '.pth')
+
+
+def export(
+  workdir: str | pathlib.Path,
+  *,
+  format: str,
+  out: pathlib.Path,
+  overwrite: bool,
+  defaults: Mapping,
+) -> None:
+  """Writes the weights of a run's best step, and a card.
+
+  Args:
+    workdir: the folder of the run.
+    format: one of `FORMATS`.
+    out: a file for the format `harma`, else a folder.
+    overwrite: whether an earlier export may be replaced.
+    defaults: a config as JSON has it; the card lists the fields that differ from it,
+      all of them where it is empty.
+
+  Raises:
+    UserError: the format is not for this run, nothing was saved in `workdir`, or `out`
+      is there already.
+  """
+  config = read_config(workdir)
+  model = build_model(config)
+  check_format(format, config=config, out=out)
+  card = _card_path(out, format=format)
+  for path in {out, card} if format == 'harma' else {out}:
+    check_out(path, overwrite=overwrite)
+  params, provenance = read_workdir(workdir), read_provenance(workdir)
+  if config.model.adapters == 'lora' and format != 'adapter':
+    params = merge_lora(params, model.adapter)
+    model = dataclasses.replace(model, adapter=None)
+  text = model_card(
+    name=out.name,
+    format=format,
+    config=_plain(config),
+    defaults=defaults,
+    results=read_results(workdir),
+    provenance=provenance,
+    counts=_counts(config, fingerprints=read_fingerprints(workdir)),
+    notes=tuple(departures(model)) if format == 'harma' else (),
+    size=model.size,
+  )
+  write = _writers(config, provenance=provenance)[format]
+  with replacing(out, overwrite=overwrite) as new:
+    write(new, params, model=model)
+    _card_path(new, format=format).write_text(text)
+
+
+def check_format(format: str, *, config: ConfigDict, out: pathlib.Path) -> None:
+  """Raises UserError where a format is unknown, not for this run, or not for `out`."""
+  if format not in FORMATS:
+    raise UserError(f'--format: expected one of {", ".join(FORMATS)}; found {format}.')
+  _check_fits(format, config=config)
+  is_file = out.suffix in FILE_SUFFIXES
+  if is_file != (format == 'harma'):
+    wanted = (
+      f'a file: {" or ".join(FILE_SUFFIXES)}' if format == 'harma' else 'a folder'
+    )
+    raise UserError(f'--out: expected {wanted} for --format={format}; found {out}.')
+
+
+def _check_fits(format: str, *, config: ConfigDict) -> None:
+  fitting = _fitting(config)
+  if format in fitting:
+    return
+  fields = {
+    'model.adapters': config.model.adapters,
+    'model.adapter_attention': config.model.adapter_attention,
+    'optimizer.train': config.optimizer.train,
+  }
+  found = ', '.join(f'{name}={value}' for name, value in fields.items())
+  advice = f'Set --format to one of {", ".join(fitting)}.'
+  if not fitting:
+    advice = 'No format can; start from its folder as it is: --config.init=WORKDIR.'
+  raise UserError(
+    f'--format={format}: expected a run that this format can hold; found one with '
+    f'{found}. {advice}'
+  )
+
+
+def _fitting(config: ConfigDict) -> list[str]:
+  """The formats that can hold a run."""
+  fitting = FITTING[config.model.adapters]
+  if not config.model.adapter_attention:  # which no other program's HarMA does without
+    fitting = [name for name in fitting if name not in OF_HARMA]
+  if config.optimizer.train != 'adapters':  # adapters alone would miss their backbone
+    fitting = [name for name in fitting if name != 'adapter']
+  return list(fitting)
+
+
+def _writers(config: ConfigDict, *, provenance: dict) -> dict[str, Callable]:
+  """For each format a function of a path and parameters, with `model=`."""
+  length = config.data.context_length
+  return {
+    'harma': functools.partial(write_harma, config=_plain(config)),
+    'adapter': functools.partial(
+      write_adapter, size=config.model.size, provenance=provenance
+    ),
+    'open_clip': write_open_clip,
+    'huggingface': functools.partial(write_huggingface, context_length=length),
+    'huggingface-remote': functools.partial(write_remote, context_length=length),
+  }
+
+
+def _counts(config: ConfigDict, *, fingerprints: Mapping[str, str]) -> dict[str, str]:
+  """What each split of a run holds, where its data can still be read."""
+  counts = {}
+  for role in ('train', 'val', 'test'):
+    split = config.data[f'{role}_split']
+    if not split:
+      continue
+    if config.data.scenes.style:
+      counts[split] = f'{config.data.scenes[role]:,} drawn scenes'
+      continue
+    counts[split] = _count(config, split, expected=fingerprints.get(role))
+  return counts
+
+
+def _count(config: ConfigDict, split: str, *, expected: str | None) -> str:
+  try:
+    table = build_table(config, split)
+  except UserError as error:
+    logging.warning('The card lacks the counts of split %s: %s', split, error)
+    return 'not counted'
+  if expected not in (None, fingerprint(table)):
+    logging.warning(
+      'The card lacks the counts of split %s: the data of %s is no longer that of the '
+      'run.',
+      *(split, config.data.root),
+    )
+    return 'not counted'
+  return f'{table.n_images:,} images, {table.n_captions:,} captions'
+
+
+def _card_path(out: pathlib.Path, *, format: str) -> pathlib.Path:
+  return out.with_name(f'{out.name}.md') if format == 'harma' else out / CARD_FILE
+
+
+def _plain(config: ConfigDict) -> dict:
+  """Values as JSON has them, as those of a run's folder are."""
+  return json.loads(config.to_json())

@@ -1,0 +1,71 @@
+"""Tables on standard output: of recalls, facts, differences and conflicts."""
+
+import pytest
+
+from harma_jax.evaluation.recall import RECALLS
+from harma_jax.reporting.tables import (
+  print_conflicts,
+  print_differences,
+  print_facts,
+  print_table,
+)
+
+
+def recall(value):
+  return dict.fromkeys(RECALLS, value)
+
+
+def test_recalls_stand_below_their_names(capsys):
+  print_table('val: recall', {'chance': recall(0.31), 'step 0': recall(100.0)})
+  printed = capsys.readouterr().out
+  lines = printed.splitlines()
+  assert lines[0].startswith('val: recall')
+  chance, step_0 = (line for line in lines if '│ chance' in line or '│ step 0' in line)
+  assert chance.count('0.3 ') == 7
+  assert step_0.count('100.0') == 7
+  assert 'mR' in printed
+
+
+def test_a_fact_is_shown_whole_as_it_was_written(capsys):
+  path = '/folder' * 20
+  print_facts('a [title]', {'data': path, 'shape': '[8, 3]'})
+  title, *lines = capsys.readouterr().out.splitlines()
+  assert title == 'a [title]'
+  assert path in ''.join(line.split('│')[2].strip() for line in lines[1:-1])
+  assert any('[8, 3]' in line for line in lines)
+
+
+@pytest.fixture
+def differences():
+  row = {'first': 30.0, 'second': 32.5, 'difference': 2.5}
+  row |= {'low': 1.0, 'high': 4.0, 'p_value': 0.0123}
+  return {name: dict(row) for name in RECALLS}
+
+
+def test_differences_stand_beside_their_interval(differences, capsys):
+  print_differences('val', differences)
+  printed = capsys.readouterr().out
+  assert 'seeds' not in printed
+  line = next(line for line in printed.splitlines() if '│ mR' in line)
+  cells = [cell.strip() for cell in line.strip('│').split('│')]
+  assert cells == ['mR', '30.0', '32.5', '+2.50', '+1.00 to +4.00', '0.0123']
+
+
+def test_the_table_shows_the_test_over_seeds(differences, capsys):
+  over_seeds = {'low': -1.25, 'high': 2.5, 'p_value': 0.31}
+  rows = {name: row | {'over_seeds': over_seeds} for name, row in differences.items()}
+  print_differences('val', rows)
+  printed = capsys.readouterr().out
+  assert printed.count('-1.25 to +2.50') == 7
+  assert '95 % over seeds' in printed
+  rows['mean_recall']['over_seeds'] = dict.fromkeys(over_seeds)
+  print_differences('val', rows)
+  assert 'no spread' in capsys.readouterr().out
+
+
+def test_conflicts_are_named_by_image_and_caption(capsys):
+  row = {'mean_cosine': -0.25, 'seen': 4, 'dropped': 2.0, 'row': 7}
+  print_conflicts([row | {'image': '/data/images/pier_3.png', 'caption': 'boats'}])
+  printed = capsys.readouterr().out
+  assert all(word in printed for word in ('-0.250', '2', '4', 'pier_3.png', 'boats'))
+  assert '/data' not in printed
