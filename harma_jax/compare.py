@@ -1,10 +1,12 @@
 """Compares the selected weights of two methods on the same queries.
 
-  python -m harma_jax.compare RUN_A RUN_B [--split=test] [--out=FILE.json]
-
-Each RUN is the work folder of a run, or that of `harma_jax.main --seeds`, or several of
-one method with different seeds, with commas between them. Prints tables of the
+A method is the work folder of a run, or that of `harma-jax train --seeds`, or several
+of one method with different seeds, with commas between them. Prints tables of the
 differences, and last one line of JSON.
+
+Examples:
+  harma-jax compare RUN_A RUN_B
+  harma-jax compare A_0,A_1 B_0,B_1 --split=test --out=FILE.json
 """
 
 import json
@@ -15,6 +17,7 @@ from harma_jax.errors import UserError
 from harma_jax.reporting.tables import print_differences
 from harma_jax.results.comparison import KINDS, compare, runs_of
 
+_OUT = cli.shared_flag('out')
 _SPLIT = cli.shared_flag('split')
 _DATA_ROOT = cli.shared_flag('data_root')
 
@@ -27,8 +30,8 @@ def main(argv: Sequence[str]) -> None:
     for kind, what in KINDS.items():
       print_differences(f'{split}: {what} in %, A and B', kinds[kind])
   print(json.dumps(results))
-  if cli.OUT.value:
-    cli.write_json(cli.OUT, results)
+  if _OUT.value:
+    cli.write_json(_OUT, results)
 
 
 def sides_of(arguments: Sequence[str]) -> list[list[str]]:

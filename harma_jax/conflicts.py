@@ -1,9 +1,11 @@
-"""Shows the training captions whose gradients conflict most: maybe wrong ones.
+"""Shows the captions whose gradients conflict most: maybe wrong ones.
 
-  python -m harma_jax.conflicts --workdir=FOLDER [--worst=20] [--out=PAGE.html]
+Reads `conflicts.jsonl` of a run with harmonization, prints the worst training captions
+of its last evaluation and writes a page that shows them with their images.
 
-Reads `conflicts.jsonl` of a run with harmonization, prints the worst captions of its
-last evaluation and writes a page that shows them with their images.
+Examples:
+  harma-jax conflicts --workdir=FOLDER
+  harma-jax conflicts --workdir=FOLDER --worst=50 --out=PAGE.html
 """
 
 import pathlib
@@ -18,6 +20,8 @@ from harma_jax.reporting.tables import print_conflicts
 from harma_jax.results.conflicts import read_conflicts
 from harma_jax.rundir.workdir import read_config
 
+cli.shared_flag('workdir')
+_OUT = cli.shared_flag('out')
 _WORST = flags.DEFINE_integer('worst', 20, 'How many captions.', lower_bound=1)
 
 
@@ -27,7 +31,7 @@ def main(argv: Sequence[str]) -> None:
   workdir = cli.workdir()
   rows = read_conflicts(workdir)[: _WORST.value]
   print_conflicts(rows)
-  path = pathlib.Path(cli.OUT.value or workdir / 'conflicts.html')
+  path = pathlib.Path(_OUT.value or workdir / 'conflicts.html')
   config = read_config(workdir)
   table = build_table(config, config.data.train_split)
   path.write_text(conflicts_page(rows, table=table), encoding='utf-8')

@@ -1,10 +1,12 @@
-"""Evaluates the selected weights of a run again, and those that it started from.
-
-  python -m harma_jax.evaluate --workdir=FOLDER [--split=val,test] [--data_root=FOLDER]
+"""Evaluates a run again, and what it started from.
 
 Prints for each split the recalls beside chance and the ceiling that identical captions
 put, before and after training, with 95 % intervals over queries, median ranks, and how
 the embeddings lie on the sphere; and last one line of JSON.
+
+Examples:
+  harma-jax evaluate --workdir=FOLDER
+  harma-jax evaluate --workdir=FOLDER --split=test --data_root=DATA
 """
 
 import json
@@ -16,6 +18,7 @@ from harma_jax.reporting.tables import print_table
 from harma_jax.results.evaluation import BEFORE, SELECTED, evaluate
 from harma_jax.rundir.workdir import read_config
 
+cli.shared_flag('workdir')
 _SPLIT = cli.shared_flag('split')
 _DATA_ROOT = cli.shared_flag('data_root')
 

@@ -1,16 +1,18 @@
 """Writes the selected weights of a run for other programs.
 
-  python -m harma_jax.export --workdir=FOLDER --format=FORMAT --out=PATH [--overwrite]
-
 Formats:
-  harma               a file of the original HarMA: PATH ends in .safetensors or .pth
+  harma               a file of the original HarMA, .safetensors or .pth
   adapter             a folder with the adapters alone, of any kind, for harma_jax
-  open_clip           a folder of OpenCLIP, for runs without adapters or with LoRA
+  open_clip           a folder of OpenCLIP, of runs without adapters or with LoRA
   huggingface         a folder of transformers' CLIPModel, likewise
-  huggingface-remote  a folder of transformers with the code of HarMA's adapters
+  huggingface-remote  a folder of transformers, with the code of the adapters
 
 LoRA is merged into the weights of a plain CLIP. A model card lies in the folder, or
 beside the file.
+
+Examples:
+  harma-jax export --workdir=FOLDER --format=harma --out=harma.safetensors
+  harma-jax export --workdir=FOLDER --format=huggingface-remote --out=MODEL
 """
 
 import json
@@ -20,12 +22,13 @@ from collections.abc import Sequence
 from absl import flags
 
 from harma_jax import cli
+from harma_jax.building.config_file import load_config, shipped
 from harma_jax.errors import UserError
 from harma_jax.results.export import export
 from harma_jax.weights.card import FORMATS
 
-DEFAULTS = pathlib.Path(__file__).parent.parent / 'configs/common.py'
-
+cli.shared_flag('workdir')
+_OUT = cli.shared_flag('out')
 _FORMAT = flags.DEFINE_string('format', None, f'One of {", ".join(FORMATS)}.')
 _OVERWRITE = flags.DEFINE_bool('overwrite', False, 'Replace an earlier export.')
 
@@ -34,28 +37,18 @@ def main(argv: Sequence[str]) -> None:
   """Exports what the command line names."""
   cli.no_arguments(argv)
   workdir = cli.workdir()
-  for flag, what in ((_FORMAT, 'FORMAT'), (cli.OUT, 'PATH')):
+  for flag, what in ((_FORMAT, 'FORMAT'), (_OUT, 'PATH')):
     if not flag.value:
       raise UserError(f'Expected --{flag.name}={what}; found none. --help shows more.')
-  out = pathlib.Path(cli.OUT.value).expanduser()
+  out = pathlib.Path(_OUT.value).expanduser()
   export(
     workdir,
     format=_FORMAT.value,
     out=out,
     overwrite=_OVERWRITE.value,
-    defaults=_read_defaults(),
+    defaults=json.loads(load_config(str(shipped('common.py'))).to_json()),
   )
   print(f'{out}: {_size(out) / 1e6:,.1f} MB')
-
-
-def _read_defaults() -> dict:
-  """The config that the card's command starts from.
-
-  Installed without the repository there is none: then the card lists every field.
-  """
-  if not DEFAULTS.is_file():
-    return {}
-  return json.loads(cli.load_config(str(DEFAULTS)).to_json())
 
 
 def _size(out: pathlib.Path) -> int:

@@ -1,8 +1,11 @@
-"""Writes a run as one HTML page, for those who decide whether to trust it.
+"""Writes a run as one HTML page.
 
-  python -m harma_jax.report --workdir=FOLDER [--out=report.html] [--data_root=FOLDER]
+It is for those who decide whether to trust the run. The page holds its pictures and
+charts within and fetches nothing.
 
-The page holds its pictures and charts within and fetches nothing.
+Examples:
+  harma-jax report --workdir=FOLDER
+  harma-jax report --workdir=FOLDER --out=report.html --data_root=DATA
 """
 
 import pathlib
@@ -12,6 +15,8 @@ from harma_jax import cli
 from harma_jax.errors import UserError
 from harma_jax.reporting.report import report
 
+cli.shared_flag('workdir')
+_OUT = cli.shared_flag('out')
 _DATA_ROOT = cli.shared_flag('data_root')
 
 
@@ -19,7 +24,7 @@ def main(argv: Sequence[str]) -> None:
   """Writes the page of the run that the command line names."""
   cli.no_arguments(argv)
   workdir = cli.workdir()
-  out = pathlib.Path(cli.OUT.value or workdir / 'report.html').expanduser()
+  out = pathlib.Path(_OUT.value or workdir / 'report.html').expanduser()
   text = report(workdir, data_root=_DATA_ROOT.value)
   try:
     out.write_text(text, encoding='utf-8')

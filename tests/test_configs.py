@@ -11,8 +11,9 @@ import jax
 import pytest
 from ml_collections import ConfigDict
 
-from harma_jax import building, cli
+from harma_jax import building
 from harma_jax.building.abstract import TrainSizes, abstract_inputs, for_platform
+from harma_jax.building.config_file import load_config
 from harma_jax.building.data import build_inputs
 from harma_jax.building.model import build_model
 from harma_jax.building.recipe import build_recipe
@@ -43,7 +44,7 @@ PATHS = [
 
 
 def load(path):
-  return cli.load_config(f'{CONFIGS}/{path}')
+  return load_config(f'{CONFIGS}/{path}')
 
 
 def resolved(path):

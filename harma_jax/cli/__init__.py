@@ -1,11 +1,8 @@
 """What all command lines share: flags, their help, a user's mistake as one message."""
 
-from harma_jax.building.config_file import load_config
 from harma_jax.cli.parse import no_arguments, parse_flags
 from harma_jax.cli.run import run
 from harma_jax.cli.shared_flags import (
-  OUT,
-  WORKDIR,
   given,
   read_config_flag,
   shared_flag,
@@ -15,10 +12,7 @@ from harma_jax.cli.shared_flags import (
 )
 
 __all__ = [
-  'OUT',
-  'WORKDIR',
   'given',
-  'load_config',
   'no_arguments',
   'parse_flags',
   'read_config_flag',

@@ -145,7 +145,7 @@ def test_adapters_of_every_kind_go_onto_their_backbone(
   params, _ = build_params(config, build_model(config), init=config.init)
   assert_equal_trees(params, read_workdir(run))
   card = (tmp_path / 'out/README.md').read_text()
-  words = block(card, 'python -m harma_jax.main --config=configs/common.py --config.i')
+  words = block(card, 'harma-jax train --config=common.py --config.i')
   assert expected <= set(words)
   other = small_config({'adapter': config.adapter, 'model.adapters': 'harma'})
   with pytest.raises(UserError, match=r'adapters=|adapter_attention is False there'):
@@ -213,7 +213,7 @@ def test_a_harma_file_lies_beside_its_card(
   card = (tmp_path / 'weights.safetensors.md').read_text()
   assert "load_file('weights.safetensors'), strict=True" in card
   assert 'The original HarMA lets adapters see the padding' in card
-  words = block(card, 'python -m harma_jax.main --config=configs/common.py --config.i')
+  words = block(card, 'harma-jax train --config=common.py --config.i')
   assert '--config.model.shared_adapter=text' in words
 
 
