@@ -13,18 +13,14 @@ LoRA is merged into the weights of a plain CLIP. A model card lies in the folder
 beside the file.
 """
 
-import json
 import pathlib
 from collections.abc import Sequence
 
 from absl import flags
 
 from harma_jax import cli
-from harma_jax.errors import UserError
 from harma_jax.results.export import export
 from harma_jax.weights.card import FORMATS
-
-DEFAULTS = pathlib.Path(__file__).parent.parent / 'configs/common.py'
 
 _FORMAT = flags.DEFINE_string('format', None, f'One of {", ".join(FORMATS)}.')
 _OVERWRITE = flags.DEFINE_bool('overwrite', False, 'Replace an earlier export.')
@@ -34,28 +30,10 @@ def main(argv: Sequence[str]) -> None:
   """Exports what the command line names."""
   cli.no_arguments(argv)
   workdir = cli.workdir()
-  for flag, what in ((_FORMAT, 'FORMAT'), (cli.OUT, 'PATH')):
-    if not flag.value:
-      raise UserError(f'Expected --{flag.name}={what}; found none. --help shows more.')
-  out = pathlib.Path(cli.OUT.value).expanduser()
-  export(
-    workdir,
-    format=_FORMAT.value,
-    out=out,
-    overwrite=_OVERWRITE.value,
-    defaults=_read_defaults(),
-  )
+  format = cli.given(_FORMAT, 'FORMAT')
+  out = pathlib.Path(cli.given(cli.OUT, 'PATH')).expanduser()
+  export(workdir, format=format, out=out, overwrite=_OVERWRITE.value)
   print(f'{out}: {_size(out) / 1e6:,.1f} MB')
-
-
-def _read_defaults() -> dict:
-  """The config that the card's command starts from.
-
-  Installed without the repository there is none: then the card lists every field.
-  """
-  if not DEFAULTS.is_file():
-    return {}
-  return json.loads(cli.load_config(str(DEFAULTS)).to_json())
 
 
 def _size(out: pathlib.Path) -> int:

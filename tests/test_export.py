@@ -10,7 +10,6 @@ from absl.testing import flagsaver
 from ml_collections import config_flags
 
 from harma_jax import cli
-from harma_jax import export as command
 from harma_jax.errors import UserError
 from harma_jax.export import main
 from harma_jax.rundir.workdir import read_config
@@ -66,7 +65,7 @@ def test_the_command_of_the_card_gives_the_config_of_the_run(
   config_flags.DEFINE_config_file('config', flag_values=values)
   monkeypatch.setattr(flags, 'FLAGS', values)
   monkeypatch.setattr(sys, 'path', sys.path.copy())
-  monkeypatch.chdir(command.DEFAULTS.parent.parent)
+  monkeypatch.chdir(tmp_path)  # the card's config is found by name
   monkeypatch.setattr(sys, 'argv', words)
   cli.parse_flags(words)
   config, _ = cli.read_config_flag('config')
@@ -76,21 +75,6 @@ def test_the_command_of_the_card_gives_the_config_of_the_run(
   expected.data.root = 'small'
   assert json.loads(config.to_json()) == json.loads(expected.to_json())
   assert 'model.adapters' in ' '.join(words)
-
-
-def test_without_the_repository_the_card_lists_every_field(
-  export, tmp_path, monkeypatch
-):
-  export(tmp_path / 'with')
-  monkeypatch.setattr(command, 'DEFAULTS', tmp_path / 'no.py')
-  export(tmp_path / 'without')
-  differing, all_fields = (
-    (tmp_path / name / 'README.md').read_text() for name in ('with', 'without')
-  )
-  assert '--config.optimizer.learning_rate=0.02' in differing
-  assert 'max_pixels' not in differing
-  assert '"optimizer.learning_rate": 0.02' in all_fields
-  assert '"data.max_pixels"' in all_fields
 
 
 @pytest.mark.parametrize('flag', ['workdir', 'format', 'out'])
