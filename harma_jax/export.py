@@ -15,15 +15,12 @@ Examples:
   harma-jax export --workdir=FOLDER --format=huggingface-remote --out=MODEL
 """
 
-import json
 import pathlib
 from collections.abc import Sequence
 
 from absl import flags
 
 from harma_jax import cli
-from harma_jax.building.config_file import load_config, shipped
-from harma_jax.errors import UserError
 from harma_jax.results.export import export
 from harma_jax.weights.card import FORMATS
 
@@ -37,17 +34,9 @@ def main(argv: Sequence[str]) -> None:
   """Exports what the command line names."""
   cli.no_arguments(argv)
   workdir = cli.workdir()
-  for flag, what in ((_FORMAT, 'FORMAT'), (_OUT, 'PATH')):
-    if not flag.value:
-      raise UserError(f'Expected --{flag.name}={what}; found none. --help shows more.')
-  out = pathlib.Path(_OUT.value).expanduser()
-  export(
-    workdir,
-    format=_FORMAT.value,
-    out=out,
-    overwrite=_OVERWRITE.value,
-    defaults=json.loads(load_config(str(shipped('common.py'))).to_json()),
-  )
+  format = cli.given(_FORMAT, 'FORMAT')
+  out = pathlib.Path(cli.given(_OUT, 'PATH')).expanduser()
+  export(workdir, format=format, out=out, overwrite=_OVERWRITE.value)
   print(f'{out}: {_size(out) / 1e6:,.1f} MB')
 
 

@@ -139,7 +139,7 @@ def test_weights_of_another_program_are_the_same_model(
   model, index, finished_run, images, tmp_path
 ):
   out = tmp_path / 'weights'
-  export(finished_run, format='open_clip', out=out, overwrite=False, defaults={})
+  export(finished_run, format='open_clip', out=out, overwrite=False)
   loaded = load(out)
   assert loaded.sha256 == model.sha256
   features = model.encode_images(images[:2])

@@ -72,7 +72,7 @@ def test_tables_are_printed_and_all_numbers_written(
 
 def test_weights_of_no_run_have_no_before(classify, finished_run, tmp_path):
   out = tmp_path / 'clip'
-  export(finished_run, format='open_clip', out=out, overwrite=False, defaults={})
+  export(finished_run, format='open_clip', out=out, overwrite=False)
   _, of_run = classify(workdir=str(finished_run))
   printed, found = classify(workdir=None, model=str(tmp_path / 'clip'))
   assert of_run.keys() - found.keys() == {'before', 'difference'}

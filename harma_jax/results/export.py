@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from absl import logging
 from ml_collections import ConfigDict
 
+from harma_jax.building.config_file import load_config, shipped
 from harma_jax.building.data import build_table
 from harma_jax.building.model import build_model
 from harma_jax.building.params import read_workdir
@@ -52,7 +53,6 @@ def export(
   format: str,
   out: pathlib.Path,
   overwrite: bool,
-  defaults: Mapping,
 ) -> None:
   """Writes the weights of a run's best step, and a card.
 
@@ -61,8 +61,6 @@ def export(
     format: one of `FORMATS`.
     out: a file for the format `harma`, else a folder.
     overwrite: whether an earlier export may be replaced.
-    defaults: a config as JSON has it; the card lists the fields that differ from it,
-      all of them where it is empty.
 
   Raises:
     UserError: the format is not for this run, nothing was saved in `workdir`, or `out`
@@ -82,7 +80,7 @@ def export(
     name=out.name,
     format=format,
     config=_plain(config),
-    defaults=defaults,
+    defaults=_plain(load_config(str(shipped('common.py')))),
     results=read_results(workdir),
     provenance=provenance,
     counts=_counts(config, fingerprints=read_fingerprints(workdir)),

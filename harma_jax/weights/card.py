@@ -48,7 +48,7 @@ _HARMA_AGAIN = """\
 Or as a start for harma_jax:
 
 ```
-harma-jax train --config=common.py --config.init={name} \\
+python -m harma_jax.main --config=common.py --config.init={name} \\
   {fields}
 ```"""
 
@@ -57,7 +57,7 @@ On top of the backbone that they were trained on, whose hash stands in
 `adapter_config.json` and is checked:
 
 ```
-harma-jax train --config=common.py --config.init=BACKBONE \\
+python -m harma_jax.main --config=common.py --config.init=BACKBONE \\
   --config.adapter={name} \\
   {fields}
 ```"""
@@ -235,7 +235,7 @@ def _training(config: Mapping, defaults: Mapping) -> str:
   changes = without_paths(differing(config, defaults))
   flags = [flag(name, value) for name, value in changes.items() if name in known]
   others = {name: value for name, value in changes.items() if name not in known}
-  command = ' \\\n  '.join(['harma-jax train --config=common.py', *flags])
+  command = ' \\\n  '.join(['python -m harma_jax.main --config=common.py', *flags])
   text = (
     'All fields that differ from the defaults (of folders and files only the name):\n\n'
     f'```\n{command}\n```'

@@ -1,0 +1,208 @@
+"""The weights that a run starts from: drawn, read, or those of another run."""
+
+import dataclasses
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from harma_jax.building.model import build_model
+from harma_jax.building.params import (
+  build_params,
+  check_init,
+  read_start,
+  read_workdir,
+  resolve_size,
+)
+from harma_jax.errors import UserError
+from harma_jax.model.sizes import SIZES
+from harma_jax.rundir.workdir import claim, read_provenance
+from harma_jax.weights.names import give, names_of, paths_of
+
+
+def all_equal(tree, other):
+  return all(jax.tree.leaves(jax.tree.map(np.array_equal, tree, other)))
+
+
+def with_adapters(small_config, **changes):
+  fields = {'model.adapters': 'harma', 'optimizer.train': 'adapters'}
+  return small_config(fields | changes)
+
+
+def test_random_weights_depend_on_the_seed_alone(small_config):
+  def kernel(seed):
+    config = small_config({'seed': seed})
+    params, record = build_params(config, build_model(config), init='')
+    assert record == {'init': '', 'seed': seed}
+    return params['image']['projection']
+
+  assert np.array_equal(kernel(3), kernel(3))
+  assert not np.array_equal(kernel(3), kernel(4))
+
+
+def test_freezing_random_weights_is_warned_of(small_config, caplog):
+  for config in (small_config(), small_config({'optimizer.train': 'full'})):
+    caplog.clear()
+    build_params(config, build_model(config), init='')
+    frozen = config.optimizer.train != 'full'
+    assert ('the frozen weights are random' in caplog.text) == frozen
+
+
+def test_weights_of_another_run_come_with_fresh_adapters(
+  small_config, finished_run, caplog
+):
+  config = with_adapters(small_config)
+  params, record = build_params(config, build_model(config), init=str(finished_run))
+  assert record == {'init': str(finished_run), 'run': read_provenance(finished_run)}
+  given = read_workdir(finished_run)
+  assert np.array_equal(params['text']['projection'], given['text']['projection'])
+  assert 'shared_adapter' in params
+  assert 'shared_adapter' not in given
+  assert not caplog.records
+  assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(given))
+
+
+def test_weights_of_another_size_are_refused(small_config, finished_run):
+  config = small_config({'model.image_size': 32})
+  with pytest.raises(UserError, match=r'of another shape: image/.*Set model\.\*'):
+    build_params(config, build_model(config), init=str(finished_run))
+
+
+def test_a_run_that_saved_nothing_gives_no_weights(small_config, tmp_path):
+  config = small_config()
+  claim(tmp_path, config, data={})
+  with pytest.raises(UserError, match='saved steps; found none'):
+    build_params(config, build_model(config), init=str(tmp_path))
+
+
+def test_the_start_of_a_run_is_built_again(small_config, finished_run):
+  config = small_config()
+  expected, _ = build_params(config, build_model(config), init='')
+  start, trained = read_start(finished_run), read_workdir(finished_run)
+  assert all_equal(start, expected)
+  assert not all_equal(start['image']['projection'], trained['image']['projection'])
+
+
+def test_another_start_than_that_of_the_run_is_refused(finished_run, tmp_path):
+  run = shutil.copytree(finished_run, tmp_path / 'run')
+  config = json.loads((run / 'config.json').read_text()) | {'seed': 1}
+  (run / 'config.json').write_text(json.dumps(config))
+  with pytest.raises(UserError, match='those of its seed are others now'):
+    read_start(run)
+
+
+def test_a_start_that_is_nowhere_is_named(small_config):
+  config = small_config()
+  with pytest.raises(UserError, match=r"init: .*'/no/weights\.npz' is not there"):
+    build_params(config, build_model(config), init='/no/weights.npz')
+
+
+@pytest.fixture
+def toy_clip(monkeypatch, small_config, tmp_path, random_params):
+  """A folder of OpenCLIP's weights of the toy, which know that they are QuickGELU's."""
+  size = dataclasses.replace(SIZES['toy'], activation='quick_gelu')
+  monkeypatch.setitem(SIZES, 'toy-quickgelu', size)
+  model = build_model(small_config({'model.size': 'toy-quickgelu'}))
+  leaves = paths_of(random_params(model))
+  del leaves['temperature']
+  names = names_of(leaves, layout='open_clip', image_layers=2, text_layers=2)
+  tensors = give(names, leaves, patch=8)
+  folder = tmp_path / 'toy_clip'
+  folder.mkdir()
+  safetensors.numpy.save_file(
+    {name: np.array(tensor, order='C') for name, tensor in tensors.items()},
+    folder / 'open_clip_model.safetensors',
+  )
+  towers = {
+    'vision_cfg': {'width': 16, 'head_width': 8},
+    'text_cfg': {'width': 16, 'heads': 2},
+  }
+  config = {'model_cfg': {'quick_gelu': True, **towers}}
+  (folder / 'open_clip_config.json').write_text(json.dumps(config))
+  return folder
+
+
+def auto(small_config, init='', **fields):
+  return small_config({'model.size': 'auto', 'init': str(init), **fields})
+
+
+def test_weights_tell_the_size(small_config, toy_clip, tmp_path):
+  config = auto(small_config, toy_clip)
+  resolved = resolve_size(config, workdir=tmp_path / 'new')
+  assert (resolved.model.size, resolved.model.image_size) == ('toy-quickgelu', 0)
+  assert config.model.size == 'auto'
+  larger = auto(small_config, toy_clip, **{'model.image_size': 24})
+  assert resolve_size(larger, workdir=tmp_path).model.image_size == 24
+  assert resolve_size(resolved, workdir=tmp_path) is resolved
+
+
+def test_weights_tell_an_unusual_image_size(
+  small_config, toy_clip, tmp_path, monkeypatch
+):
+  size = dataclasses.replace(SIZES['toy-quickgelu'], image_size=32)
+  monkeypatch.setitem(SIZES, 'toy-quickgelu', size)
+  resolved = resolve_size(auto(small_config, toy_clip), workdir=tmp_path)
+  assert build_model(resolved).size.image_size == 16
+
+
+def test_a_run_tells_the_size(small_config, finished_run, tmp_path):
+  config = auto(small_config, finished_run)
+  assert resolve_size(config, workdir=tmp_path).model.size == 'toy'
+
+
+def test_what_a_started_run_has_saved_decides(small_config, finished_run):
+  """Its weights may be gone."""
+  config = auto(small_config, '/no/weights.pt')
+  assert resolve_size(config, workdir=finished_run).model.size == 'toy'
+
+
+def test_a_run_that_saved_nothing_does_not_decide(small_config, toy_clip, tmp_path):
+  claim(tmp_path, small_config(), data={})
+  config = auto(small_config, toy_clip)
+  assert resolve_size(config, workdir=tmp_path).model.size == 'toy-quickgelu'
+
+
+def test_without_weights_a_size_must_be_given(small_config, tmp_path):
+  with pytest.raises(
+    UserError, match=r'model\.size: expected a size where init is emp'
+  ):
+    resolve_size(auto(small_config), workdir=tmp_path)
+
+
+def test_weights_come_with_fresh_adapters_and_a_record(small_config, toy_clip, caplog):
+  config = with_adapters(
+    small_config, **{'init': str(toy_clip), 'model.size': 'toy-quickgelu'}
+  )
+  model = build_model(config)
+  params, record = build_params(config, model, init=config.init)
+  random = jax.jit(model.init)(jax.random.key(config.seed))
+  assert jax.tree.structure(params) == jax.tree.structure(random)
+  jax.tree.map(
+    np.testing.assert_array_equal, params['shared_adapter'], random['shared_adapter']
+  )
+  assert params['temperature'] == random['temperature']
+  assert not np.array_equal(
+    params['image']['projection'], random['image']['projection']
+  )
+  assert record['file'] == str(toy_clip / 'open_clip_model.safetensors')
+  assert record['matched']['adapters'] == 'fresh'
+  assert record['activation'] == 'quick_gelu'
+  assert record['activation_known_from'] == str(toy_clip / 'open_clip_config.json')
+
+
+def test_weights_of_another_activation_are_refused(small_config, toy_clip):
+  config = small_config({'init': str(toy_clip)})
+  with pytest.raises(UserError, match=r'expected activation=quick_gelu, as .*config'):
+    build_params(config, build_model(config), init=config.init)
+
+
+def test_weights_are_opened_before_anything_is_done(tmp_path, finished_run, toy_clip):
+  check_init('')
+  check_init(str(finished_run))
+  check_init(str(toy_clip))
+  (toy_clip / 'open_clip_model.safetensors').write_bytes(b'damaged')
+  with pytest.raises(UserError, match=r'open_clip_model\.safetensors'):
+    check_init(str(toy_clip))
