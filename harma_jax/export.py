@@ -3,7 +3,7 @@
 Formats:
   harma               a file of the original HarMA, .safetensors or .pth
   adapter             a folder with the adapters alone, for harma_jax
-  open_clip           a folder of OpenCLIP: of runs without adapters or with LoRA
+  open_clip           a folder of OpenCLIP; of runs with LoRA or no adapters
   huggingface         a folder of transformers' CLIPModel, likewise
   huggingface-remote  a folder of transformers, with the code of the adapters
 
