@@ -109,10 +109,12 @@ def _search_annotations(root: pathlib.Path, *, split: str) -> pathlib.Path:
   for kind in WANTED:
     patterns = [name.replace('{split}', glob.escape(split)) for name in kind]
     found = sorted(
-      path
-      for pattern in patterns
-      for path in root.glob(pattern)
-      if path.is_file() and not path.name.startswith('.')
+      {
+        path
+        for pattern in patterns
+        for path in root.glob(pattern)
+        if path.is_file() and not path.name.startswith('.')
+      }
     )
     if len(found) > 1:
       raise UserError(

@@ -41,8 +41,22 @@ def make_objective(
       f'found {triplet_reduction!r}.'
     )
   expect(chunk >= 0, 'objective.chunk', 'a number of rows, or 0', found=chunk)
-  weights = {'contrastive': contrastive_weight, 'triplet': triplet_weight}
-  weights = {name: weight for name, weight in weights.items() if weight}
+  triplet = functools.partial(
+    adaptive_triplet,
+    margin=margin,
+    gamma=gamma,
+    reduction=triplet_reduction,
+    mask_same_image=mask_same_image,
+  )
+  # Each loss f32[C] is `(similarity, own, same, temperature)`.
+  table = {
+    'contrastive': (
+      contrastive_weight,
+      lambda similarity, _, same, t: contrastive(similarity, same, temperature=t),
+    ),
+    'triplet': (triplet_weight, lambda *anchors_and_t: triplet(*anchors_and_t[:-1])),
+  }
+  weights = {name: weight for name, (weight, _) in table.items() if weight}
   if not weights or min(weights.values()) < 0:
     raise UserError(
       'objective: expected weights of 0 or more, one of them above 0; found '
@@ -58,21 +72,11 @@ def make_objective(
     only=tuple(weights),
     directions=DIRECTIONS,
   ):
-    losses = {
-      'contrastive': lambda similarity, own, same: contrastive(
-        similarity, same, temperature=temperature
-      ),
-      'triplet': functools.partial(
-        adaptive_triplet,
-        margin=margin,
-        gamma=gamma,
-        reduction=triplet_reduction,
-        mask_same_image=mask_same_image,
-      ),
-    }
-    chosen = {name: losses[name] for name in weights if name in only}
+    chosen = {name: table[name][1] for name in weights if name in only}
     values = over_anchors(
-      lambda *anchors: {name: loss(*anchors) for name, loss in chosen.items()},
+      lambda *anchors: {
+        name: loss(*anchors, temperature) for name, loss in chosen.items()
+      },
       image_features,
       text_features,
       image_ids,

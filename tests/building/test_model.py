@@ -7,6 +7,10 @@ from harma_jax.building import model as building_model
 from harma_jax.building.check import check_config
 from harma_jax.building.model import build_model, with_fastest_attention
 from harma_jax.errors import UserError
+from harma_jax.model.additions import Additions
+from harma_jax.results.export import FITTING
+from harma_jax.stepping.optim import ADAPTERS
+from harma_jax.weights.card import KINDS
 
 
 def test_the_model_has_what_the_config_says(small_config):
@@ -59,3 +63,9 @@ def test_a_run_with_another_kernel_is_built_anywhere(small_config):
   assert build_model(config).kernel == 'xla'
   with pytest.raises(UserError, match=r'model\.attention: expected auto or xla where'):
     check_config(config)
+
+
+def test_every_table_of_adapters_has_every_kind():
+  assert ADAPTERS.keys() == FITTING.keys() == KINDS.keys()
+  kinds = {kind.kind for kind in (Additions, *Additions.__subclasses__())}
+  assert kinds == ADAPTERS.keys()
