@@ -92,7 +92,7 @@ def test_a_stopped_run_goes_on_with_the_same_command(
     TOY,
     f'--config.data.root={small_data}',
     f'--workdir={tmp_path}/run',
-    '--config.train.epochs=60',
+    '--config.train.epochs=40',
     '--config.evaluation.every_epochs=15',
     '--config.checkpoint.every_steps=10',
   ]
@@ -103,24 +103,24 @@ def test_a_stopped_run_goes_on_with_the_same_command(
   stdout, stderr = ended(program, code=code)
   assert stderr.splitlines()[-1] == 'Interrupted. The same command resumes.'
   assert 'chance' not in stdout
-  assert 0 < rows_of(workdir)[-1]['step'] < 180
+  assert 0 < rows_of(workdir)[-1]['step'] < 120
 
   # Nothing that was done is done again.
   last = rows_of(workdir)[-1]['step']
   stdout, stderr = ended(start(*command), code=0)
-  assert f'resuming after step {last} of 180' in stderr
-  assert 'step 180 of 180' in stderr
+  assert f'resuming after step {last} of 120' in stderr
+  assert 'step 120 of 120' in stderr
   for word in ('val: recall in %', 'test: recall in %', 'chance', 'step 0'):
     assert word in stdout
   rows = rows_of(workdir)
   steps = [row['step'] for row in rows if row['kind'] == 'train']
-  assert steps == list(range(1, 181))
+  assert steps == list(range(1, 121))
   evaluations = [
     (row['step'], row['split']) for row in rows if row['kind'] == 'evaluation'
   ]
   best = json.loads((workdir / 'results.json').read_text())['best_step']
   assert len(set(evaluations)) == len(evaluations)
-  of_val = {(step, 'val') for step in (0, 45, 90, 135, 180)}
+  of_val = {(step, 'val') for step in (0, 45, 90, 120)}
   assert set(evaluations) == of_val | {(0, 'test'), (best, 'test')}
 
 
@@ -144,8 +144,8 @@ def test_a_disk_that_takes_no_more_is_one_message_and_the_last_step_stays(
     TOY,
     f'--config.data.root={small_data}',
     f'--workdir={tmp_path}/run',
-    '--config.train.epochs=100',
-    '--config.evaluation.every_epochs=100',
+    '--config.train.epochs=50',
+    '--config.evaluation.every_epochs=50',
     '--config.checkpoint.every_steps=40',
   ]
   program, workdir = start(*command), tmp_path / 'run'
@@ -162,9 +162,9 @@ def test_a_disk_that_takes_no_more_is_one_message_and_the_last_step_stays(
   assert last_saved >= 40
 
   _, stderr = ended(start(*command), code=0)
-  assert f'resuming after step {last_saved} of 300' in stderr
+  assert f'resuming after step {last_saved} of 150' in stderr
   steps = [row['step'] for row in rows_of(workdir) if row['kind'] == 'train']
-  assert steps == list(range(1, 301))
+  assert steps == list(range(1, 151))
 
 
 def test_rsitmd_trains_and_evaluates_on_tiff_images(start, data_dir, tmp_path):
@@ -173,6 +173,7 @@ def test_rsitmd_trains_and_evaluates_on_tiff_images(start, data_dir, tmp_path):
     f'--config.data.root={data_dir}/rsitmd_sample',
     f'--workdir={tmp_path}',
     '--config.model.size=tiny-16',
+    '--config.data.context_length=16',  # one length to compile for
     '--config.train.batch_size=64',
     '--config.evaluation.batch_size=64',
     '--config.pretrain.train.epochs=0.2',
