@@ -42,7 +42,7 @@ from harma_jax.evaluation.evaluator import (
   make_encoders,
   make_evaluator,
 )
-from harma_jax.model.clip import Clip
+from harma_jax.model.clip import Clip, init_params
 from harma_jax.stepping.step import TrainState
 
 FOLDER = pathlib.Path(__file__).parent
@@ -183,7 +183,7 @@ def run_group(
 
 
 def start_state(study: Study, *, seed: int) -> TrainState:
-  params = jax.jit(study.model.init)(jax.random.key(seed))
+  params = init_params(study.model, jax.random.key(seed))
   optimizer, _ = build_optimizer(study.config, total_steps=study.total_steps)
   n_captions = study.pixels.table.n_captions
   return build_state(study.config, params, optimizer, n_captions=n_captions)

@@ -25,9 +25,11 @@ COMPILE_FAST = (
 # which eight devices on two busy cores have exceeded.
 WAIT_LONG = (
   '--xla_cpu_collective_call_warn_stuck_timeout_seconds=60',
-  '--xla_cpu_collective_call_terminate_timeout_seconds=600',
+  '--xla_cpu_collective_call_terminate_timeout_seconds=180',
 )
 XLA_FLAGS = ' '.join([*COMPILE_FAST, *WAIT_LONG])
+# More threads than devices: collectives that wait take one each.
+os.environ.setdefault('PJRT_NPROC', '16')
 os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {XLA_FLAGS}'
 jax.config.update('jax_num_cpu_devices', 8)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
@@ -45,7 +47,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 # What is imported stays, and looking through all of jax's objects takes a twentieth of
 # the tests' time: it is done less often.
 gc.freeze()
-gc.set_threshold(20_000, 20, 50)
+gc.set_threshold(50_000, 20, 50)
 
 
 def _folder(*, variable: str, default: str) -> pathlib.Path:

@@ -1,6 +1,7 @@
 """The weights that a run starts from, and those that a run has ended with."""
 
 import contextlib
+import functools
 import pathlib
 
 import jax
@@ -11,7 +12,7 @@ from ml_collections import ConfigDict
 from harma_jax.building.model import build_model
 from harma_jax.building.step import build_optimizer, build_state, state_shapes
 from harma_jax.errors import UserError
-from harma_jax.model.clip import Clip
+from harma_jax.model.clip import Clip, init_params
 from harma_jax.model.sizes import SIZES, named_size
 from harma_jax.rundir.checkpoint import Checkpoints, step_to_read
 from harma_jax.rundir.workdir import (
@@ -94,17 +95,20 @@ def _build_backbone(config: ConfigDict, model: Clip, *, init: str) -> tuple[dict
       'little from them. Set --config.init=... or --config.optimizer.train=full.',
       config.optimizer.train,
     )
-  return jax.jit(model.init)(key), {'init': '', 'seed': config.seed}
+  return init_params(model, key), {'init': '', 'seed': config.seed}
 
 
 def build_fresh(model: Clip, key: jax.Array) -> dict:
   """What weights are loaded into: new parameters, and shapes of CLIP's own."""
 
   def new(key):
-    params = paths_of(model.init(key))
+    params = paths_of(init_params(model, key))
     return {p: leaf for p, leaf in params.items() if is_new(p) or p == 'temperature'}
 
-  return tree_of(paths_of(jax.eval_shape(model.init, key)) | jax.jit(new)(key))
+  return tree_of(
+    paths_of(jax.eval_shape(functools.partial(init_params, model), key))
+    | jax.jit(new)(key)
+  )
 
 
 def check_init(init: str) -> None:

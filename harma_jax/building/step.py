@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from harma_jax.building.data import build_inputs
 from harma_jax.building.model import frozen_dtype
 from harma_jax.errors import expect_one_of
-from harma_jax.model.clip import Clip
+from harma_jax.model.clip import Clip, init_params
 from harma_jax.objective.alignment import Objective, make_objective, warn_of_sum
 from harma_jax.objective.head import Head, harmonized_head, plain_head
 from harma_jax.stepping.optim import (
@@ -178,6 +178,8 @@ def state_shapes(
     UserError: `optimizer.train` does not fit the model's parameters.
   """
   return jax.eval_shape(
-    lambda key: build_state(config, model.init(key), optimizer, n_captions=n_captions),
+    lambda key: build_state(
+      config, init_params(model, key), optimizer, n_captions=n_captions
+    ),
     jax.random.key(0),
   )

@@ -1,6 +1,7 @@
 """Features of a whole split, and their recalls and median ranks."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import jax
@@ -99,13 +100,14 @@ def _check_finite(name: str, **features: np.ndarray) -> None:
     )
 
 
+@functools.lru_cache(maxsize=8)
 def make_encoders(
   model: Clip, *, mesh: Mesh, batch_size: int
 ) -> tuple[Callable, Callable]:
   """Builds the encoders of many rows: unit features f32[n, D], a numpy array.
 
   The first takes `(params, images u8[n, side, side, 3])`, the second `(params, tokens
-  i32[n, L])`, of any n.
+  i32[n, L])`, of any n. Stages and seeds of equal models share what was compiled.
   """
 
   def encode_image(params, images):

@@ -10,6 +10,7 @@ The tree:
 """
 
 import dataclasses
+import functools
 
 import flax.linen as nn
 import jax
@@ -242,3 +243,9 @@ def _patches(images: jax.Array, *, patch: int) -> jax.Array:
     batch, height // patch, patch, width // patch, patch, channels
   ).swapaxes(2, 3)
   return grid.reshape(batch, -1, patch * patch * channels)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def init_params(model: Clip, key: jax.Array) -> dict:
+  """`model.init(key)`, traced and compiled once for all models that are equal."""
+  return model.init(key)

@@ -7,7 +7,7 @@ import jax
 
 from harma_jax.building.recipe import Recipe
 from harma_jax.building.step import Trainer
-from harma_jax.model.clip import Clip
+from harma_jax.model.clip import Clip, init_params
 from harma_jax.speed.batch import batch_of
 from harma_jax.stepping.step import TrainState, cast_frozen, compile_step, place_state
 from harma_jax.stepping.stepper import place_group
@@ -56,7 +56,7 @@ def compile_random(recipe: Recipe, *, n_captions: int) -> CompiledStep:
 
 def random_params(model: Clip, *, seed: int) -> dict:
   """All parameters, as they are drawn without weights."""
-  return jax.jit(model.init)(jax.random.key(seed))
+  return init_params(model, jax.random.key(seed))
 
 
 def _random_arguments(recipe: Recipe) -> tuple[tuple, dict]:
