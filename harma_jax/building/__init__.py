@@ -1,1 +1,1 @@
-"""From a config to objects; nothing below reads a config."""
+"""From a config to objects: where a run reads its fields, once."""
