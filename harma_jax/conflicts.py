@@ -8,7 +8,6 @@ Examples:
   harma-jax conflicts --workdir=FOLDER --worst=50 --out=PAGE.html
 """
 
-import pathlib
 from collections.abc import Sequence
 
 from absl import flags, logging
@@ -31,10 +30,10 @@ def main(argv: Sequence[str]) -> None:
   workdir = cli.workdir()
   rows = read_conflicts(workdir)[: _WORST.value]
   print_conflicts(rows)
-  path = pathlib.Path(_OUT.value or workdir / 'conflicts.html')
   config = read_config(workdir)
   table = build_table(config, config.data.train_split)
-  path.write_text(conflicts_page(rows, table=table), encoding='utf-8')
+  page = conflicts_page(rows, table=table)
+  path = cli.write_text(_OUT, page, default=workdir / 'conflicts.html')
   logging.info('wrote %s', path)
 
 

@@ -50,3 +50,11 @@ def test_a_run_without_harmonization_is_a_mistake(finished_run):
     pytest.raises(UserError, match=r'conflicts\.jsonl.*harmonization\.pair'),
   ):
     main(['conflicts'])
+
+
+def test_a_page_that_cannot_be_written_is_one_message(run, tmp_path):
+  with (
+    flagsaver.flagsaver(workdir=str(run), out=str(tmp_path / 'gone/page.html')),
+    pytest.raises(UserError, match=r'--out=.*can be written; .* Give another --out\.'),
+  ):
+    main(['conflicts'])

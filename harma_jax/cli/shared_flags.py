@@ -117,17 +117,25 @@ def write_json(flag: flags.FlagHolder, content) -> None:
   write_text(flag, json.dumps(content, indent=2) + '\n')
 
 
-def write_text(flag: flags.FlagHolder, text: str) -> pathlib.Path:
+def write_text(
+  flag: flags.FlagHolder, text: str, *, default: pathlib.Path | None = None
+) -> pathlib.Path:
   """Writes `text`, in UTF-8, to the file that a flag names; returns its path.
+
+  Args:
+    flag: names the file.
+    text: what to write.
+    default: the file where the flag names none.
 
   Raises:
     UserError: it cannot be written.
   """
-  path = pathlib.Path(flag.value).expanduser()
+  path = pathlib.Path(flag.value or default).expanduser()
   try:
     path.write_text(text, encoding='utf-8')
   except OSError as error:
     raise UserError(
-      f'--{flag.name}={path}: expected a file that can be written; {error.strerror}.'
+      f'--{flag.name}={path}: expected a file that can be written; {error.strerror}. '
+      f'Give another --{flag.name}.'
     ) from error
   return path
