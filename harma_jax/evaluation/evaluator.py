@@ -123,8 +123,9 @@ def _in_batches(encode: Callable, *, mesh: Mesh, batch_size: int) -> Callable:
   compiled = {}
 
   def encode_all(params, rows):
-    if rows.shape[1:] not in compiled:
-      compiled[rows.shape[1:]] = jax.jit(
+    kind = rows.shape[1:], jax.tree.structure(params)
+    if kind not in compiled:
+      compiled[kind] = jax.jit(
         encode,
         in_shardings=(tree_shardings(params, mesh=mesh), batch_sharding(mesh)),
         out_shardings=replicated(mesh),
@@ -133,7 +134,7 @@ def _in_batches(encode: Callable, *, mesh: Mesh, batch_size: int) -> Callable:
     for start in range(0, len(rows), batch_size):
       batch = _padded(rows[start : start + batch_size], length=batch_size)
       placed = place_batch({'rows': _own_part(batch)}, mesh=mesh)['rows']
-      features.append(np.asarray(compiled[rows.shape[1:]](params, placed)))
+      features.append(np.asarray(compiled[kind](params, placed)))
     return np.concatenate(features)[: len(rows)]
 
   return encode_all
