@@ -1,0 +1,27 @@
+"""Where the time of a step goes, by the names that the code leaves in the program."""
+
+import re
+
+COPIES = 'copies of residuals'
+REST = 'the rest'
+# The first that fits. What is named `jvp` outside the towers is of the loss.
+PATTERNS = {
+  COPIES: r'Tower\).*while/body/.*dynamic(_update)?_slice$',
+  'adapters': r'Tower\).*(adapter|Adapter|lora|block_gate)',
+  'image tower, backward': r'transpose\(jvp\(ImageTower',
+  'text tower, backward': r'transpose\(jvp\(TextTower',
+  'image tower, forward': r'ImageTower',
+  'text tower, forward': r'TextTower',
+  'loss': r'jvp\(',
+  'look-up of images': r'shard_map',
+  'augmentation': r'vmap\(|augment|keys_of',
+}
+PARTS = (*PATTERNS, REST)
+
+
+def part_of(op_name: str) -> str:
+  """The part of a step, one of `PARTS`, that an instruction belongs to."""
+  for part, pattern in PATTERNS.items():
+    if re.search(pattern, op_name):
+      return part
+  return REST
