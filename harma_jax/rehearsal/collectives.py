@@ -81,6 +81,6 @@ def _bytes(instruction: Instruction, shapes: Mapping[str, str]) -> int:
     for array in arrays_of(shapes.get(name, ''))
   )
   left = sum(array.bytes for array in arrays_of(instruction.shape))
-  # What starts a collective hands on what it takes, beside its result.
-  repeats = instruction.opcode.endswith('-start') and left >= 2 * taken > 0
-  return max(taken, left - taken if repeats else left)
+  if instruction.opcode.endswith('-start') and instruction.opcode != 'all-reduce-start':
+    left -= taken  # it is handed on beside the result
+  return max(taken, left)

@@ -68,7 +68,9 @@ def _holds(line: Instruction, taken: set[str], by_name: dict) -> set[str]:
   return taken | {line.name} if line.opcode == 'copy-start' else {line.name}
 
 
-def _maker(line: Instruction, by_name: dict, *, through: tuple[str, ...]) -> Instruction:
+def _maker(
+  line: Instruction, by_name: dict, *, through: tuple[str, ...]
+) -> Instruction:
   """What makes an array that instructions of these kinds only hand on."""
   while line.opcode in through and line.operands and line.operands[0] in by_name:
     line = by_name[line.operands[0]]
@@ -82,6 +84,8 @@ def _is_forward(line: Instruction) -> bool:
 def _bytes(line: Instruction) -> int:
   """In the main memory."""
   arrays = arrays_of(line.shape)
-  if line.opcode == 'copy-start':  # the copy, what is copied, and a sign when it is done
+  if (
+    line.opcode == 'copy-start'
+  ):  # the copy, what is copied, and a sign when it is done
     arrays = arrays[:1]
   return sum(array.padded_bytes for array in arrays if not array.space)

@@ -29,10 +29,11 @@ def record_of(
     flop_per_pair: by the project's count.
 
   Returns:
-    `fits`, `needed_bytes` and `available_bytes` of a device; `memory` in bytes by kind;
-    `flop_per_pair`; `estimated_seconds` of a step, its `parts` and `kernels`, and
-    `share_of_peak`, null where nobody tells; `collectives` by kind; seconds that
-    lowering and compilation took.
+    `fits` (null where nobody knows), whether the compiler `refused` it, `needed_bytes`
+    and `available_bytes` of a device; `memory` in bytes by kind; `flop_per_pair`;
+    `estimated_seconds` of a step, its `parts` and `kernels`, and `share_of_peak`, null
+    where nobody tells; `collectives` by kind; seconds that lowering and compilation
+    took.
   """
   program = read_program(compiled.text) if compiled.text else None
   time = None
@@ -53,12 +54,14 @@ def _fit(compiled: Compiled, *, available: int | None) -> dict:
   if refusal := compiled.refusal:
     return {
       'fits': False,
+      'refused': True,
       'needed_bytes': refusal.needed,
       'available_bytes': refusal.available or available,
     }
   needed = compiled.memory and compiled.memory.total
   return {
     'fits': needed <= available if needed and available else None,
+    'refused': False,
     'needed_bytes': needed,
     'available_bytes': available,
   }

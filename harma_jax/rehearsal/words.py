@@ -22,6 +22,20 @@ def gibibytes(count: int) -> str:
   return f'{count / GIB:,.2f} GiB'
 
 
+def summary(record: dict) -> str:
+  """One line of a record."""
+  setting = (
+    f'{record["target"]}: {record["size"]}, {record["pairs"]} pairs, '
+    f'{record["tokens"]} tokens, remat={record["remat"]}'
+  )
+  if record['refused']:
+    return f'{setting}: refused, {_of_available(record)}'
+  fits = {True: 'fits', False: 'does not fit', None: 'for CPU devices'}
+  seconds = record['estimated_seconds']
+  time = f', {seconds * 1e3:,.1f} ms estimated' if seconds else ''
+  return f'{setting}: {fits[record["fits"]]}, {_of_available(record)}{time}'
+
+
 def program_in_words(record: dict, *, topology: Topology) -> dict[str, str]:
   """The lines of a table, of what `record_of` found."""
   told = record['compiler'] is not None
@@ -39,6 +53,14 @@ def program_in_words(record: dict, *, topology: Topology) -> dict[str, str]:
   return {name: words for name, words in found.items() if words}
 
 
+def _of_available(record: dict) -> str:
+  needed, available = (
+    gibibytes(record[name]) if record[name] else 'an amount that is not told'
+    for name in ('needed_bytes', 'available_bytes')
+  )
+  return f'{needed} of {available}' if record['available_bytes'] else needed
+
+
 def compiler_in_words(record: dict) -> str:
   """Whose program it is."""
   return f'by {record["compiler"]}' if record['compiler'] else 'for CPU devices'
@@ -46,21 +68,17 @@ def compiler_in_words(record: dict) -> str:
 
 def fit_in_words(record: dict, *, target: Target) -> str:
   """Whether a device has room, with both numbers."""
-  needed, available = record['needed_bytes'], record['available_bytes']
-  if needed is None or available is None:
-    return 'no: the compiler refuses it' if record['fits'] is False else 'not known'
+  if record['fits'] is None:
+    return 'not known'
   verdict = 'yes' if record['fits'] else 'no'
-  what = 'at the least, ' if record['fits'] is False and not _compiled(record) else ''
-  return (
-    f'{verdict}: {what}{gibibytes(needed)}, where a program may use '
-    f'{gibibytes(available)} of a {target.kind}'
-  )
+  refused = ', refused by the compiler' if record['refused'] else ''
+  return f'{verdict}{refused}: {_of_available(record)} of a device ({target.kind})'
 
 
 def memory_in_words(record: dict) -> str:
   """By kind; of a program that was refused what it is given."""
   memory = record['memory']
-  total = f'{gibibytes(record["needed_bytes"])}: ' if _compiled(record) else ''
+  total = '' if record['refused'] else f'{gibibytes(record["needed_bytes"])}: '
   kinds = [
     f'{words} {gibibytes(memory[kind])}'
     for kind, words in HELD.items()
@@ -69,13 +87,12 @@ def memory_in_words(record: dict) -> str:
   return total + ', '.join(kinds)
 
 
-def _compiled(record: dict) -> bool:
-  return 'temporaries' in record['memory']
-
-
 def _flop_in_words(record: dict) -> str | None:
   flop = record['flop_per_pair']
-  return flop and f'{flop / 1e9:,.1f} GFLOP, nothing recomputed'
+  if flop is None:
+    return None
+  words = f'{flop / 1e9:,.1f} GFLOP' if flop > 1e9 else f'{flop / 1e6:,.1f} MFLOP'
+  return f'{words}, nothing recomputed'
 
 
 def _time_in_words(record: dict, topology: Topology) -> str | None:
@@ -87,13 +104,10 @@ def _time_in_words(record: dict, topology: Topology) -> str | None:
       f'{record["share_of_peak"]:.1%} of the peak of {peak}; exchanges between devices '
       'are not in it'
     )
-  if not (flop and target.peak and _compiled(record)):
+  if record['refused'] or not (flop and target.peak):
     return None
   least = flop * record['pairs'] / (target.peak * topology.count)
-  return (
-    f'at the least {least * 1e3:,.1f} ms, at the peak of {peak}; this compiler estimates '
-    'none'
-  )
+  return f'no estimate of the compiler; at the peak of {peak} {least * 1e3:,.1f} ms'
 
 
 def _parts_in_words(record: dict) -> str | None:

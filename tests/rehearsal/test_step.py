@@ -1,37 +1,16 @@
-"""The step on devices that are not there: its shapes, bytes and collectives."""
+"""The step on devices that are not there: its shapes, bytes and memory."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import NamedSharding, PartitionSpec
 
+from harma_jax.building.abstract import train_sizes
 from harma_jax.devices.compilation import Memory, memory_of
-from harma_jax.devices.mesh import (
-  batch_sharding,
-  make_mesh,
-  place_everywhere,
-  tree_shardings,
-)
-from harma_jax.errors import UserError
-from harma_jax.training.topology import (
-  bytes_of_device,
-  count_collectives,
-  dry_run_topology,
-  read_topology,
-)
-
-
-def test_a_topology_is_read():
-  assert read_topology('32') == ('cpu', 32)
-  assert read_topology('tpu:32') == ('tpu', 32)
-  assert read_topology('cuda:8') == ('cuda', 8)
-
-
-@pytest.mark.parametrize('text', ['', '0', '-1', 'tpu', 'gpu:8', '8:tpu', '4.0'])
-def test_another_topology_is_the_users_mistake(text):
-  with pytest.raises(UserError, match=f'as in 32 or tpu:32, .*; found {text!r}'):
-    read_topology(text)
+from harma_jax.devices.mesh import make_mesh, place_everywhere, tree_shardings
+from harma_jax.rehearsal import step
+from harma_jax.rehearsal.refusal import Refusal
+from harma_jax.rehearsal.step import bytes_of_device, compile_for, recipe_for
 
 
 def test_the_bytes_of_a_device_are_those_that_lie_on_it():
@@ -51,31 +30,6 @@ def test_the_bytes_of_a_device_are_those_that_lie_on_it():
   assert bytes_of_device(tree, mesh=mesh) == on_first == 512 * 64 * 4 + 64 * 3 * 2 + 4
 
 
-def test_collectives_are_counted_by_kind():
-  program = """
-    %a = f32[8]{0} all-reduce(%x), to_apply=%add, metadata={op_name="all-gather("}
-    %b = (f32[8]{0}, f32[64]{0}) all-gather-start(%a), dimensions={0}
-    %c = f32[64]{0} all-gather-done(%b)
-    ROOT %d = f32[64]{0} all-reduce(%c), to_apply=%add
-  """
-  assert count_collectives(program) == {'all-gather': 1, 'all-reduce': 2}
-
-
-def test_a_sum_over_a_sharded_axis_is_one_all_reduce():
-  mesh = make_mesh()
-  rows = jax.ShapeDtypeStruct((16, 4), jnp.float32)
-  compiled = (
-    jax.jit(
-      lambda rows: rows.sum(axis=0),
-      in_shardings=batch_sharding(mesh),
-      out_shardings=NamedSharding(mesh, PartitionSpec()),
-    )
-    .lower(rows)
-    .compile()
-  )
-  assert count_collectives(compiled.as_text()) == {'all-reduce': 1}
-
-
 def test_the_memory_of_a_program_is_that_of_one_device():
   mesh = make_mesh()
   rows = place_everywhere(np.zeros((1024, 4), np.float32), mesh=mesh)
@@ -89,13 +43,53 @@ def test_the_memory_of_a_program_is_that_of_one_device():
   )
 
 
+def compiled_of(config, length=8):
+  recipe = recipe_for(config, devices=jax.devices(), platform='tpu')
+  return compile_for(recipe, sizes=train_sizes(config), length=length, platform='tpu')
+
+
 @pytest.mark.parametrize('cache', ['device', 'host'])
-def test_a_table_is_printed_and_no_folder_made(small_config, tmp_path, capsys, cache):
+def test_what_the_step_is_given_is_told_by_kind(small_config, cache):
   config = small_config({'data.root': '', 'data.cache': cache})
-  dry_run_topology(config, workdir=tmp_path / 'run', platform='tpu')
-  stdout = capsys.readouterr().out
-  assert stdout.startswith(f'{tmp_path}/run: the step on devices that are not there')
-  for words in ('8 tpu, data 8 x fsdp 1', '513 trainable', '8, 1 a device', 'all-'):
-    assert words in stdout
-  assert ('each device holds its part' in stdout) == (cache == 'device')
-  assert list(tmp_path.iterdir()) == []
+  found = compiled_of(config)
+  assert found.refusal is None
+  images = 1 * 256 * 256 * 3  # of eight, one a device
+  assert found.held['images'] == images
+  assert found.held['weights'] > found.held['optimizer'] > 0
+  indices = found.memory.arguments - sum(found.held.values())
+  assert 0 < indices < 0.05 * found.memory.arguments
+  assert 'ENTRY' in found.text
+
+
+def test_several_steps_in_one_program_are_compiled_as_such(small_config):
+  several = small_config({'data.root': '', 'train.steps_per_dispatch': 3})
+  one = small_config({'data.root': ''})
+  images = [compiled_of(config).memory.arguments for config in (several, one)]
+  assert images[0] > images[1] + 2 * 256 * 256 * 3
+
+
+class Lowered:
+  """Stands for a program that a compiler refuses with `messages`, one after another."""
+
+  def __init__(self, *messages):
+    self.messages, self.options = list(messages), []
+
+  def compile(self, compiler_options=None):
+    self.options.append(compiler_options)
+    if self.messages:
+      raise jax.errors.JaxRuntimeError(self.messages.pop(0))
+    return 'compiled'
+
+
+def test_a_refusal_is_no_traceback_and_another_error_is_one():
+  lowered = Lowered('RESOURCE_EXHAUSTED: (40.00G) exceeds available HBM (15.00G).')
+  found = step._compile(lowered, of_cpu=False)
+  assert found == (None, Refusal(needed=40 * 2**30, available=15 * 2**30))
+  with pytest.raises(jax.errors.JaxRuntimeError, match='INTERNAL'):
+    step._compile(Lowered('INTERNAL: a defect'), of_cpu=False)
+
+
+def test_products_that_triton_cannot_tile_are_left_to_another_library():
+  lowered = Lowered("INTERNAL: Couldn't find output tile sizes for a fusion")
+  assert step._compile(lowered, of_cpu=False) == ('compiled', None)
+  assert lowered.options == [None, step.NO_TRITON]

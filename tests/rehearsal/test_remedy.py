@@ -1,0 +1,70 @@
+"""What would make a step fit is tried in an order, and not guessed."""
+
+import itertools
+
+import pytest
+
+from harma_jax.errors import UserError
+from harma_jax.model.transformer import REMAT
+from harma_jax.rehearsal.remedy import candidates, find_remedy, in_flags, with_fields
+
+POLICIES = [policy for policy in REMAT if policy not in ('auto', 'none')]
+
+
+@pytest.fixture
+def config(small_config):
+  return small_config({'model.remat': 'none', 'train.batch_size': 64})
+
+
+def test_first_more_is_recomputed_then_less_is_learned_from_at_once(config):
+  found = list(candidates(config, devices=8, excess=1.5))
+  assert [fields['model.remat'] for fields in found[: len(POLICIES)]] == POLICIES
+  assert all(fields['model.remat'] == 'block' for fields in found[len(POLICIES) :])
+  names = [tuple(fields)[1] for fields in found[len(POLICIES) :]]
+  order = [name for name, _ in itertools.groupby(names)]
+  known = ['train.microbatch', 'train.batch_size', 'mesh.fsdp']
+  assert order == [name for name in known if name in order]
+  assert {'train.batch_size', 'mesh.fsdp'} <= set(order)
+
+
+def test_batches_are_those_that_devices_divide_and_that_should_fit(config):
+  found = [
+    fields['train.batch_size']
+    for fields in candidates(config, devices=8, excess=2.5)
+    if 'train.batch_size' in fields
+  ]
+  assert found == [16, 8]
+
+
+def test_one_device_shards_nothing(config):
+  found = list(candidates(config, devices=1, excess=2.0))
+  assert not any('mesh.fsdp' in fields for fields in found)
+
+
+def test_what_is_recomputed_already_is_not_tried_again(config):
+  config = with_fields(config, {'model.remat': 'block'})
+  first = next(candidates(config, devices=8, excess=2.0))
+  assert 'model.remat' not in first
+
+
+def test_the_first_that_fits_is_found_and_the_others_are_told(config):
+  def fits(changed):
+    return changed.model.remat == 'block' and changed.train.batch_size <= 32
+
+  fields, tried = find_remedy(config, devices=8, fits=fits, excess=1.5)
+  assert fields == {'model.remat': 'block', 'train.batch_size': 32}
+  assert {'model.remat': 'block'} in tried
+  assert config.train.batch_size == 64
+  assert in_flags(fields) == ('--config.model.remat=block --config.train.batch_size=32')
+
+
+def test_where_nothing_fits_all_are_told_but_those_that_are_mistakes(config):
+  def fits(changed):
+    if changed.train.batch_size < 64:
+      raise UserError('no such batch')
+    return False
+
+  fields, tried = find_remedy(config, devices=8, fits=fits, excess=1.5)
+  assert fields is None
+  assert tried[0] == {'model.remat': POLICIES[0]}
+  assert not any('train.batch_size' in fields for fields in tried)
