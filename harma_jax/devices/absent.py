@@ -17,6 +17,7 @@ ENVIRONMENT = {
   'TPU_SKIP_MDS_QUERY': '1',
   'TPU_WORKER_HOSTNAMES': 'localhost',
   'TPU_WORKER_ID': '0',
+  'TPU_ACCELERATOR_TYPE': 'v5litepod-8',  # any that there is: topologies do not ask it
   'ALLOW_MULTIPLE_LIBTPU_LOAD': '1',
   'TPU_STDERR_LOG_LEVEL': '3',
   'TPU_MIN_LOG_LEVEL': '3',

@@ -1,5 +1,6 @@
 """The step of a config compiled for several targets, batches and caption lengths."""
 
+import dataclasses
 import itertools
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -50,8 +51,7 @@ def measure_compiled(
     record = rehearse(stage, length=length)
     logging.info('%s', summary(record))
     if remedy and record['fits'] is False:
-      fields, tried = remedy_of(stage, record)
-      record['remedy'] = {'fits': fields, 'does_not_fit': tried}
+      record['remedy'] = dataclasses.asdict(remedy_of(stage, record))
     found.append(record)
   return {'mode': 'compiled', 'programs': found}
 

@@ -1,5 +1,6 @@
 """The setting that would make a step fit: found by compiling, not by guessing."""
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from absl import logging
@@ -7,39 +8,64 @@ from ml_collections import ConfigDict
 
 from harma_jax.errors import UserError
 from harma_jax.model.transformer import REMAT
+from harma_jax.rehearsal.words import gibibytes, of_available
 
 Fields = Mapping[str, object]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Remedy:
+  """What was tried for a step that does not fit.
+
+  Attributes:
+    fields: of the config, with which it fits; None where none was found.
+    needed: bytes of a device with them.
+    in_vain: what does not fit.
+  """
+
+  fields: Fields | None
+  needed: int | None
+  in_vain: tuple[Fields, ...]
+
+  def __str__(self) -> str:
+    vain = '; '.join(map(in_flags, self.in_vain))
+    if self.fields is None:
+      return f'Compiled, and did not fit either: {vain}. Take more or larger devices.'
+    also = f' Not enough: {vain}.' if vain else ''
+    return (
+      f'What was compiled and fits, in {gibibytes(self.needed)}: '
+      f'{in_flags(self.fields)}.{also}'
+    )
 
 
 def find_remedy(
   config: ConfigDict,
   *,
   devices: int,
-  fits: Callable[[ConfigDict], bool],
+  compile_with: Callable[[ConfigDict], dict],
   excess: float,
-) -> tuple[Fields | None, list[Fields]]:
-  """The first fields of `candidates` with which the step fits.
+) -> Remedy:
+  """The first of `candidates` with which the step fits.
 
   Args:
     config: of a stage that does not fit.
     devices: how many there are.
-    fits: compiles the step of a config; UserError where that is none.
+    compile_with: the record of the step of a config; UserError where that is none.
     excess: what the step needs, over what there is.
-
-  Returns:
-    The fields, None where none helps, and those that were tried in vain.
   """
-  tried = []
+  in_vain = []
   for fields in candidates(config, devices=devices, excess=excess):
     try:
-      helps = fits(with_fields(config, fields))
+      record = compile_with(with_fields(config, fields))
     except UserError:  # as a batch that the devices do not divide
       continue
-    logging.info('%s: %s', in_flags(fields), 'fits' if helps else 'does not fit')
-    if helps:
-      return fields, tried
-    tried.append(fields)
-  return None, tried
+    logging.info('%s: %s', in_flags(fields), of_available(record))
+    if record['fits']:
+      return Remedy(
+        fields=fields, needed=record['needed_bytes'], in_vain=tuple(in_vain)
+      )
+    in_vain.append(fields)
+  return Remedy(fields=None, needed=None, in_vain=tuple(in_vain))
 
 
 def candidates(

@@ -25,13 +25,9 @@ from harma_jax.devices.stop import interruptible
 from harma_jax.devices.targets import Topology
 from harma_jax.errors import UserError
 from harma_jax.rehearsal.record import record_of
-from harma_jax.rehearsal.remedy import find_remedy, in_flags
+from harma_jax.rehearsal.remedy import Remedy, find_remedy
 from harma_jax.rehearsal.step import bytes_of_device, compile_for, recipe_for
-from harma_jax.rehearsal.words import (
-  fit_in_words,
-  gibibytes,
-  program_in_words,
-)
+from harma_jax.rehearsal.words import gibibytes, of_available, program_in_words
 from harma_jax.reporting.tables import print_facts
 from harma_jax.speed.flop import flop_per_pair
 from harma_jax.stepping.optim import count
@@ -134,33 +130,21 @@ def lengths_of(stage: Stage) -> list[int]:
 
 def rehearse(stage: Stage, *, length: int) -> dict:
   """What the step of a stage takes for captions of `length` tokens; see `record_of`."""
-  compiled = compile_for(
-    stage.recipe,
-    sizes=stage.sizes,
-    length=length,
-    platform=stage.topology.target.platform,
-  )
-  pairs = stage.recipe.pace.pairs
+  model = stage.recipe.model
   return {
     'target': stage.topology.text,
     'devices': stage.topology.count,
     'compiler': stage.compiler,
     'framework': f'jax {jax.__version__}',
     'size': stage.config.model.size,
-    'pairs': pairs,
+    'pairs': stage.recipe.pace.pairs,
     'tokens': length,
-    'dtype': jax.numpy.dtype(stage.recipe.model.dtype).name,
-    'layers': stage.recipe.model.layers,
-    'remat': stage.recipe.model.remat,
+    'dtype': jax.numpy.dtype(model.dtype).name,
+    'layers': model.layers,
+    'remat': model.remat,
     'microbatch': stage.config.train.get('microbatch', 0),
     'fsdp': stage.config.mesh.fsdp,
-    **record_of(
-      compiled,
-      topology=stage.topology,
-      compiler=stage.compiler,
-      pairs=pairs,
-      flop_per_pair=flop_of(stage, length=length),
-    ),
+    **_compile(stage, length=length, flop=flop_of(stage, length=length)),
   }
 
 
@@ -221,47 +205,47 @@ def data_in_words(sizes: TrainSizes, *, mesh: Mesh) -> str:
   return f'{where}; each device holds its part of all images ({kept})'
 
 
-def remedy_of(stage: Stage, record: dict) -> tuple[dict | None, list[dict]]:
-  """The fields with which a step that does not fit does, and those tried in vain."""
+def remedy_of(stage: Stage, record: dict) -> Remedy:
+  """What would make a step fit that does not, found by compiling it."""
 
-  def fits(config):
-    changed = read_stage(config, stage.topology)
-    return bool(_compile_again(changed, length=record['tokens'])['fits'])
+  def compile_with(config):
+    return _compile_again(read_stage(config, stage.topology), length=record['tokens'])
 
   needed, available = record['needed_bytes'], record['available_bytes']
   return find_remedy(
     stage.config,
     devices=stage.topology.count,
-    fits=fits,
+    compile_with=compile_with,
     excess=needed / available if needed and available else 2.0,
-  )
-
-
-def _compile_again(stage: Stage, *, length: int) -> dict:
-  platform = stage.topology.target.platform
-  compiled = compile_for(
-    stage.recipe, sizes=stage.sizes, length=length, platform=platform
-  )
-  return record_of(
-    compiled,
-    topology=stage.topology,
-    compiler=stage.compiler,
-    pairs=stage.recipe.pace.pairs,
-    flop_per_pair=None,
   )
 
 
 def no_fit(stage: Stage, record: dict) -> UserError:
   """The one message about a step that does not fit, with a remedy that was compiled."""
-  fields, tried = remedy_of(stage, record)
-  vain = '; '.join(map(in_flags, tried))
-  if fields:
-    also = f' Not enough: {vain}.' if vain else ''
-    remedy = f'What was compiled and fits: {in_flags(fields)}.{also}'
-  else:
-    remedy = f'Compiled, and did not fit either: {vain}. Take more or larger devices.'
   return UserError(
     f'Expected a step that fits {stage.topology.text}; found, for captions of '
-    f'{record["tokens"]} tokens, {fit_in_words(record, target=stage.topology.target)}. '
-    f'{remedy}'
+    f'{record["tokens"]} tokens, {of_available(record)} of a device. '
+    f'{remedy_of(stage, record)}'
+  )
+
+
+def _compile_again(stage: Stage, *, length: int) -> dict:
+  """`rehearse` without the count of FLOP, which is that of the run."""
+  return _compile(stage, length=length, flop=None)
+
+
+def _compile(stage: Stage, *, length: int, flop: float | None) -> dict:
+  topology = stage.topology
+  compiled = compile_for(
+    stage.recipe,
+    sizes=stage.sizes,
+    length=length,
+    platform=topology.target.platform,
+  )
+  return record_of(
+    compiled,
+    topology=topology,
+    compiler=stage.compiler,
+    pairs=stage.recipe.pace.pairs,
+    flop_per_pair=flop,
   )

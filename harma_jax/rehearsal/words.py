@@ -29,11 +29,11 @@ def summary(record: dict) -> str:
     f'{record["tokens"]} tokens, remat={record["remat"]}'
   )
   if record['refused']:
-    return f'{setting}: refused, {_of_available(record)}'
+    return f'{setting}: refused, {of_available(record)}'
   fits = {True: 'fits', False: 'does not fit', None: 'for CPU devices'}
   seconds = record['estimated_seconds']
   time = f', {seconds * 1e3:,.1f} ms estimated' if seconds else ''
-  return f'{setting}: {fits[record["fits"]]}, {_of_available(record)}{time}'
+  return f'{setting}: {fits[record["fits"]]}, {of_available(record)}{time}'
 
 
 def program_in_words(record: dict, *, topology: Topology) -> dict[str, str]:
@@ -53,7 +53,8 @@ def program_in_words(record: dict, *, topology: Topology) -> dict[str, str]:
   return {name: words for name, words in found.items() if words}
 
 
-def _of_available(record: dict) -> str:
+def of_available(record: dict) -> str:
+  """What the step needs of a device, and what there is."""
   needed, available = (
     gibibytes(record[name]) if record[name] else 'an amount that is not told'
     for name in ('needed_bytes', 'available_bytes')
@@ -72,7 +73,7 @@ def fit_in_words(record: dict, *, target: Target) -> str:
     return 'not known'
   verdict = 'yes' if record['fits'] else 'no'
   refused = ', refused by the compiler' if record['refused'] else ''
-  return f'{verdict}{refused}: {_of_available(record)} of a device ({target.kind})'
+  return f'{verdict}{refused}: {of_available(record)} of a device ({target.kind})'
 
 
 def memory_in_words(record: dict) -> str:

@@ -6,6 +6,7 @@ from harma_jax.devices.targets import read_topology
 from harma_jax.errors import UserError
 from harma_jax.rehearsal import grid
 from harma_jax.rehearsal.grid import measure_compiled
+from harma_jax.rehearsal.remedy import Remedy
 
 
 @pytest.fixture(autouse=True)
@@ -60,13 +61,12 @@ def test_where_a_step_does_not_fit_the_record_says_what_would(
       'available_bytes': 1,
     },
   )
-  monkeypatch.setattr(
-    grid, 'remedy_of', lambda stage, record: ({'model.remat': 'block'}, [])
-  )
+  remedy = Remedy(fields={'model.remat': 'block'}, needed=1, in_vain=())
+  monkeypatch.setattr(grid, 'remedy_of', lambda stage, record: remedy)
   config = small_config({'data.root': ''})
   found = measure_compiled(config, topologies=topologies('tpu:8'), remedy=wanted)
   (record,) = found['programs']
-  expected = {'fits': {'model.remat': 'block'}, 'does_not_fit': []}
+  expected = {'fields': {'model.remat': 'block'}, 'needed': 1, 'in_vain': ()}
   assert record.get('remedy') == (expected if wanted else None)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from harma_jax.errors import UserError
 from harma_jax.model.transformer import REMAT
-from harma_jax.rehearsal.remedy import candidates, find_remedy, in_flags, with_fields
+from harma_jax.rehearsal.remedy import candidates, find_remedy, with_fields
 
 POLICIES = [policy for policy in REMAT if policy not in ('auto', 'none')]
 
@@ -47,24 +47,36 @@ def test_what_is_recomputed_already_is_not_tried_again(config):
   assert 'model.remat' not in first
 
 
-def test_the_first_that_fits_is_found_and_the_others_are_told(config):
-  def fits(changed):
-    return changed.model.remat == 'block' and changed.train.batch_size <= 32
+def of(fits):
+  size = 2**30 if fits else 2**40
+  return {'fits': fits, 'needed_bytes': size, 'available_bytes': 2**35}
 
-  fields, tried = find_remedy(config, devices=8, fits=fits, excess=1.5)
-  assert fields == {'model.remat': 'block', 'train.batch_size': 32}
-  assert {'model.remat': 'block'} in tried
+
+def test_the_first_that_fits_is_found_and_the_others_are_told(config):
+  def compile_with(changed):
+    return of(changed.model.remat == 'block' and changed.train.batch_size <= 32)
+
+  found = find_remedy(config, devices=8, compile_with=compile_with, excess=1.5)
+  assert found.fields == {'model.remat': 'block', 'train.batch_size': 32}
+  assert {'model.remat': 'block'} in found.in_vain
   assert config.train.batch_size == 64
-  assert in_flags(fields) == ('--config.model.remat=block --config.train.batch_size=32')
+  message = str(found)
+  assert message.startswith(
+    'What was compiled and fits, in 1.00 GiB: --config.model.remat=block '
+    '--config.train.batch_size=32. Not enough: '
+  )
 
 
 def test_where_nothing_fits_all_are_told_but_those_that_are_mistakes(config):
-  def fits(changed):
+  def compile_with(changed):
     if changed.train.batch_size < 64:
       raise UserError('no such batch')
-    return False
+    return of(False)
 
-  fields, tried = find_remedy(config, devices=8, fits=fits, excess=1.5)
-  assert fields is None
-  assert tried[0] == {'model.remat': POLICIES[0]}
-  assert not any('train.batch_size' in fields for fields in tried)
+  found = find_remedy(config, devices=8, compile_with=compile_with, excess=1.5)
+  assert found.fields is None
+  assert found.in_vain[0] == {'model.remat': POLICIES[0]}
+  assert not any('train.batch_size' in fields for fields in found.in_vain)
+  message = str(found)
+  assert message.startswith('Compiled, and did not fit either: --config.model.remat=')
+  assert message.endswith('Take more or larger devices.')

@@ -115,8 +115,8 @@ def test_what_does_not_fit_is_one_message_with_what_was_compiled_and_fits(
   assert message.startswith(
     'Expected a step that fits tpu:8; found, for captions of 77'
   )
-  assert 'no: 20.00 GiB of 15.75 GiB of a device' in message
-  assert 'What was compiled and fits: --config.model.remat=block.' in message
+  assert 'tokens, 20.00 GiB of 15.75 GiB of a device. What was compiled and' in message
+  assert 'fits, in 1.00 GiB: --config.model.remat=block.' in message
 
 
 def test_where_nothing_fits_the_message_says_what_was_tried(stage, record, monkeypatch):
