@@ -3,10 +3,10 @@
 import collections
 from collections.abc import Iterator
 
-from harma_jax.rehearsal.hlo import Computation, Instruction, Program, runs
+from harma_jax.rehearsal.hlo import Computation, Instruction, Program
 from harma_jax.rehearsal.shapes import arrays_of
 
-BACKWARD = 'transpose('
+BACKWARD, AGAIN = 'transpose(', 'rematted_computation'
 # The result is the same bytes under another name.
 VIEWS = ('bitcast', 'copy-done', 'optimization-barrier', 'tuple')
 # The result is the same numbers elsewhere.
@@ -18,24 +18,24 @@ def kept_bytes(program: Program) -> int:
 
   It is read off the order in which the compiler runs the program: arrays, as they lie
   in memory, that an instruction of a tower's forward pass makes and one of a backward
-  pass takes. An estimate: the compiler may put two arrays into one place.
+  pass takes; in a loop, beside those that wait outside it. An estimate: the compiler
+  may put two arrays into one place, or need more to pack them.
   """
-  scheduled = {program.entry}
-  for instruction, _ in runs(program):
-    if body := instruction.computation('body'):
-      scheduled.add(body)
-  return max(_most_at_once(program.computations[name]) for name in scheduled)
+  return _most_at_once(program, program.entry)
 
 
-def _most_at_once(lines: Computation) -> int:
-  change = collections.Counter()
+def _most_at_once(program: Program, name: str) -> int:
+  lines = program.computations.get(name, ())
+  starts, ends = collections.Counter(), collections.Counter()
   for size, first, last in _spans(lines):
-    change[first] += size
-    change[last] -= size
+    starts[first] += size
+    ends[last] += size
   most = now = 0
-  for position in sorted(change):
-    now += change[position]
-    most = max(most, now)
+  for position, line in enumerate(lines):
+    now += starts[position]
+    body = line.computation('body') if line.opcode == 'while' else None
+    most = max(most, now + (_most_at_once(program, body) if body else 0))
+    now -= ends[position]
   return most
 
 
@@ -49,7 +49,7 @@ def _spans(lines: Computation) -> Iterator[tuple[int, int, int]]:
     held[line.name] = _holds(line, taken, by_name)
     for array in taken:
       last[array] = i
-      if BACKWARD in line.op_name:
+      if _is_backward(line):
         in_backward.add(array)
   for name in in_backward:
     first = _maker(by_name[name], by_name, through=('get-tuple-element',))
@@ -78,7 +78,11 @@ def _maker(
 
 
 def _is_forward(line: Instruction) -> bool:
-  return 'Tower' in line.op_name and BACKWARD not in line.op_name
+  return 'Tower' in line.op_name and not _is_backward(line)
+
+
+def _is_backward(line: Instruction) -> bool:
+  return BACKWARD in line.op_name and AGAIN not in line.op_name
 
 
 def _bytes(line: Instruction) -> int:

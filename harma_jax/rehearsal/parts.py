@@ -2,19 +2,22 @@
 
 import re
 
+from harma_jax.model.additions import ADDED
+
 COPIES = 'copies of residuals'
 REST = 'the rest'
-# The first that fits. What is named `jvp` outside the towers is of the loss.
+# The first that fits. What a backward pass computes again is of it; what is named `jvp`
+# outside the towers is of the loss.
 PATTERNS = {
-  COPIES: r'Tower\).*while/body/.*dynamic(_update)?_slice$',
-  'adapters': r'Tower\).*(adapter|Adapter|lora|block_gate)',
-  'image tower, backward': r'transpose\(jvp\(ImageTower',
-  'text tower, backward': r'transpose\(jvp\(TextTower',
+  COPIES: r'Tower.*while/body/.*dynamic(_update)?_slice$',
+  'adapters': rf'Tower.*({ADDED}|Adapter)',
+  'image tower, backward': r'transpose\(.*ImageTower',
+  'text tower, backward': r'transpose\(.*TextTower',
   'image tower, forward': r'ImageTower',
   'text tower, forward': r'TextTower',
   'loss': r'jvp\(',
-  'look-up of images': r'shard_map',
-  'augmentation': r'vmap\(|augment|keys_of',
+  'augmentation': r'vmap\(|augment|keys_of|histograms',
+  'look-up of images': r'shard_map|look_up',
 }
 PARTS = (*PATTERNS, REST)
 

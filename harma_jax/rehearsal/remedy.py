@@ -1,6 +1,7 @@
 """The setting that would make a step fit: found by compiling, not by guessing."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from absl import logging
@@ -112,10 +113,13 @@ def _policies(now: str) -> Sequence[str]:
 
 
 def _parts(batch: int, *, below: int, multiple: int, excess: float) -> list[int]:
-  """Divisors of a batch that the devices divide, the one that should fit first."""
-  sizes = [n for n in _divisors(batch) if n < below and n % multiple == 0]
-  near = [n for n in sizes if n <= below / max(excess, 1)]
-  return sorted(near, reverse=True)[:3] or sizes[:1]
+  """Sizes of 2, 4, ... even parts of a batch, the one that should fit first."""
+  sizes, count = [], 2
+  while not sizes or sizes[-1] > multiple:
+    sizes.append(math.ceil(batch / count / multiple) * multiple)
+    count *= 2
+  near = [n for n in sizes if n < below and n <= below / max(excess, 1)]
+  return near[:3] or [n for n in sizes if n < below][-1:]
 
 
 def _halves(batch: int, *, multiple: int, excess: float) -> list[int]:

@@ -24,6 +24,16 @@ BLOCKS = 'transformer/while/body/eval_jaxpr/blocks'
       'adapters',
     ),
     (f'jit(step)/jvp(TextTower)/{BLOCKS}/adapter/SharedAdapter/up/add', 'adapters'),
+    (
+      'jit(step)/transpose(jvp())/while/body/checkpoint/rematted_computation/TextTower/'
+      'ln_final/mul',
+      'text tower, backward',  # of a microbatch
+    ),
+    (
+      'jit(step)/jvp()/while/body/eval_jaxpr/ImageTower/ln_post/mul',
+      'image tower, forward',
+    ),
+    ('jit(step)/shard_map/while/body/rand_augment/pallas_call', 'augmentation'),
     ('jit(step)/jvp(jit(log_softmax))/sub', 'loss'),
     ('jit(step)/shard_map/gather', 'look-up of images'),
     ('jit(step)/vmap()/while/body/eval_jaxpr/gather', 'augmentation'),

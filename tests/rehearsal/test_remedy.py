@@ -6,7 +6,7 @@ import pytest
 
 from harma_jax.errors import UserError
 from harma_jax.model.transformer import REMAT
-from harma_jax.rehearsal.remedy import candidates, find_remedy, with_fields
+from harma_jax.rehearsal.remedy import _parts, candidates, find_remedy, with_fields
 
 POLICIES = [policy for policy in REMAT if policy not in ('auto', 'none')]
 
@@ -34,6 +34,21 @@ def test_batches_are_those_that_devices_divide_and_that_should_fit(config):
     if 'train.batch_size' in fields
   ]
   assert found == [16, 8]
+
+
+@pytest.mark.parametrize(
+  ('batch', 'below', 'devices', 'excess', 'sizes'),
+  [
+    (428, 428, 1, 2.5, [107, 54, 27]),
+    (428, 428, 4, 1.1, [216, 108, 56]),
+    (64, 16, 8, 3.0, [8]),
+    (64, 64, 8, 100.0, [8]),
+    (8, 8, 8, 2.0, []),
+  ],
+)
+def test_parts_are_even_and_of_all_devices(batch, below, devices, excess, sizes):
+  found = _parts(batch, below=below, multiple=devices, excess=excess)
+  assert found == sizes
 
 
 def test_one_device_shards_nothing(config):
