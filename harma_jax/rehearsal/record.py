@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from harma_jax.devices.targets import Topology
+from harma_jax.devices.targets import Target, Topology
 from harma_jax.rehearsal.collectives import by_kind, exchanges_of
 from harma_jax.rehearsal.estimate import Estimate, estimate
 from harma_jax.rehearsal.hlo import read_program
@@ -40,7 +40,7 @@ def record_of(
   if compiler and program and topology.target.clock:
     time = estimate(program, topology.target)
   return {
-    **_fit(compiled, available=topology.target.memory if compiler else None),
+    **_fit(compiled, target=topology.target if compiler else None),
     'memory': _memory(compiled, kept=kept_bytes(program) if program else None),
     'flop_per_pair': flop_per_pair,
     **_time(time, topology, flop=flop_per_pair and flop_per_pair * pairs),
@@ -50,7 +50,9 @@ def record_of(
   }
 
 
-def _fit(compiled: Compiled, *, available: int | None) -> dict:
+def _fit(compiled: Compiled, *, target: Target | None) -> dict:
+  """Whether a device of the target has room; with None nobody knows."""
+  available = target and target.memory
   if refusal := compiled.refusal:
     return {
       'fits': False,
@@ -58,9 +60,12 @@ def _fit(compiled: Compiled, *, available: int | None) -> dict:
       'needed_bytes': refusal.needed,
       'available_bytes': refusal.available or available,
     }
-  needed = compiled.memory and compiled.memory.total
+  needed, fits = compiled.memory.total, None
+  if target:
+    # A TPU's compiler refuses what does not fit; a GPU's compiles it all the same.
+    fits = target.platform == 'tpu' or needed <= available
   return {
-    'fits': needed <= available if needed and available else None,
+    'fits': fits,
     'refused': False,
     'needed_bytes': needed,
     'available_bytes': available,

@@ -59,6 +59,8 @@ def of_available(record: dict) -> str:
     gibibytes(record[name]) if record[name] else 'an amount that is not told'
     for name in ('needed_bytes', 'available_bytes')
   )
+  if record['fits'] and record['needed_bytes'] > record['available_bytes']:
+    return f'all of {available}'
   return f'{needed} of {available}' if record['available_bytes'] else needed
 
 
@@ -85,7 +87,9 @@ def memory_in_words(record: dict) -> str:
     for kind, words in HELD.items()
     if memory.get(kind) is not None
   ]
-  return total + ', '.join(kinds)
+  peak = memory.get('peak')
+  most = f'; in use at once {gibibytes(peak)}' if peak else ''
+  return total + ', '.join(kinds) + most
 
 
 def _flop_in_words(record: dict) -> str | None:

@@ -38,6 +38,11 @@ def test_a_program_that_compiles_may_not_fit_all_the_same(record):
   assert found['estimated_seconds'] is found['parts'] is None
 
 
+def test_what_a_tpu_compiler_takes_fits_however_tightly(record):
+  found = record(temporaries=V5E)
+  assert (found['fits'], found['needed_bytes'] > V5E) == (True, True)
+
+
 def test_a_refused_program_has_the_numbers_of_the_compiler(record):
   found = record(refusal=Refusal(needed=40 * 2**30, available=15 * 2**30))
   assert (found['fits'], found['refused']) == (False, True)

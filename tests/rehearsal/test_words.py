@@ -54,6 +54,11 @@ def test_a_refusal_is_told_with_both_numbers(record):
   assert 'an amount that is not told of 15.75 GiB' in untold['fits']
 
 
+def test_a_program_that_fills_a_device_is_no_contradiction(record):
+  words = words_of(record(temporaries=int(15.75 * 2**30)))
+  assert words['fits'] == 'yes: all of 15.75 GiB of a device (v5e)'
+
+
 def test_a_gpu_has_a_bound_in_place_of_an_estimate(record):
   found = record(topology='h100:8', compiler='plugin 1')
   words = words_of(found, 'h100:8')
