@@ -22,7 +22,7 @@ from harma_jax.building.text import (
 from harma_jax.devices.absent import compiler_of, devices_of
 from harma_jax.devices.mesh import layout_of
 from harma_jax.devices.stop import interruptible
-from harma_jax.devices.targets import Topology
+from harma_jax.devices.targets import SHARE_VARIABLES, Target, Topology, jax_share
 from harma_jax.errors import UserError
 from harma_jax.rehearsal.record import record_of
 from harma_jax.rehearsal.remedy import Remedy, find_remedy
@@ -168,8 +168,9 @@ def stage_in_words(stage: Stage) -> dict[str, str]:
     gibibytes(bytes_of_device(tree, mesh=mesh))
     for tree in ((state.trainable, state.frozen), state.optimizer_state)
   )
-  return {
+  facts = {
     'devices': f'{mesh.size} {topology.target.kind}, {layout_of(mesh)}',
+    'a device': device_in_words(topology.target),
     'compiler': stage.compiler or no_compiler(topology),
     'parameters': (
       f'{count(state.trainable):,} trainable, {count(state.frozen):,} frozen; '
@@ -178,6 +179,21 @@ def stage_in_words(stage: Stage) -> dict[str, str]:
     'batch': f'{size:,}, {size // mesh.size:,} a device',
     'data': data_in_words(stage.sizes, mesh=mesh),
   }
+  return {name: words for name, words in facts.items() if words}
+
+
+def device_in_words(target: Target) -> str | None:
+  """What the table of kinds has of a device; None for a platform alone."""
+  if target.peak is None:
+    return None
+  share = ''
+  if target.platform == 'cuda':
+    share = f', the {jax_share():.0%} that jax takes ({SHARE_VARIABLES[0]} changes it)'
+  return (
+    f'{target.peak / 1e12:,.0f} TFLOP/s in bfloat16, '
+    f'{target.bandwidth / 1e9:,.0f} GB/s, '
+    f'{gibibytes(target.memory)} for programs{share}'
+  )
 
 
 def no_compiler(topology: Topology) -> str:

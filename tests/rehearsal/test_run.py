@@ -8,10 +8,16 @@ import sys
 import pytest
 
 from harma_jax.devices import absent
-from harma_jax.devices.targets import read_topology
+from harma_jax.devices.targets import named_target, read_topology
 from harma_jax.errors import UserError
 from harma_jax.rehearsal import run
-from harma_jax.rehearsal.run import dry_run_topology, flop_of, lengths_of, read_stage
+from harma_jax.rehearsal.run import (
+  device_in_words,
+  dry_run_topology,
+  flop_of,
+  lengths_of,
+  read_stage,
+)
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
@@ -52,6 +58,16 @@ def test_without_a_compiler_the_program_of_cpus_stands_in_and_says_so(
   assert f"pip install 'harma_jax[{extra}]'" in stdout
   assert 'memory of each CPU' in stdout
   assert 'fits' not in stdout
+
+
+def test_a_kind_of_device_is_told_with_its_numbers():
+  assert device_in_words(named_target('v5e')) == (
+    '197 TFLOP/s in bfloat16, 819 GB/s, 15.75 GiB for programs'
+  )
+  assert device_in_words(named_target('h100')).endswith(
+    '59.32 GiB for programs, the 75% that jax takes (XLA_CLIENT_MEM_FRACTION changes it)'
+  )
+  assert device_in_words(read_topology('tpu:8').target) is None
 
 
 @pytest.fixture
