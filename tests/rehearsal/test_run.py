@@ -11,6 +11,7 @@ from harma_jax.devices import absent
 from harma_jax.devices.targets import named_target, read_topology
 from harma_jax.errors import UserError
 from harma_jax.rehearsal import run
+from harma_jax.rehearsal.refusal import Refusal
 from harma_jax.rehearsal.run import (
   device_in_words,
   dry_run_topology,
@@ -19,6 +20,7 @@ from harma_jax.rehearsal.run import (
   read_stage,
 )
 
+LARGE = Refusal(needed=20 * 2**30, available=int(15.75 * 2**30))
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -65,7 +67,7 @@ def test_a_kind_of_device_is_told_with_its_numbers():
     '197 TFLOP/s in bfloat16, 819 GB/s, 15.75 GiB for programs'
   )
   assert device_in_words(named_target('h100')).endswith(
-    '59.32 GiB for programs, the 75% that jax takes (XLA_CLIENT_MEM_FRACTION changes it)'
+    'programs, the 75% that jax takes (XLA_CLIENT_MEM_FRACTION changes it)'
   )
   assert device_in_words(read_topology('tpu:8').target) is None
 
@@ -123,11 +125,11 @@ def test_what_does_not_fit_is_one_message_with_what_was_compiled_and_fits(
   stage, record, monkeypatch
 ):
   def compile_again(changed, *, length):
-    return record(temporaries=2**30 if changed.config.model.remat == 'block' else 2**40)
+    return record(refusal=None if changed.config.model.remat == 'block' else LARGE)
 
   monkeypatch.setattr(run, '_compile_again', compile_again)
   large = stage({'model.remat': 'none'})
-  message = str(run.no_fit(large, record(temporaries=20 * 2**30)))
+  message = str(run.no_fit(large, record(refusal=LARGE)))
   assert message.startswith(
     'Expected a step that fits tpu:8; found, for captions of 77'
   )
@@ -136,7 +138,7 @@ def test_what_does_not_fit_is_one_message_with_what_was_compiled_and_fits(
 
 
 def test_where_nothing_fits_the_message_says_what_was_tried(stage, record, monkeypatch):
-  large = record(temporaries=20 * 2**30)
+  large = record(refusal=LARGE)
   monkeypatch.setattr(run, '_compile_again', lambda changed, *, length: large)
   message = str(run.no_fit(stage({'model.remat': 'none'}), large))
   assert 'Compiled, and did not fit either: ' in message
@@ -145,7 +147,7 @@ def test_where_nothing_fits_the_message_says_what_was_tried(stage, record, monke
 
 
 def test_the_tables_come_before_the_message(small_config, record, monkeypatch, capsys):
-  large = record(temporaries=20 * 2**30)
+  large = record(refusal=LARGE)
   monkeypatch.setattr(run, 'rehearse', lambda stage, *, length: large)
   monkeypatch.setattr(run, '_compile_again', lambda changed, *, length: large)
   config = small_config({'data.root': ''})
