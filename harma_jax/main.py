@@ -84,6 +84,8 @@ def _check_mode() -> None:
       'Expected one of --seeds, --dry_run and --dry_run_topology; found '
       f'--{" and --".join(found)}. All seeds take what a dry run without --seeds shows.'
     )
+  if _QUICK.value and _TOPOLOGY.value is None:
+    raise UserError('--quick: expected --dry_run_topology beside it; found none.')
 
 
 def _join_others() -> None:
