@@ -74,13 +74,19 @@ def _fit(compiled: Compiled, *, target: Target | None) -> dict:
 
 def _memory(compiled: Compiled, *, kept: int | None) -> dict:
   """Bytes of a device by kind, and as the compiler divides them."""
-  found = dict(compiled.held)
-  if memory := compiled.memory:
-    kept = min(kept, memory.temporaries)
-    found['kept_for_backward'] = kept
-    found['rest'] = memory.total - kept - sum(compiled.held.values())
-    found |= dataclasses.asdict(memory)
-  return found
+  found, memory = dict(compiled.held), compiled.memory
+  if memory is None:
+    return found
+  held = sum(compiled.held.values())
+  peak = min(memory.peak or memory.total, memory.total)
+  kept = max(min(kept, peak - held), 0)
+  return {
+    **found,
+    'kept_for_backward': kept,
+    'rest': peak - held - kept,
+    'gaps': memory.total - peak if memory.peak else None,
+    **dataclasses.asdict(memory),
+  }
 
 
 def _time(time: Estimate | None, topology: Topology, *, flop: float | None) -> dict:

@@ -10,6 +10,7 @@ HELD = {
   'images': 'images',
   'kept_for_backward': 'kept for the backward pass (estimated)',
   'rest': 'the rest',
+  'gaps': 'gaps between them',
 }
 
 
@@ -85,11 +86,9 @@ def memory_in_words(record: dict) -> str:
   kinds = [
     f'{words} {gibibytes(memory[kind])}'
     for kind, words in HELD.items()
-    if memory.get(kind) is not None
+    if memory.get(kind) is not None and (memory[kind] or kind != 'gaps')
   ]
-  peak = memory.get('peak')
-  most = f'; in use at once {gibibytes(peak)}' if peak else ''
-  return total + ', '.join(kinds) + most
+  return total + ', '.join(kinds)
 
 
 def _flop_in_words(record: dict) -> str | None:

@@ -88,11 +88,15 @@ def program():
 
 @pytest.fixture(scope='session')
 def compiled():
-  """`compiled(temporaries=, refusal=None)`: what a compiler made of the step."""
+  """`compiled(temporaries=, peak=, refusal=)`: what a compiler made of the step."""
 
-  def make(*, temporaries=2**30, refusal=None):
+  def make(*, temporaries=2**30, peak=None, refusal=None):
     memory = Memory(
-      arguments=2**20, outputs=2**10, temporaries=temporaries, aliased=2**10
+      arguments=2**20,
+      outputs=2**10,
+      temporaries=temporaries,
+      aliased=2**10,
+      peak=peak,
     )
     return Compiled(
       memory=None if refusal else memory,

@@ -23,6 +23,14 @@ def test_a_program_with_less_memory_than_the_device_fits(record):
   assert json.loads(json.dumps(found)) == found
 
 
+def test_where_the_compiler_tells_what_is_in_use_the_rest_are_gaps(record):
+  memory = record(peak=2**29)['memory']
+  assert memory['gaps'] == 2**30 + 2**20 - 2**29
+  kinds = ('weights', 'optimizer', 'images', 'kept_for_backward', 'rest')
+  assert sum(memory[kind] for kind in kinds) == 2**29
+  assert record()['memory']['gaps'] is None
+
+
 def test_time_and_share_of_the_peak_are_of_all_devices(record):
   found = record()
   assert found['estimated_seconds'] == pytest.approx(sum(found['parts'].values()))

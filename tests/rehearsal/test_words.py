@@ -37,6 +37,11 @@ def test_a_program_that_fits_is_told_in_full(record):
   assert words['compilation'] == '20.0 s, by libtpu 1'
 
 
+def test_gaps_are_told_where_there_are_any(record):
+  words = words_of(record(peak=2**29))
+  assert words['memory of a device'].endswith(', gaps between them 513.0 MiB')
+
+
 def test_a_refusal_is_told_with_both_numbers(record):
   refused = record(refusal=Refusal(needed=40 * 2**30, available=15 * 2**30))
   words = words_of(refused)
