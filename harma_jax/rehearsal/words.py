@@ -103,10 +103,10 @@ def _time_in_words(record: dict, topology: Topology) -> str | None:
   flop, target = record['flop_per_pair'], topology.target
   peak = f'{target.peak / 1e12:,.0f} TFLOP/s' if target.peak else ''
   if record['estimated_seconds']:
+    alone = '' if topology.count == 1 else ', exchanges between devices not counted'
     return (
-      f'{record["estimated_seconds"] * 1e3:,.1f} ms by the estimate of the compiler, '
-      f'{record["share_of_peak"]:.1%} of the peak of {peak}; exchanges between devices '
-      'are not in it'
+      f'{record["estimated_seconds"] * 1e3:,.1f} ms by the estimate of the compiler'
+      f'{alone}: {record["share_of_peak"]:.1%} of the peak of {peak}'
     )
   if record['refused'] or not (flop and target.peak):
     return None
