@@ -95,7 +95,7 @@ def no_fit(stage: Stage, record: dict) -> UserError:
   """The one message about a step that does not fit, with a remedy that was compiled."""
   return UserError(
     f'Expected a step that fits {stage.topology.text}; found, for captions of '
-    f'{record["tokens"]} tokens, {of_available(record)} of a device. '
+    f'{record["tokens"]} tokens, {of_available(record)}. '
     f'{remedy_of(stage, record)}'
   )
 

@@ -76,8 +76,8 @@ def test_what_does_not_fit_is_one_message_with_what_was_compiled_and_fits(
   assert message.startswith(
     'Expected a step that fits tpu:8; found, for captions of 77'
   )
-  assert 'tokens, 20.00 GiB of 15.75 GiB of a device. What was compiled and' in message
-  assert 'fits, in 1.00 GiB: --config.model.remat=block.' in message
+  assert 'tokens, 20.00 GiB for a device that has 15.75 GiB. What was' in message
+  assert 'compiled and fits, in 1.00 GiB: --config.model.remat=block.' in message
 
 
 def test_where_nothing_fits_the_message_says_what_was_tried(stage, record, monkeypatch):
@@ -97,7 +97,7 @@ def test_the_tables_come_before_the_message(small_config, record, monkeypatch, c
   topology = read_topology('tpu:8')
   with pytest.raises(UserError, match='Expected a step that fits tpu:8'):
     dry_run_topology(config, workdir=pathlib.Path('run'), topology=topology)
-  assert '20.00 GiB of 15.75 GiB' in capsys.readouterr().out
+  assert '20.00 GiB for a device that has 15.75 GiB' in capsys.readouterr().out
 
 
 @pytest.mark.skipif(
