@@ -3,12 +3,12 @@
 Prints one JSON object and, on standard error, one line. Weights are random;
 --mode=step takes random pairs and needs no data set. With train.steps_per_dispatch
 above 1 so many steps are one program, and --steps and --warmup count programs.
---mode=compiled runs nothing: it compiles the step for devices that are not there.
+--mode=compiled runs nothing: it compiles the step for --targets=v5e:2x2,h200:1 and
+whatever --dry_run_topology of `harma-jax train` takes.
 
 Examples:
   harma-jax bench --config=quickstart.py
   harma-jax bench --config=rsicd.py --config.data.root=DATA --mode=train
-  harma-jax bench --config=rsitmd.py:tiny --mode=compiled --targets=v5e:2x2,h200:1
 """
 
 import json
