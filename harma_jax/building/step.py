@@ -11,10 +11,12 @@ from ml_collections import ConfigDict
 
 from harma_jax.building.data import build_inputs
 from harma_jax.building.model import frozen_dtype
+from harma_jax.devices.mesh import make_mesh
 from harma_jax.errors import expect_one_of
 from harma_jax.model.clip import Clip, init_params
 from harma_jax.objective.alignment import Objective, make_objective, warn_of_sum
 from harma_jax.objective.head import Head, harmonized_head, plain_head
+from harma_jax.stepping.microbatch import at_once, make_in_parts
 from harma_jax.stepping.optim import (
   MODES,
   label_leaves,
@@ -60,12 +62,16 @@ def build_trainer(
   optimizer, schedule = build_optimizer(config, total_steps=total_steps)
   dtype = frozen_dtype(config)
 
+  step = build_step(
+    config, model, optimizer, schedule, total_steps=total_steps, mesh=mesh
+  )
+
   def shapes_of(*, n_captions):
     shapes = state_shapes(config, model, optimizer, n_captions=n_captions)
     return cast_frozen(shapes, dtype)
 
   return Trainer(
-    step=build_step(config, model, optimizer, schedule, total_steps=total_steps),
+    step=step,
     inputs=build_inputs(config, side=model.size.image_size, mesh=mesh),
     state_of=functools.partial(build_state, config, optimizer=optimizer),
     shapes_of=shapes_of,
@@ -126,9 +132,18 @@ def build_head(config: ConfigDict, objective: Objective, *, total_steps: int) ->
 
 
 def build_step(
-  config: ConfigDict, model: Clip, optimizer, schedule, *, total_steps: int
+  config: ConfigDict,
+  model: Clip,
+  optimizer,
+  schedule,
+  *,
+  total_steps: int,
+  mesh: Mesh | None = None,
 ) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
-  """The step of a run over `total_steps` steps, with the guard of its config."""
+  """The step of a run over `total_steps` steps, with the guard of its config.
+
+  `mesh` is that of the batch, which `train.microbatch` cuts; by default one device.
+  """
   settings = config.harmonization
   in_weights = settings.pair != 'none' and settings.space == 'adapter'
   head = build_head(config, build_objective(config), total_steps=total_steps)
@@ -137,9 +152,18 @@ def build_step(
     head,
     optimizer,
     schedule,
+    over_rows=_build_over_rows(config.train.microbatch, mesh=mesh),
     weight_space_chunk=settings.chunk if in_weights else 0,
   )
   return guard(step, halt=config.train.on_nonfinite == 'raise')
+
+
+def _build_over_rows(microbatch: int, *, mesh: Mesh | None) -> Callable:
+  if not microbatch:
+    return at_once
+  return make_in_parts(
+    size=microbatch, mesh=mesh or make_mesh(devices=jax.devices()[:1])
+  )
 
 
 def build_state(
