@@ -10,7 +10,7 @@ from harma_jax.augment.level import MAX_LEVEL
 from harma_jax.building.model import build_model
 from harma_jax.building.step import build_head, build_optimizer, state_shapes
 from harma_jax.building.text import context_length
-from harma_jax.devices.mesh import check_batch, check_microbatch, make_mesh
+from harma_jax.devices.mesh import check_batch, make_mesh
 from harma_jax.errors import UserError, expect
 from harma_jax.model.attention_kernel import has_choice
 from harma_jax.objective.alignment import make_objective
@@ -56,8 +56,9 @@ def check_config(config: ConfigDict) -> None:
   _check_splits(config)
   mesh = make_mesh(fsdp=config.mesh.fsdp)
   check_batch(config.train.batch_size, mesh=mesh, field='train.batch_size')
-  check_microbatch(config.train.microbatch, batch=config.train.batch_size, mesh=mesh)
   check_batch(config.evaluation.batch_size, mesh=mesh, field='evaluation.batch_size')
+  if config.train.microbatch:
+    check_batch(config.train.microbatch, mesh=mesh, field='train.microbatch')
   model = build_model(config)
   expect(
     config.model.attention != 'cudnn' or has_choice(model.dtype),

@@ -54,25 +54,6 @@ def check_batch(batch_size: int, *, mesh: Mesh, field: str) -> None:
     )
 
 
-def check_microbatch(microbatch: int, *, batch: int, mesh: Mesh) -> None:
-  """Raises UserError unless `microbatch` is 0 or cuts `batch` evenly on each device.
-
-  Args:
-    microbatch: rows that all devices run together.
-    batch: rows in all, a multiple of the devices.
-    mesh: of all devices.
-  """
-  of_device = batch // mesh.size
-  if microbatch and (microbatch % mesh.size or batch % microbatch):
-    choices = [mesh.size * n for n in range(1, of_device + 1) if of_device % n == 0]
-    near = min(choices, key=lambda choice: abs(choice - microbatch))
-    raise UserError(
-      f'train.microbatch: expected 0 or a multiple of the {mesh.size} devices that '
-      f'divides train.batch_size={batch}; found {microbatch}. The nearest is {near}: '
-      f'--config.train.microbatch={near}.'
-    )
-
-
 def batch_sharding(mesh: Mesh, *, axis: int = 0) -> NamedSharding:
   """Rows of a batch, which count along `axis`, over all devices."""
   return NamedSharding(mesh, PartitionSpec(*[None] * axis, (DATA, FSDP)))
