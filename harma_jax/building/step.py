@@ -11,7 +11,6 @@ from ml_collections import ConfigDict
 
 from harma_jax.building.data import build_inputs
 from harma_jax.building.model import frozen_dtype
-from harma_jax.devices.mesh import make_mesh
 from harma_jax.errors import expect_one_of
 from harma_jax.model.clip import Clip, init_params
 from harma_jax.objective.alignment import Objective, make_objective, warn_of_sum
@@ -43,6 +42,7 @@ class Trainer:
   Attributes:
     step: the pure, guarded step `(state, batch) -> (state, metrics)`.
     inputs: `(resident, batch) -> batch` of the step; see `make_inputs`.
+    over_rows: `(encode, rows) -> encode(rows)`, how the step's towers go over a batch.
     state_of: `(params, n_captions=) -> TrainState` before the first step.
     shapes_of: `(n_captions=) -> TrainState` of shapes and of dtypes as on devices.
     frozen_dtype: in which the weights that do not train are kept on the devices.
@@ -50,6 +50,7 @@ class Trainer:
 
   step: Callable[[TrainState, dict], tuple[TrainState, dict]]
   inputs: Callable[[dict, dict], dict]
+  over_rows: Callable
   state_of: Callable[..., TrainState]
   shapes_of: Callable[..., TrainState]
   frozen_dtype: jnp.dtype
@@ -62,8 +63,9 @@ def build_trainer(
   optimizer, schedule = build_optimizer(config, total_steps=total_steps)
   dtype = frozen_dtype(config)
 
+  over_rows = build_over_rows(config, mesh=mesh)
   step = build_step(
-    config, model, optimizer, schedule, total_steps=total_steps, mesh=mesh
+    config, model, optimizer, schedule, total_steps=total_steps, over_rows=over_rows
   )
 
   def shapes_of(*, n_captions):
@@ -72,6 +74,7 @@ def build_trainer(
 
   return Trainer(
     step=step,
+    over_rows=over_rows,
     inputs=build_inputs(config, side=model.size.image_size, mesh=mesh),
     state_of=functools.partial(build_state, config, optimizer=optimizer),
     shapes_of=shapes_of,
@@ -131,6 +134,12 @@ def build_head(config: ConfigDict, objective: Objective, *, total_steps: int) ->
   )
 
 
+def build_over_rows(config: ConfigDict, *, mesh: Mesh) -> Callable:
+  """How the towers go over a batch: at once, or `train.microbatch` rows at a time."""
+  size = config.train.microbatch
+  return make_in_parts(size=size, mesh=mesh) if size else at_once
+
+
 def build_step(
   config: ConfigDict,
   model: Clip,
@@ -138,11 +147,11 @@ def build_step(
   schedule,
   *,
   total_steps: int,
-  mesh: Mesh | None = None,
+  over_rows: Callable = at_once,
 ) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
   """The step of a run over `total_steps` steps, with the guard of its config.
 
-  `mesh` is that of the batch, which `train.microbatch` cuts; by default one device.
+  `over_rows` is that of `build_over_rows`.
   """
   settings = config.harmonization
   in_weights = settings.pair != 'none' and settings.space == 'adapter'
@@ -152,18 +161,10 @@ def build_step(
     head,
     optimizer,
     schedule,
-    over_rows=_build_over_rows(config.train.microbatch, mesh=mesh),
+    over_rows=over_rows,
     weight_space_chunk=settings.chunk if in_weights else 0,
   )
   return guard(step, halt=config.train.on_nonfinite == 'raise')
-
-
-def _build_over_rows(microbatch: int, *, mesh: Mesh | None) -> Callable:
-  if not microbatch:
-    return at_once
-  return make_in_parts(
-    size=microbatch, mesh=mesh or make_mesh(devices=jax.devices()[:1])
-  )
 
 
 def build_state(
