@@ -42,7 +42,7 @@ class Trainer:
   Attributes:
     step: the pure, guarded step `(state, batch) -> (state, metrics)`.
     inputs: `(resident, batch) -> batch` of the step; see `make_inputs`.
-    over_rows: `(encode, rows) -> encode(rows)`, how the step's towers go over a batch.
+    over_rows: `(encode, rows) -> encode(rows)`, how both go over a batch.
     state_of: `(params, n_captions=) -> TrainState` before the first step.
     shapes_of: `(n_captions=) -> TrainState` of shapes and of dtypes as on devices.
     frozen_dtype: in which the weights that do not train are kept on the devices.
@@ -75,7 +75,9 @@ def build_trainer(
   return Trainer(
     step=step,
     over_rows=over_rows,
-    inputs=build_inputs(config, side=model.size.image_size, mesh=mesh),
+    inputs=build_inputs(
+      config, side=model.size.image_size, mesh=mesh, over_rows=over_rows
+    ),
     state_of=functools.partial(build_state, config, optimizer=optimizer),
     shapes_of=shapes_of,
     frozen_dtype=dtype,
@@ -135,7 +137,7 @@ def build_head(config: ConfigDict, objective: Objective, *, total_steps: int) ->
 
 
 def build_over_rows(config: ConfigDict, *, mesh: Mesh) -> Callable:
-  """How the towers go over a batch: at once, or `train.microbatch` rows at a time."""
+  """How a step goes over its batch: at once, or `train.microbatch` rows at a time."""
   size = config.train.microbatch
   return make_in_parts(size=size, mesh=mesh) if size else at_once
 

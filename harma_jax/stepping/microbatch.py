@@ -1,4 +1,4 @@
-"""How the towers go over a batch: at once, or in parts that take the memory of one."""
+"""How a step goes over its batch: at once, or in parts that take the memory of one."""
 
 from collections.abc import Callable
 
@@ -8,16 +8,17 @@ from jax.sharding import Mesh, PartitionSpec
 
 from harma_jax.devices.mesh import batch_sharding
 
-Encode = Callable[[jax.Array], jax.Array]
 
-
-def at_once(encode: Encode, rows: jax.Array) -> jax.Array:
+def at_once(encode: Callable, rows):
   """`encode(rows)`."""
   return encode(rows)
 
 
-def make_in_parts(*, size: int, mesh: Mesh) -> Callable[[Encode, jax.Array], jax.Array]:
+def make_in_parts(*, size: int, mesh: Mesh) -> Callable:
   """Builds `in_parts(encode, rows)`: `encode(rows)`, at most `size` rows at a time.
+
+  `rows` is an array [B, ...] or a tree of such, and so is the result, whose row i is of
+  row i alone.
 
   The backward pass keeps nothing of a part: it encodes each part again and adds up the
   gradients of what `encode` closes over, in their dtype. So the cotangents may depend
@@ -26,13 +27,13 @@ def make_in_parts(*, size: int, mesh: Mesh) -> Callable[[Encode, jax.Array], jax
 
   Args:
     size: rows that run together on all devices; a multiple of the devices.
-    mesh: of all devices, over which `rows` [B, ...] are cut. Each takes its own rows,
-      some in every part, so none travels. Where parts of equal size do not come out
-      even, which any B may ask for, the last row of a device is encoded repeatedly.
+    mesh: of all devices, over which rows are cut. Each takes its own, some in every
+      part, so none travels. Where parts of equal size do not come out even, the last
+      row of a device is encoded repeatedly.
   """
 
   def in_parts(encode, rows):
-    count = len(rows) // mesh.size
+    count = len(jax.tree.leaves(rows)[0]) // mesh.size
     n_parts = -(-count // (size // mesh.size))
     if n_parts == 1:
       return encode(rows)
@@ -44,7 +45,7 @@ def make_in_parts(*, size: int, mesh: Mesh) -> Callable[[Encode, jax.Array], jax
   return in_parts
 
 
-def _cut(rows: jax.Array, *, n_parts: int, mesh: Mesh) -> jax.Array:
+def _cut(rows, *, n_parts: int, mesh: Mesh):
   """[B, ...] to [n_parts, b, ...], both B and b over all devices."""
 
   def cut(own):
@@ -54,17 +55,21 @@ def _cut(rows: jax.Array, *, n_parts: int, mesh: Mesh) -> jax.Array:
     return own.reshape(n_parts, length, *own.shape[1:])
 
   whole, parts = _specs(mesh)
-  return jax.shard_map(cut, mesh=mesh, in_specs=whole, out_specs=parts)(rows)
+  return jax.shard_map(
+    lambda tree: jax.tree.map(cut, tree), mesh=mesh, in_specs=whole, out_specs=parts
+  )(rows)
 
 
-def _joined(parts: jax.Array, *, count: int, mesh: Mesh) -> jax.Array:
+def _joined(parts, *, count: int, mesh: Mesh):
   """The inverse of `_cut`, with the first `count` rows of each device."""
 
   def join(own):
     return own.reshape(-1, *own.shape[2:])[:count]
 
   whole, spec = _specs(mesh)
-  return jax.shard_map(join, mesh=mesh, in_specs=spec, out_specs=whole)(parts)
+  return jax.shard_map(
+    lambda tree: jax.tree.map(join, tree), mesh=mesh, in_specs=spec, out_specs=whole
+  )(parts)
 
 
 def _specs(mesh: Mesh) -> tuple[PartitionSpec, PartitionSpec]:
