@@ -70,6 +70,10 @@ OPTIMIZER = {
 TRAIN = {
   'epochs': 10.0,  # 0: only evaluated
   'batch_size': 428,
+  # Pairs of the global batch that run through augmentation and towers at a time, where
+  # all do not fit (with several captions an image: images with theirs); 0: all. The
+  # loss and the gradient are those of the whole batch.
+  'microbatch': 0,
   'steps_per_dispatch': 1,  # so many steps in one program, for small ones
   # A loss or gradient that is not finite: raise ends the run and names the samples,
   # skip leaves the step out and counts it.

@@ -6,12 +6,15 @@ from jax.sharding import Mesh
 
 from harma_jax.augment.batch import augment_batch, keys_of
 from harma_jax.devices.mesh import take_rows
+from harma_jax.stepping.microbatch import at_once
 
 PIXELS = ('images', 'sizes')
 KEPT = ('image_ids', 'rows', 'own')
 
 
-def make_inputs(*, mesh: Mesh, **augmentation) -> Callable[[dict, dict], dict]:
+def make_inputs(
+  *, mesh: Mesh, over_rows: Callable = at_once, **augmentation
+) -> Callable[[dict, dict], dict]:
   """Builds the pure function `inputs(resident, batch) -> batch of the step`.
 
   `resident` holds `tokens` i32[n_captions, L], cut to the batch's length, and either
@@ -23,16 +26,27 @@ def make_inputs(*, mesh: Mesh, **augmentation) -> Callable[[dict, dict], dict]:
 
   Args:
     mesh: of all devices.
+    over_rows: `(augment, rows) -> augment(rows)`, how look-up and augmentation, which
+      take several f32 copies, go over a batch; see `make_in_parts`.
     **augmentation: keywords of `augment_batch`.
   """
 
   def inputs(resident, batch):
-    source = batch
+    def augmented(rows):
+      source = rows
+      if 'images' in resident:
+        source = {
+          name: take_rows(resident[name], rows['places'], mesh=mesh) for name in PIXELS
+        }
+      keys = keys_of(batch['seed'][0], batch['epoch'][0], rows['items'])
+      return augment_batch(source['images'], source['sizes'], keys, **augmentation)
+
+    rows = {'items': batch['items']}
     if 'images' in resident:
-      rows = batch['items' if 'own' in batch else 'image_ids']
-      source = {name: take_rows(resident[name], rows, mesh=mesh) for name in PIXELS}
-    keys = keys_of(batch['seed'][0], batch['epoch'][0], batch['items'])
-    images = augment_batch(source['images'], source['sizes'], keys, **augmentation)
+      rows['places'] = batch['items' if 'own' in batch else 'image_ids']
+    else:
+      rows |= {name: batch[name] for name in PIXELS}
+    images = over_rows(augmented, rows)
     kept = {name: batch[name] for name in KEPT if name in batch}
     return kept | {'images': images, 'tokens': resident['tokens'][batch['rows']]}
 
