@@ -17,13 +17,15 @@ from absl import flags
 
 from harma_jax import cli
 from harma_jax.devices import processes
+from harma_jax.devices.absent import prepare
 from harma_jax.devices.compilation import keep_compiled
+from harma_jax.devices.targets import read_topology
 from harma_jax.errors import UserError
+from harma_jax.rehearsal.run import dry_run_topology
 from harma_jax.rundir.workdir import default_workdir
 from harma_jax.training.dry_run import dry_run
 from harma_jax.training.loop import train
 from harma_jax.training.seeds import parse_seeds, train_seeds
-from harma_jax.training.topology import dry_run_topology, pretend_devices, read_topology
 
 _CONFIG = cli.shared_flag('config')
 _WORKDIR = cli.shared_flag('workdir')
@@ -45,8 +47,11 @@ _DRY_RUN = flags.DEFINE_bool(
 _TOPOLOGY = flags.DEFINE_string(
   'dry_run_topology',
   None,
-  'N or PLATFORM:N, as in tpu:32: reports what the step takes on so many devices, '
-  'without them and without data.',
+  'v5e:2x4, v5p:4x4x4, h100:8, ...: compiles the steps of the run for devices that are '
+  'not there, without data, and says what they take and whether they fit.',
+)
+_QUICK = flags.DEFINE_bool(
+  'quick', False, 'With --dry_run_topology: only for the longest captions.'
 )
 
 
@@ -59,9 +64,9 @@ def main(argv: Sequence[str]) -> None:
   _check_mode()
   keep_compiled()
   if _TOPOLOGY.value is not None:
-    platform, number = read_topology(_TOPOLOGY.value)
-    pretend_devices(number)
-    dry_run_topology(config, workdir=workdir, platform=platform)
+    topology = read_topology(_TOPOLOGY.value)
+    prepare([topology])
+    dry_run_topology(config, workdir=workdir, topology=topology, quick=_QUICK.value)
     return
   _join_others()
   if _DRY_RUN.value:
@@ -79,6 +84,8 @@ def _check_mode() -> None:
       'Expected one of --seeds, --dry_run and --dry_run_topology; found '
       f'--{" and --".join(found)}. All seeds take what a dry run without --seeds shows.'
     )
+  if _QUICK.value and _TOPOLOGY.value is None:
+    raise UserError('--quick: expected --dry_run_topology beside it; found none.')
 
 
 def _join_others() -> None:

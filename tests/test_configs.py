@@ -29,9 +29,9 @@ from harma_jax.model.adaptformer import AdaptFormerSettings
 from harma_jax.model.clip_adapter import ClipAdapterSettings
 from harma_jax.model.lora import LoraSettings
 from harma_jax.objective.alignment import make_objective
+from harma_jax.rehearsal.step import trace_step
 from harma_jax.rundir.workdir import PRETRAIN
 from harma_jax.stepping.optim import count
-from harma_jax.training.topology import trace_step
 
 CONFIGS = pathlib.Path(__file__).resolve().parent.parent / 'configs'
 FILES = sorted(p.name for p in CONFIGS.glob('*.py') if 'get_config(' in p.read_text())

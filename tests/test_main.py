@@ -69,6 +69,9 @@ def wait_for(happened, *, program, seconds=120):
     (['--config=configs/rsitmd.py', '--config.train.epoch=3'], 'Did you mean epochs?'),
     ([f'--config={REPOSITORY}/configs/rsitmd.py'], 'data.root=FOLDER'),
     ([TOY, '--dry_run', '--seeds=0,1'], 'found --seeds and --dry_run. All seeds'),
+    ([TOY, '--dry_run', '--quick'], 'expected --dry_run_topology beside it'),
+    ([TOY, '--dry_run_topology=v5ee:2x4'], "found 'v5ee:2x4'. Did you mean v5e?"),
+    ([TOY, '--dry_run_topology=tpu:3'], 'multiple of the 3 devices; found 8'),
   ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(start, tmp_path, words, expected):

@@ -74,7 +74,12 @@ def train_sizes(config: ConfigDict) -> TrainSizes:
 
 
 def abstract_inputs(
-  config: ConfigDict, model: Clip, *, mesh: Mesh, sizes: TrainSizes
+  config: ConfigDict,
+  model: Clip,
+  *,
+  mesh: Mesh,
+  sizes: TrainSizes,
+  length: int | None = None,
 ) -> tuple[dict, dict]:
   """Shapes, dtypes and shardings of what is resident and of a batch; see `make_inputs`.
 
@@ -83,6 +88,7 @@ def abstract_inputs(
     model: that it trains.
     mesh: of all devices.
     sizes: of the training split.
+    length: to which the captions are cut; default not at all.
   """
   shape = functools.partial(jax.ShapeDtypeStruct, sharding=batch_sharding(mesh))
   batch, several = config.train.batch_size, config.data.captions_per_image
@@ -93,7 +99,7 @@ def abstract_inputs(
       'sizes': shape((n, 2), jnp.int32),
     }
 
-  tokens = (sizes.captions, context_length(config, model))
+  tokens = (sizes.captions, length or context_length(config, model))
   resident = {
     'tokens': jax.ShapeDtypeStruct(tokens, jnp.int32, sharding=replicated(mesh))
   }

@@ -44,8 +44,12 @@ AT_LEAST = {
 ABOVE_ZERO = ('model.lora.alpha', 'evaluation.every_epochs')
 
 
-def check_config(config: ConfigDict) -> None:
+def check_config(config: ConfigDict, *, devices: list | None = None) -> None:
   """Builds and compares what needs no data.
+
+  Args:
+    config: of a stage.
+    devices: default all devices of all processes.
 
   Raises:
     UserError: a value that is none of its field's, fields that exclude each other, or
@@ -54,7 +58,7 @@ def check_config(config: ConfigDict) -> None:
   _check_ranges(config)
   _check_augment(config)
   _check_splits(config)
-  mesh = make_mesh(fsdp=config.mesh.fsdp)
+  mesh = make_mesh(fsdp=config.mesh.fsdp, devices=devices)
   check_batch(config.train.batch_size, mesh=mesh, field='train.batch_size')
   check_batch(config.evaluation.batch_size, mesh=mesh, field='evaluation.batch_size')
   if config.train.microbatch:

@@ -21,12 +21,15 @@ class Memory:
     outputs: what it returns.
     temporaries: what it holds in between.
     aliased: of the outputs, what lies in the place of donated arguments.
+    peak: the most that is in use at once, where the compiler tells it; it may keep more
+      as `temporaries`, where gaps between them stay.
   """
 
   arguments: int
   outputs: int
   temporaries: int
   aliased: int
+  peak: int | None = None
 
   @property
   def total(self) -> int:
@@ -56,6 +59,7 @@ def memory_of(compiled: jax.stages.Compiled) -> Memory | None:
     outputs=analysis.output_size_in_bytes,
     temporaries=analysis.temp_size_in_bytes,
     aliased=analysis.alias_size_in_bytes,
+    peak=getattr(analysis, 'peak_memory_in_bytes', 0) or None,
   )
 
 

@@ -1,5 +1,7 @@
 """Random pairs, as training batches have them."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from harma_jax.building.recipe import Recipe
@@ -14,6 +16,19 @@ def batch_of(recipe: Recipe) -> dict[str, np.ndarray]:
     image_size=recipe.model.size.image_size,
     vocabulary=recipe.model.size.vocabulary,
   )
+
+
+def batch_shapes(recipe: Recipe) -> dict[str, jax.ShapeDtypeStruct]:
+  """Shapes and dtypes of `batch_of(recipe)`; nothing is drawn."""
+  pace, side = recipe.pace, recipe.model.size.image_size
+  several = pace.captions_per_image > 1
+  rows = (pace.batch_size, pace.captions_per_image)[: 1 + several]
+  return {
+    'images': jax.ShapeDtypeStruct((pace.batch_size, side, side, 3), jnp.uint8),
+    'tokens': jax.ShapeDtypeStruct((*rows, recipe.data.context_length), jnp.int32),
+    'image_ids': jax.ShapeDtypeStruct((pace.batch_size,), jnp.int32),
+    'rows': jax.ShapeDtypeStruct(rows, jnp.int32),
+  }
 
 
 def random_batch(

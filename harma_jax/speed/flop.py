@@ -5,7 +5,7 @@ import dataclasses
 import jax
 
 from harma_jax.building.recipe import Recipe
-from harma_jax.speed.batch import batch_of
+from harma_jax.speed.batch import batch_shapes
 
 
 def flop_per_pair(recipe: Recipe) -> float | None:
@@ -19,6 +19,6 @@ def flop_per_pair(recipe: Recipe) -> float | None:
   model = dataclasses.replace(recipe.model, layers='unroll', remat='none', kernel='xla')
   trainer = recipe.trainer(total_steps=1, model=model)
   state = trainer.shapes_of(n_captions=recipe.pace.pairs)
-  lowered = jax.jit(trainer.step).lower(state, batch_of(recipe))
+  lowered = jax.jit(trainer.step).lower(state, batch_shapes(recipe))
   flop = (lowered.cost_analysis() or {}).get('flops')
   return None if flop is None else flop / recipe.pace.pairs
