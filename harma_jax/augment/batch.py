@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from harma_jax.augment.crop import draw_box, resample
+from harma_jax.augment.forms import ONE_BY_ONE, Forms
 from harma_jax.augment.rand_augment import apply_random_operations
 
 
@@ -34,6 +35,7 @@ def augment_batch(
   flip: bool = True,
   quarter_turns: bool = False,
   rand_augment: tuple[int, float] = (2, 7),
+  forms: Forms = ONE_BY_ONE,
 ) -> jax.Array:
   """Augments every image by its own key, bit for bit the same in any batch.
 
@@ -47,25 +49,28 @@ def augment_batch(
     flip: whether half of the images are mirrored left to right.
     quarter_turns: whether to turn by 0, 90, 180 or 270 degrees, equally often.
     rand_augment: how many operations are drawn and their level of 10; (0, 0): none.
+    forms: how, see `forms_of`; the pixels are the same.
 
   Returns:
     u8[B, side, side, 3].
   """
   count, level = rand_augment
 
-  def augment(image, size, key):
+  def cut(image, size, key):
     crop_key, flip_key, turn_key, operations_key = jax.random.split(key, 4)
     start, box = draw_box(crop_key, size, scale=crop_scale)
-    planes = resample(jnp.moveaxis(image, -1, 0), start, box, side=side)
+    planes = jnp.moveaxis(image, -1, 0)
+    planes = resample(planes, start, box, side=side, product=forms.product)
     if flip:
       mirrored = jax.random.bernoulli(flip_key)
       planes = jnp.where(mirrored, planes[:, :, ::-1], planes)
     if quarter_turns:
       planes = turn(planes, jax.random.randint(turn_key, (), 0, 4))
-    planes = apply_random_operations(operations_key, planes, count=count, level=level)
-    return jnp.moveaxis(planes, 0, -1)
+    return operations_key, planes
 
-  return jax.vmap(augment)(images, sizes, keys)
+  keys, planes = jax.vmap(cut)(images, sizes, keys)
+  planes = apply_random_operations(keys, planes, count=count, level=level, forms=forms)
+  return jnp.moveaxis(planes, 1, -1)
 
 
 def turn(planes: jax.Array, turns: jax.Array) -> jax.Array:

@@ -1,9 +1,4 @@
-"""RandAugment as in ALBEF, in the form that suits a batch.
-
-Under `vmap` a switch computes all of its branches. So there is none: every round looks
-up a table, blends with a smoothed copy and warps, and all but the drawn operation leave
-the pixels as they are.
-"""
+"""RandAugment as in ALBEF, for a batch of images that each draw their operations."""
 
 import functools
 
@@ -12,27 +7,35 @@ import jax.numpy as jnp
 import numpy as np
 
 from harma_jax.augment import color, geometry
+from harma_jax.augment.forms import Forms
 
 OPERATIONS = (
   *('Identity', 'AutoContrast', 'Equalize', 'Brightness', 'Sharpness'),
   *('ShearX', 'ShearY', 'TranslateX', 'TranslateY', 'Rotate'),
 )
+# What does the work of each: nothing, a table, a blend or a warp.
+_STAGES = (0, 1, 1, 1, 2, 3, 3, 3, 3, 3)
 _APPLY_PROBABILITY = 0.5
 
 
 def apply_random_operations(
-  key: jax.Array, planes: jax.Array, *, count: int, level: float
+  keys: jax.Array, planes: jax.Array, *, count: int, level: float, forms: Forms
 ) -> jax.Array:
-  """Applies `count` operations of `level` out of 10 to u8[3, side, side].
+  """Applies `count` operations of `level` out of 10 to u8[B, 3, side, side].
 
-  They are drawn from OPERATIONS with replacement, all equally likely.
+  They are drawn from OPERATIONS with replacement, all equally likely, an image's by its
+  key of keys [B].
   """
-  draws = draw_operations(key, count=count)
+  draws = jax.vmap(functools.partial(draw_operations, count=count))(keys)
 
   def apply(planes, draw):
-    return apply_operation(planes, *draw, level=level), None
+    return apply_operation(planes, *draw, level=level, forms=forms), None
 
-  return jax.lax.scan(apply, planes, draws)[0]
+  def of_image(image):
+    return jax.lax.scan(apply, *image)[0]
+
+  batched = jax.lax.map if forms.one_by_one else lambda f, xs: jax.vmap(f)(xs)
+  return batched(of_image, (planes, draws)) if count else planes
 
 
 def draw_operations(key: jax.Array, *, count: int) -> tuple[jax.Array, jax.Array]:
@@ -43,7 +46,12 @@ def draw_operations(key: jax.Array, *, count: int) -> tuple[jax.Array, jax.Array
 
 
 def apply_operation(
-  planes: jax.Array, operation: jax.Array, negative: jax.Array, *, level: float
+  planes: jax.Array,
+  operation: jax.Array,
+  negative: jax.Array,
+  *,
+  level: float,
+  forms: Forms,
 ) -> jax.Array:
   """Applies one operation.
 
@@ -52,20 +60,39 @@ def apply_operation(
     operation: i32[], index into OPERATIONS.
     negative: bool[], whether an operation that has a direction goes the other way.
     level: strength, of 10.
+    forms: how. Under `vmap` a switch computes all of its branches; `one_by_one` is for
+      images that come one after the other.
 
   Returns:
     u8[3, side, side].
   """
-  factor = jnp.asarray(_factors(level))[operation]
+  factors = jnp.asarray(_factors(level))
   matrices = jnp.asarray(_matrices(level, planes.shape[-1]))
-  table_of = functools.partial(_table, operation=operation, level=level)
-  planes = jax.vmap(lambda plane: color.look_up(plane, table_of(plane)))(planes)
-  planes = jax.vmap(color.blend_smooth, in_axes=(0, None))(planes, factor)
-  return geometry.warp(planes, matrices[operation, negative.astype(jnp.int32)])
+  table_of = functools.partial(_table, operation=operation, level=level, forms=forms)
+
+  def by_table(planes):
+    return jax.vmap(lambda plane: forms.look_up(plane, table_of(plane)))(planes)
+
+  def by_blend(planes):
+    return jax.vmap(color.blend_smooth, in_axes=(0, None))(planes, factors[operation])
+
+  def by_warp(planes):
+    matrix = matrices[operation, negative.astype(jnp.int32)]
+    return geometry.warp(planes, matrix, corners=forms.corners)
+
+  # Each of them leaves the pixels as they are where another one's operation is drawn.
+  stages = by_table, by_blend, by_warp
+  if not forms.one_by_one:
+    return functools.reduce(lambda planes, stage: stage(planes), stages, planes)
+  return jax.lax.switch(
+    jnp.asarray(_STAGES)[operation], (lambda planes: planes, *stages), planes
+  )
 
 
-def _table(plane: jax.Array, *, operation: jax.Array, level: float) -> jax.Array:
-  counts = color.histogram(plane)
+def _table(
+  plane: jax.Array, *, operation: jax.Array, level: float, forms: Forms
+) -> jax.Array:
+  counts = forms.histogram(plane)
   tables = {
     'AutoContrast': color.auto_contrast(counts),
     'Equalize': color.equalize(counts),

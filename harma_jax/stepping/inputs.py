@@ -1,11 +1,14 @@
 """From the indices of a batch to what the towers see, on the device."""
 
+import functools
 from collections.abc import Callable
 
+import jax
 from jax.sharding import Mesh
 
 from harma_jax.augment.batch import augment_batch, keys_of
-from harma_jax.devices.mesh import take_rows
+from harma_jax.augment.forms import forms_of
+from harma_jax.devices.mesh import batch_sharding, replicated, take_rows
 
 PIXELS = ('images', 'sizes')
 KEPT = ('image_ids', 'rows', 'own')
@@ -26,13 +29,28 @@ def make_inputs(*, mesh: Mesh, **augmentation) -> Callable[[dict, dict], dict]:
     **augmentation: keywords of `augment_batch`.
   """
 
+  rows, everywhere = batch_sharding(mesh).spec, replicated(mesh).spec
+  forms = forms_of(mesh.devices.flat[0].platform)
+
+  # Every device its own images, also where it takes one after the other.
+  @functools.partial(
+    jax.shard_map,
+    mesh=mesh,
+    in_specs=(rows, rows, rows, everywhere, everywhere),
+    out_specs=rows,
+    check_vma=False,
+  )
+  def augment(images, sizes, items, seed, epoch):
+    keys = keys_of(seed, epoch, items)
+    return augment_batch(images, sizes, keys, forms=forms, **augmentation)
+
   def inputs(resident, batch):
     source = batch
     if 'images' in resident:
       rows = batch['items' if 'own' in batch else 'image_ids']
       source = {name: take_rows(resident[name], rows, mesh=mesh) for name in PIXELS}
-    keys = keys_of(batch['seed'][0], batch['epoch'][0], batch['items'])
-    images = augment_batch(source['images'], source['sizes'], keys, **augmentation)
+    drawn_by = batch['items'], batch['seed'][0], batch['epoch'][0]
+    images = augment(source['images'], source['sizes'], *drawn_by)
     kept = {name: batch[name] for name in KEPT if name in batch}
     return kept | {'images': images, 'tokens': resident['tokens'][batch['rows']]}
 
