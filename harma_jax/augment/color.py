@@ -17,15 +17,15 @@ def blend_factor(level: float) -> float:
   return level / MAX_LEVEL * 1.8 + 0.1
 
 
-def histogram(plane: jax.Array, *, rows: int = 8) -> jax.Array:
-  """Counts the values of u8[H, W]: i32[256], so many rows at a time.
+def histogram(plane: jax.Array) -> jax.Array:
+  """Counts the values of u8[H, W]: i32[256].
 
   A value is 16 times its row of a 16 x 16 table plus its column, so that a product of
   two narrow one-hot matrices counts; accelerators are slow at adding to an address.
   """
   height, _ = plane.shape
-  # A few rows at a time: the one-hot matrices of many planes would fill the memory.
-  rows = math.gcd(height, rows)
+  # A few rows at a time: the one-hot matrices of a whole plane would fill the memory.
+  rows = math.gcd(height, 8)
   digits = jnp.arange(16, dtype=jnp.uint8)[:, None]
 
   def add(i, counts):
@@ -72,28 +72,6 @@ def look_up(plane: jax.Array, table: jax.Array) -> jax.Array:
   return table.astype(jnp.uint8)[plane]
 
 
-def look_up_by_product(plane: jax.Array, table: jax.Array) -> jax.Array:
-  """`look_up` without an address for a pixel, which a TPU is slow at.
-
-  A product with a one-hot matrix of the high digit of 16 finds a row of the table, a
-  select of the low one the entry. So many pixels at once fill a tile of 128.
-  """
-  height, width = plane.shape
-  groups = math.gcd(height, 8)
-  values = plane.reshape(groups, 1, height // groups, width)
-  digits = jnp.arange(16, dtype=jnp.uint8)[:, None, None]
-  high = (values >> 4 == digits).astype(jnp.bfloat16)
-  tables = jnp.kron(jnp.eye(groups), table.reshape(16, 16)).astype(jnp.bfloat16)
-  found = jnp.einsum(
-    'ghyx,ghkl->klyx',
-    high,
-    tables.reshape(groups, 16, groups, 16),
-    preferred_element_type=jnp.float32,
-  )
-  found = jnp.where(values & 15 == digits, found, 0).sum(axis=1)
-  return found.reshape(height, width).astype(jnp.uint8)
-
-
 def blend_smooth(plane: jax.Array, factor: jax.Array) -> jax.Array:
   """Blends u8[H, W] from smoothed (factor 0) over itself (`ONE`) to sharpened.
 
@@ -101,17 +79,26 @@ def blend_smooth(plane: jax.Array, factor: jax.Array) -> jax.Array:
   result is rounded down and clipped to 0..255. `factor`, i32[], is in units of 1 / ONE.
   """
   values = plane.astype(jnp.int32)
-  smooth = jnp.where(_border(plane.shape), values, _smooth(values))
-  blended = smooth * ONE + factor * (values - smooth)
-  return jnp.clip(blended // ONE, 0, 255).astype(jnp.uint8)
+  smooth = jnp.where(_border(plane.shape), values, smoothed(_weighted(values)))
+  return blended(values, smooth, factor).astype(jnp.uint8)
 
 
-def _smooth(values: jax.Array) -> jax.Array:
-  """The rounded weighted mean; not meant for the border."""
+def blended(values: jax.Array, smooth: jax.Array, factor: jax.Array) -> jax.Array:
+  """i32 pixels from smooth (factor 0) over themselves (`ONE`) to sharpened."""
+  return jnp.clip((smooth * ONE + factor * (values - smooth)) >> 16, 0, 255)
+
+
+def smoothed(total: jax.Array) -> jax.Array:
+  """The rounded mean i32, of the sum with weights 1 and 5."""
+  # By a multiplication: exact for all sums of pixels, and no device divides fast.
+  return (2 * total + 13) * 40330 >> 20
+
+
+def _weighted(values: jax.Array) -> jax.Array:
+  """The sum with weights 1 and 5; not meant for the border."""
   padded = jnp.pad(values, 1)
   rows = padded[:-2] + padded[1:-1] + padded[2:]
-  total = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:] + 4 * values
-  return (2 * total + 13) // 26
+  return rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:] + 4 * values
 
 
 def _border(shape: tuple[int, int]) -> np.ndarray:
