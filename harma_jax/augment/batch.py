@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from harma_jax.augment.crop import draw_box, resample
 from harma_jax.augment.forms import ONE_BY_ONE, Forms
-from harma_jax.augment.rand_augment import apply_random_operations
+from harma_jax.augment.rand_augment import draw_operations
 
 
 def keys_of(seed: jax.Array, epoch: jax.Array, rows: jax.Array) -> jax.Array:
@@ -66,10 +66,10 @@ def augment_batch(
       planes = jnp.where(mirrored, planes[:, :, ::-1], planes)
     if quarter_turns:
       planes = turn(planes, jax.random.randint(turn_key, (), 0, 4))
-    return operations_key, planes
+    return planes, *draw_operations(operations_key, count=count)
 
-  keys, planes = jax.vmap(cut)(images, sizes, keys)
-  planes = apply_random_operations(keys, planes, count=count, level=level, forms=forms)
+  planes, *draws = jax.vmap(cut)(images, sizes, keys)
+  planes = forms.operate(planes, *draws, level=level) if count else planes
   return jnp.moveaxis(planes, 1, -1)
 
 

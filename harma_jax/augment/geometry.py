@@ -97,7 +97,10 @@ def blended(
   top: list[jax.Array], bottom: list[jax.Array], y: jax.Array, x: jax.Array
 ) -> jax.Array:
   """The bilinear mean i32, rounded down, of the pixels around (y, x) of `source`."""
-  right_part, bottom_part = (x & ONE - 1) >> _DROPPED_BITS, (y & ONE - 1) >> _DROPPED_BITS
+  right_part, bottom_part = (
+    (x & ONE - 1) >> _DROPPED_BITS,
+    (y & ONE - 1) >> _DROPPED_BITS,
+  )
   top, bottom = (
     (left << _PART_BITS) + (right - left) * right_part for left, right in (top, bottom)
   )
@@ -122,7 +125,11 @@ def shears(matrix: jax.Array, side: int) -> jax.Array:
   """
   a, b, c, d, e, f = matrix.astype(jnp.float32) / ONE
   divisor = jnp.where(d == 0, 1, d)
-  first, last, middle = jnp.where(d == 0, b, (a - 1) / divisor), (e - 1) / divisor, side / 2
+  first, last, middle = (
+    jnp.where(d == 0, b, (a - 1) / divisor),
+    (e - 1) / divisor,
+    side / 2,
+  )
   lines = [
     *(first, c - first * f + last * middle),
     *(d, f + (e - 1) * middle),

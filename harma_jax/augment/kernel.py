@@ -19,6 +19,7 @@ from harma_jax.augment.geometry import BITS, ONE
 
 # A tile of registers.
 _ROWS, _LANES = 8, 128
+_DIGITS, _TILE = 16, 16 * _ROWS
 # By how many pixels, at most, three shears miss a rotation.
 _REACH = 2
 
@@ -43,6 +44,38 @@ def unpack(canvases: jax.Array, *, side: int) -> jax.Array:
   above = margin_of(side)
   packed = canvases[:, above : above + side, :side]
   return jnp.stack([packed >> 8 * i & 255 for i in range(3)], axis=1).astype(jnp.uint8)
+
+
+@functools.partial(jax.jit, static_argnames=('side', 'interpret'))
+def histograms(
+  canvases: jax.Array, wanted: jax.Array, *, side: int, interpret: bool = False
+) -> jax.Array:
+  """Counts the values of every channel; 0 of images that are not wanted.
+
+  Args:
+    canvases: i32[B, H, W] of `pack`.
+    wanted: i32[B], 0 for no.
+    side: pixels of the images.
+    interpret: run on any device, slowly.
+
+  Returns:
+    i32[B, 3, 256].
+  """
+  count, *shape = canvases.shape
+  counts = pl.pallas_call(
+    functools.partial(_count, side=side),
+    out_shape=jax.ShapeDtypeStruct((count, 3, _DIGITS, _TILE), jnp.int32),
+    grid_spec=pltpu.PrefetchScalarGridSpec(
+      num_scalar_prefetch=1,
+      grid=(count,),
+      in_specs=[_of_image(*shape)],
+      out_specs=_of_image(3, _DIGITS, _TILE),
+      scratch_shapes=[pltpu.VMEM((3, _TILE, _TILE), jnp.float32)],
+    ),
+    interpret=interpret,
+    name='histograms',
+  )(wanted, canvases)
+  return counts.reshape(count, 3, 256, _ROWS).sum(axis=-1)
 
 
 @functools.partial(jax.jit, static_argnames=('side', 'interpret'))
@@ -71,7 +104,6 @@ def operate(
     i32[B, H, W]; margins are undefined.
   """
   count, height, width = canvases.shape
-  whole = pl.BlockSpec((None, height, width), lambda i, *_: (i, 0, 0))
   shears = jax.vmap(lambda matrix: geometry.shears(_swapped(matrix), side))(matrices)
   return pl.pallas_call(
     functools.partial(_operate, side=side),
@@ -79,13 +111,59 @@ def operate(
     grid_spec=pltpu.PrefetchScalarGridSpec(
       num_scalar_prefetch=4,
       grid=(count,),
-      in_specs=[pl.BlockSpec((None, 3, 256), lambda i, *_: (i, 0, 0)), whole],
-      out_specs=whole,
+      in_specs=[_of_image(3, 256), _of_image(height, width)],
+      out_specs=_of_image(height, width),
       scratch_shapes=[pltpu.VMEM((height, width), jnp.int32)],
     ),
     interpret=interpret,
     name='rand_augment',
   )(stages, factors, matrices.reshape(-1), shears.reshape(-1), tables, canvases)
+
+
+def _of_image(*shape: int) -> pl.BlockSpec:
+  return pl.BlockSpec((None, *shape), lambda i, *_: (i, *[0] * len(shape)))
+
+
+def _count(wanted, image, counts, sums, *, side):
+  """A value is 16 times its row of a table plus its column, as in `color.histogram`.
+
+  Each row of a strip has a table of its own, on the diagonal of a tile's product.
+  """
+  i = pl.program_id(0)
+
+  @pl.when(wanted[i] == 0)
+  def _():
+    counts[...] = jnp.zeros_like(counts)
+
+  @pl.when(wanted[i] != 0)
+  def _():
+    sums[...] = jnp.zeros_like(sums)
+    _for_strips(functools.partial(_add, image, sums, side=side), side=side)
+    row, column = (_iota((_TILE, _TILE), axis) % _ROWS for axis in (0, 1))
+    for channel in range(3):
+      found = jnp.where(row == column, sums[channel], 0)
+      found = found.reshape(_DIGITS, _ROWS, _TILE).sum(axis=1)
+      counts[channel] = found.astype(jnp.int32)
+
+
+def _add(image, sums, top, *, side):
+  strip = image[pl.ds(top, _ROWS), :]
+  y, x = _indices(top, strip.shape[1], side=side)
+  for channel in range(3):
+    values = jnp.where((y < side) & (x < side), strip >> 8 * channel & 255, 256)
+    sums[channel] += jax.lax.dot_general(
+      _one_hot(values >> 4),
+      # What is beyond the image has no high digit.
+      _one_hot(values & 15),
+      (((1,), (1,)), ((), ())),
+      preferred_element_type=jnp.float32,
+    )
+
+
+def _one_hot(digits):
+  """bf16[16 * 8, W] of i32[8, W]."""
+  parts = [jnp.where(digits == digit, 1.0, 0.0) for digit in range(_DIGITS)]
+  return jnp.concatenate(parts, axis=0).astype(jnp.bfloat16)
 
 
 def _operate(stages, factors, matrices, shears, tables, image, result, moved, *, side):
@@ -115,14 +193,19 @@ def _operate(stages, factors, matrices, shears, tables, image, result, moved, *,
 
 def _in_strips(make: Callable, result, *, side: int) -> None:
   """Writes `make(top)`, a strip of rows from `top` of the canvas on, for all strips."""
-  above = margin_of(side)
 
-  def write(k, _):
-    top = pl.multiple_of(above + k * _ROWS, _ROWS)
+  def write(top):
     result[pl.ds(top, _ROWS), :] = make(top)
+
+  _for_strips(write, side=side)
+
+
+def _for_strips(do: Callable, *, side: int) -> None:
+  def of_strip(k, _):
+    do(pl.multiple_of(margin_of(side) + k * _ROWS, _ROWS))
     return _
 
-  jax.lax.fori_loop(0, _up(side, _ROWS) // _ROWS, write, 0)
+  jax.lax.fori_loop(0, _up(side, _ROWS) // _ROWS, of_strip, 0)
 
 
 def _look_up(tables, image, top):
@@ -167,7 +250,7 @@ def _blend(image, factor, top, *, side):
 
 def _sheared(canvas, first, second, last, *, side):
   """Moves columns along y, rows along x, and columns along y again."""
-  height, width = canvas.shape
+  width = canvas.shape[1]
   y = _iota(canvas.shape, 0) - margin_of(side)
   x = _iota(canvas.shape, 1)
   canvas = _moved(canvas, first(x), 0)
