@@ -114,10 +114,16 @@ def _weights(start: jax.Array, box: jax.Array, *, length: int, side: int) -> jax
   unit = 2 * jnp.maximum(box, side)
   distance = jnp.abs((2 * pixels[None] + 1) * side - (2 * results[:, None] + 1) * box)
   distance = jnp.minimum(distance, 2 * unit)
-  weights = _cubic((distance * _ONE + unit // 2) // unit)
+  weights = _cubic(_over(distance * _ONE + unit // 2, unit))
   weights = jnp.where(((pixels >= 0) & (pixels < box))[None], weights, 0)
   total = weights.sum(axis=1, keepdims=True)
-  return (weights * _ONE + total // 2) // total
+  return _over(weights * _ONE + total // 2, total)
+
+
+def _over(number: jax.Array, divisor: jax.Array) -> jax.Array:
+  """`number // divisor` of a divisor above 0, with one division where `//` takes two."""
+  quotient = jax.lax.div(number, jnp.broadcast_to(divisor, number.shape))
+  return quotient - (number < quotient * divisor)
 
 
 def _cubic(x: jax.Array) -> jax.Array:
