@@ -1,6 +1,7 @@
 """The whole augmentation of a batch: crop, mirror, turn, RandAugment."""
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,9 @@ import jax.numpy as jnp
 from harma_jax.augment.crop import draw_box, resample
 from harma_jax.augment.forms import ONE_BY_ONE, Forms
 from harma_jax.augment.rand_augment import draw_operations
+
+# Images that are augmented together, of which a GPU holds 3 MB each at 224 pixels.
+_GROUP = 512
 
 
 def keys_of(seed: jax.Array, epoch: jax.Array, rows: jax.Array) -> jax.Array:
@@ -68,9 +72,24 @@ def augment_batch(
       planes = turn(planes, jax.random.randint(turn_key, (), 0, 4))
     return planes, *draw_operations(operations_key, count=count)
 
-  planes, *draws = jax.vmap(cut)(images, sizes, keys)
-  planes = forms.operate(planes, *draws, level=level) if count else planes
-  return jnp.moveaxis(planes, 1, -1)
+  def augment(images, sizes, keys):
+    planes, *draws = jax.vmap(cut)(images, sizes, keys)
+    planes = forms.operate(planes, *draws, level=level) if count else planes
+    return jnp.moveaxis(planes, 1, -1)
+
+  return _in_groups(augment, images, sizes, keys)
+
+
+def _in_groups(augment: Callable, *arrays: jax.Array) -> jax.Array:
+  """`augment` of at most `_GROUP` rows at a time, where a few groups are equal."""
+  count = len(arrays[0])
+  least = -(-count // _GROUP)
+  groups = next((n for n in range(least, 4 * least) if count % n == 0), 1)
+  if groups == 1:
+    return augment(*arrays)
+  cut = [rows.reshape(groups, -1, *rows.shape[1:]) for rows in arrays]
+  found = jax.lax.map(lambda group: augment(*group), cut)
+  return found.reshape(count, *found.shape[2:])
 
 
 def turn(planes: jax.Array, turns: jax.Array) -> jax.Array:

@@ -121,7 +121,7 @@ def _weights(start: jax.Array, box: jax.Array, *, length: int, side: int) -> jax
 
 
 def _over(number: jax.Array, divisor: jax.Array) -> jax.Array:
-  """`number // divisor` of a divisor above 0, with one division where `//` takes two."""
+  """`number // divisor`, which is above 0, with one division where `//` takes two."""
   quotient = jax.lax.div(number, jnp.broadcast_to(divisor, number.shape))
   return quotient - (number < quotient * divisor)
 
