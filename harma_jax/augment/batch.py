@@ -7,11 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from harma_jax.augment.crop import draw_box, resample
-from harma_jax.augment.forms import ONE_BY_ONE, Forms
+from harma_jax.augment.forms import ALL_AT_ONCE, Forms
 from harma_jax.augment.rand_augment import draw_operations
-
-# Images that are augmented together, of which a GPU holds 3 MB each at 224 pixels.
-_GROUP = 512
 
 
 def keys_of(seed: jax.Array, epoch: jax.Array, rows: jax.Array) -> jax.Array:
@@ -39,7 +36,7 @@ def augment_batch(
   flip: bool = True,
   quarter_turns: bool = False,
   rand_augment: tuple[int, float] = (2, 7),
-  forms: Forms = ONE_BY_ONE,
+  forms: Forms = ALL_AT_ONCE,
 ) -> jax.Array:
   """Augments every image by its own key, bit for bit the same in any batch.
 
@@ -53,7 +50,8 @@ def augment_batch(
     flip: whether half of the images are mirrored left to right.
     quarter_turns: whether to turn by 0, 90, 180 or 270 degrees, equally often.
     rand_augment: how many operations are drawn and their level of 10; (0, 0): none.
-    forms: how, see `forms_of`; the pixels are the same.
+    forms: how, see `forms_of`; the pixels are the same. For images of one device: over
+      several `shard_map` keeps a loop over images from gathering them.
 
   Returns:
     u8[B, side, side, 3].
@@ -77,18 +75,18 @@ def augment_batch(
     planes = forms.operate(planes, *draws, level=level) if count else planes
     return jnp.moveaxis(planes, 1, -1)
 
-  return _in_groups(augment, images, sizes, keys)
+  return _in_groups(augment, images, sizes, keys, group=forms.group)
 
 
-def _in_groups(augment: Callable, *arrays: jax.Array) -> jax.Array:
-  """`augment` of at most `_GROUP` rows at a time, where a few groups are equal."""
+def _in_groups(augment: Callable, *arrays: jax.Array, group: int) -> jax.Array:
+  """`augment` of at most `group` rows at a time, where a few groups are equal."""
   count = len(arrays[0])
-  least = -(-count // _GROUP)
+  least = -(-count // group)
   groups = next((n for n in range(least, 4 * least) if count % n == 0), 1)
   if groups == 1:
     return augment(*arrays)
   cut = [rows.reshape(groups, -1, *rows.shape[1:]) for rows in arrays]
-  found = jax.lax.map(lambda group: augment(*group), cut)
+  found = jax.lax.map(lambda rows: augment(*rows), cut)
   return found.reshape(count, *found.shape[2:])
 
 

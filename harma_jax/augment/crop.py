@@ -93,12 +93,12 @@ def in_halves(axes: str, planes: jax.Array, weights: jax.Array) -> jax.Array:
   A weight is a multiple of 256 and a rest of -128 to 127, either of at most 8 bits.
   """
   rest = (weights + 128) % 256 - 128
+  parts = [part.astype(jnp.bfloat16) for part in (weights - rest, rest)]
+  # Made once, and not anew in every tile of the product.
+  parts = jax.lax.optimization_barrier(parts)
   planes = planes.astype(jnp.bfloat16)
   products = [
-    jnp.einsum(
-      axes, planes, part.astype(jnp.bfloat16), preferred_element_type=jnp.float32
-    )
-    for part in (weights - rest, rest)
+    jnp.einsum(axes, planes, part, preferred_element_type=jnp.float32) for part in parts
   ]
   return sum(products) / _ONE
 

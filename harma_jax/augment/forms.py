@@ -12,18 +12,21 @@ class Forms(NamedTuple):
   Attributes:
     product: of the crop's weights and pixels.
     operate: RandAugment's drawn operations.
+    group: images that are augmented together, which bounds the memory.
   """
 
   product: crop.Product
   operate: Callable
+  group: int
 
 
-# Many threads with a memory that is quick at any address, as a GPU has them.
-ALL_AT_ONCE = Forms(crop.in_float, rand_augment.all_at_once)
-# Few threads: what is not drawn is not computed.
-ONE_BY_ONE = Forms(crop.in_float, rand_augment.one_by_one)
+# Many threads with a memory that is quick at any address, as a GPU has them; of an
+# image of 224 pixels it holds 3 MB.
+ALL_AT_ONCE = Forms(crop.in_float, rand_augment.all_at_once, group=512)
+# Few threads: an image stays in the cache, and what is not drawn is not computed.
+ONE_BY_ONE = Forms(crop.in_float, rand_augment.one_by_one, group=1)
 # A TPU: products of bf16, and a kernel, for an address a pixel would be slow.
-BY_KERNEL = Forms(crop.in_halves, rand_augment.by_kernel)
+BY_KERNEL = Forms(crop.in_halves, rand_augment.by_kernel, group=512)
 
 
 def forms_of(platform: str) -> Forms:
