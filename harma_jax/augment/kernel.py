@@ -22,6 +22,8 @@ _ROWS, _LANES = 8, 128
 _DIGITS, _TILE = 16, 16 * _ROWS
 # By how many pixels, at most, three shears miss a rotation.
 _REACH = 2
+# Of the average image, for the compiler's schedule.
+_OPERATIONS_A_PIXEL = 80
 
 
 def margin_of(side: int) -> int:
@@ -72,6 +74,11 @@ def histograms(
       out_specs=_of_image(3, _DIGITS, _TILE),
       scratch_shapes=[pltpu.VMEM((3, _TILE, _TILE), jnp.float32)],
     ),
+    cost_estimate=pl.CostEstimate(
+      flops=_OPERATIONS_A_PIXEL * canvases.size,
+      bytes_accessed=canvases.nbytes,
+      transcendentals=0,
+    ),
     interpret=interpret,
     name='histograms',
   )(wanted, canvases)
@@ -114,6 +121,11 @@ def operate(
       in_specs=[_of_image(3, 256), _of_image(height, width)],
       out_specs=_of_image(height, width),
       scratch_shapes=[pltpu.VMEM((height, width), jnp.int32)],
+    ),
+    cost_estimate=pl.CostEstimate(
+      flops=_OPERATIONS_A_PIXEL * canvases.size,
+      bytes_accessed=2 * canvases.nbytes,
+      transcendentals=0,
     ),
     interpret=interpret,
     name='rand_augment',
