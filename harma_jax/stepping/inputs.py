@@ -1,11 +1,14 @@
 """From the indices of a batch to what the towers see, on the device."""
 
+import functools
 from collections.abc import Callable
 
+import jax
 from jax.sharding import Mesh
 
 from harma_jax.augment.batch import augment_batch, keys_of
-from harma_jax.devices.mesh import take_rows
+from harma_jax.augment.forms import forms_of
+from harma_jax.devices.mesh import batch_sharding, replicated, take_rows
 from harma_jax.stepping.microbatch import at_once
 
 PIXELS = ('images', 'sizes')
@@ -31,15 +34,31 @@ def make_inputs(
     **augmentation: keywords of `augment_batch`.
   """
 
+  spec, everywhere = batch_sharding(mesh).spec, replicated(mesh).spec
+  forms = forms_of(mesh.devices.flat[0].platform)
+
+  # Every device its own images, also where it takes one after the other.
+  @functools.partial(
+    jax.shard_map,
+    mesh=mesh,
+    in_specs=(spec, spec, spec, everywhere, everywhere),
+    out_specs=spec,
+    check_vma=False,
+  )
+  def augment(images, sizes, items, seed, epoch):
+    keys = keys_of(seed, epoch, items)
+    return augment_batch(images, sizes, keys, forms=forms, **augmentation)
+
   def inputs(resident, batch):
+    drawn_by = batch['seed'][0], batch['epoch'][0]
+
     def augmented(rows):
       source = rows
       if 'images' in resident:
         source = {
           name: take_rows(resident[name], rows['places'], mesh=mesh) for name in PIXELS
         }
-      keys = keys_of(batch['seed'][0], batch['epoch'][0], rows['items'])
-      return augment_batch(source['images'], source['sizes'], keys, **augmentation)
+      return augment(source['images'], source['sizes'], rows['items'], *drawn_by)
 
     rows = {'items': batch['items']}
     if 'images' in resident:
