@@ -19,9 +19,11 @@ MODEL = {
   'adaptformer': {'bottleneck': 64, 'scale': 0.1},
   'clip_adapter': {'reduction': 4, 'ratio': 0.2},
   'layers': 'auto',  # scan | unroll (faster steps, slower compilation) | auto
-  'remat': 'none',  # none | block
-  # xla | cudnn (NVIDIA GPUs, half precision) | auto: the faster one, measured at the
-  # start; name one where runs must be equal bit for bit.
+  # What blocks keep for the backward pass; the rest is computed again:
+  # none (all) | products | outputs | block (their inputs) | auto, by device and batch.
+  'remat': 'auto',
+  # xla | cudnn (NVIDIA GPUs, half precision) | pallas (TPUs, likewise) | auto: on GPUs
+  # the faster one, measured at the start; name one where runs must be equal to the bit.
   'attention': 'auto',
   # Of the towers' arithmetic: float32 | bfloat16 | auto, f32 on a CPU, else bf16.
   'dtype': 'auto',

@@ -2,7 +2,8 @@
 
 XLA writes scores [B, heads, L, L] to memory with L padded to 128 lanes, and gives a
 head a tile of 128 lanes however narrow it is. Here a sample's whole sequence stays in
-vector values and the result is read or written, and the backward pass computes the
+vector memory, its heads side by side as the dense layer left them; nothing but queries,
+keys, values and the result is read or written, and the backward pass computes the
 probabilities again.
 
 A head is picked by masking the lanes of the aligned 128-lane tiles that it touches, so

@@ -17,11 +17,11 @@ LAYERS = ('scan', 'unroll')
 # What a block keeps for its backward pass; the rest is computed again.
 REMAT = {
   'none': None,
-  'outputs': jax.checkpoint_policies.save_only_these_names(
-    'statistics', 'attended', 'mlp'
-  ),
   'products': jax.checkpoint_policies.save_only_these_names(
     'statistics', 'qkv', 'attended', 'up', 'mlp'
+  ),
+  'outputs': jax.checkpoint_policies.save_only_these_names(
+    'statistics', 'attended', 'mlp'
   ),
   'block': jax.checkpoint_policies.nothing_saveable,
 }

@@ -29,7 +29,7 @@ PRETRAIN = 'pretrain'  # the run that comes first: its folder, and its field
 FREE = (
   *('log_every', 'checkpoint.keep', 'checkpoint.every_steps', 'mesh.fsdp'),
   *('data.threads', 'data.workers', 'data.cache', 'data.root', 'train.on_nonfinite'),
-  'train.microbatch',
+  *('train.microbatch', 'model.remat', 'model.layers'),
 )
 
 # Fields that the config of an older run lacks, as they stand by default.
