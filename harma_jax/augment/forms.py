@@ -25,8 +25,9 @@ class Forms(NamedTuple):
 ALL_AT_ONCE = Forms(crop.in_float, rand_augment.all_at_once, group=512)
 # Few threads: an image stays in the cache, and what is not drawn is not computed.
 ONE_BY_ONE = Forms(crop.in_float, rand_augment.one_by_one, group=1)
-# A TPU: products of bf16, and a kernel, for an address a pixel would be slow.
-BY_KERNEL = Forms(crop.in_halves, rand_augment.by_kernel, group=512)
+# A TPU: products of bf16, and a kernel, for an address a pixel would be slow; more
+# images leave the fast memory between two operations.
+BY_KERNEL = Forms(crop.in_halves, rand_augment.by_kernel, group=128)
 
 
 def forms_of(platform: str) -> Forms:
