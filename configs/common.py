@@ -20,7 +20,7 @@ MODEL = {
   'clip_adapter': {'reduction': 4, 'ratio': 0.2},
   'layers': 'auto',  # scan | unroll (faster steps, slower compilation) | auto
   # What blocks keep for the backward pass; the rest is computed again:
-  # none (all) | products | attention | outputs | block (inputs) | auto, by device and batch.
+  # none (all) | products | outputs | block (inputs) | auto, by device and batch.
   'remat': 'auto',
   # xla | cudnn (NVIDIA GPUs, half precision) | pallas (TPUs, likewise) | auto: on GPUs
   # the faster one, measured at the start; name one where runs must be equal to the bit.

@@ -19,13 +19,13 @@ HALF = (jnp.bfloat16, jnp.float16)
 
 # The policies of `REMAT` from the fastest on, which docs/throughput.md shows.
 FASTEST = {
-  'tpu': ('attention', 'outputs', 'block'),
+  'tpu': ('outputs', 'block'),
   'cuda': ('products', 'outputs', 'block'),
   'cpu': ('none', 'products', 'outputs', 'block'),
 }
 # Arrays as wide as the tower that a block keeps for the backward pass; compiled
 # programs keep so much (the table in docs/throughput.md).
-KEPT = {'none': 45, 'products': 11, 'attention': 6.5, 'outputs': 3.5, 'block': 1.2}
+KEPT = {'none': 45, 'products': 11, 'outputs': 3.5, 'block': 1.2}
 # Such arrays of one block that are in memory while it is computed.
 PASSING = 40
 # Of the memory, what the backward pass may keep: images, weights and the rest need

@@ -20,9 +20,6 @@ REMAT = {
   'products': jax.checkpoint_policies.save_only_these_names(
     'statistics', 'qkv', 'attended', 'up', 'mlp'
   ),
-  'attention': jax.checkpoint_policies.save_only_these_names(
-    'statistics', 'qkv', 'attended', 'mlp'
-  ),
   'outputs': jax.checkpoint_policies.save_only_these_names(
     'statistics', 'attended', 'mlp'
   ),
