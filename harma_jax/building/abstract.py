@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from harma_jax.building.data import build_table
 from harma_jax.building.text import context_length
-from harma_jax.data.pixels import open_pixels
+from harma_jax.data.pixels import choose_cache, open_pixels
 from harma_jax.devices.mesh import batch_sharding, replicated
 from harma_jax.model.clip import Clip
 
@@ -45,8 +45,15 @@ def for_platform(config: ConfigDict, platform: str) -> ConfigDict:
   return config
 
 
-def train_sizes(config: ConfigDict) -> TrainSizes:
-  """Of the data set, where one is there to be read; else of one batch."""
+def train_sizes(config: ConfigDict, *, device_bytes: int | None = None) -> TrainSizes:
+  """Of the data set, where one is there to be read; else of one batch.
+
+  Args:
+    config: of a run.
+    device_bytes: memory of all devices together, by which `data.cache=auto` decides for
+      images that are known; None where nobody knows it.
+  """
+  cache = config.data.cache
   root = pathlib.Path(config.data.root).expanduser()
   if config.data.root and root.is_dir() and not config.data.scenes.style:
     table = build_table(config, config.data.train_split)
@@ -56,12 +63,14 @@ def train_sizes(config: ConfigDict) -> TrainSizes:
       threads=config.data.threads,
       max_pixels=config.data.max_pixels,
     )
+    if cache == 'auto':
+      cache = choose_cache(pixels.n_bytes, device_bytes=device_bytes, host_bytes=0)
     return TrainSizes(
       images=table.n_images,
       captions=table.n_captions,
       canvas=pixels.shape,
       known=True,
-      on_device=config.data.cache == 'device',
+      on_device=cache == 'device',
     )
   size = config.train.batch_size
   return TrainSizes(
@@ -69,7 +78,7 @@ def train_sizes(config: ConfigDict) -> TrainSizes:
     captions=size * config.data.captions_per_image,
     canvas=(config.data.cache_side, config.data.cache_side),
     known=False,
-    on_device=config.data.cache == 'device',
+    on_device=cache == 'device',
   )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from harma_jax.errors import UserError
@@ -21,21 +22,39 @@ def make_mesh(*, fsdp: int = 1, devices: list | None = None) -> Mesh:
 
   Args:
     fsdp: over how many devices parameters are sharded; 1 copies them to each.
-    devices: default all devices of all processes.
+    devices: default all devices of all processes. Of several slices of TPUs, each holds
+      whole copies of the parameters.
 
   Raises:
-    UserError: `fsdp` does not divide the number of devices.
+    UserError: `fsdp` does not divide the number of devices, of a slice.
   """
   devices = jax.devices() if devices is None else devices
-  if fsdp < 1 or len(devices) % fsdp:
+  slices = {getattr(device, 'slice_index', 0) for device in devices}
+  near = len(devices) // len(slices)
+  if fsdp < 1 or near % fsdp:
+    of_slice = ' of a slice' if len(slices) > 1 else ''
     raise UserError(
-      f'mesh.fsdp: expected a divisor of the {len(devices)} devices; found {fsdp}.'
+      f'mesh.fsdp: expected a divisor of the {near} devices{of_slice}; found {fsdp}.'
+    )
+  if len(slices) > 1:
+    return Mesh(
+      slice_by_slice(devices, slices=len(slices), fsdp=fsdp),
+      (DATA, FSDP),
+      axis_types=(AxisType.Auto, AxisType.Auto),
     )
   return jax.make_mesh(
     (len(devices) // fsdp, fsdp),
     (DATA, FSDP),
     axis_types=(AxisType.Auto, AxisType.Auto),
     devices=devices,
+  )
+
+
+def slice_by_slice(devices: list, *, slices: int, fsdp: int) -> np.ndarray:
+  """Devices [data, fsdp] of which each row lies in one slice."""
+  near = len(devices) // slices
+  return mesh_utils.create_hybrid_device_mesh(
+    (near // fsdp, fsdp), (slices, 1), devices=devices
   )
 
 

@@ -13,7 +13,8 @@ from harma_jax.devices.absent import prepare
 from harma_jax.devices.targets import Topology
 from harma_jax.errors import expect
 from harma_jax.rehearsal.remedy import with_fields
-from harma_jax.rehearsal.run import Stage, lengths_of, read_stage, rehearse, remedy_of
+from harma_jax.rehearsal.run import rehearse, remedy_of
+from harma_jax.rehearsal.stage import Stage, lengths_of, read_stage
 from harma_jax.rehearsal.words import summary
 
 

@@ -1,58 +1,22 @@
 """A run rehearsed: every stage and length of captions, compiled for a topology."""
 
-import dataclasses
-import math
 import pathlib
 
 import jax
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from harma_jax.building.abstract import TrainSizes, for_platform, train_sizes
-from harma_jax.building.check import check_config
-from harma_jax.building.data import build_table
-from harma_jax.building.recipe import Recipe
 from harma_jax.building.stages import stages
-from harma_jax.building.text import (
-  build_tokens,
-  caption_lengths,
-  context_length,
-  longest_length,
-)
-from harma_jax.devices.absent import compiler_of, devices_of
-from harma_jax.devices.mesh import layout_of
 from harma_jax.devices.stop import interruptible
-from harma_jax.devices.targets import SHARE_VARIABLES, Target, Topology, jax_share
+from harma_jax.devices.targets import Topology
 from harma_jax.errors import UserError
 from harma_jax.rehearsal.record import record_of
 from harma_jax.rehearsal.remedy import Remedy, find_remedy
-from harma_jax.rehearsal.step import bytes_of_device, compile_for, recipe_for
-from harma_jax.rehearsal.words import gibibytes, of_available, program_in_words
+from harma_jax.rehearsal.stage import Stage, flop_of, lengths_of, read_stage
+from harma_jax.rehearsal.stage_words import stage_in_words
+from harma_jax.rehearsal.step import compile_for
+from harma_jax.rehearsal.words import of_available, program_in_words
 from harma_jax.reporting.tables import print_facts
-from harma_jax.speed.flop import flop_per_pair
-from harma_jax.stepping.optim import count
 from harma_jax.training.dry_run import INTERRUPTED
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Stage:
-  """A stage of a run on devices that are not there.
-
-  Attributes:
-    config: checked, with what it leaves open as the platform decides it.
-    topology: that was asked for.
-    compiler: its name and version; None where CPUs stand in.
-    devices: that are compiled for.
-    recipe: of the stage.
-    sizes: of its training split.
-  """
-
-  config: ConfigDict
-  topology: Topology
-  compiler: str | None
-  devices: list[jax.Device]
-  recipe: Recipe
-  sizes: TrainSizes
 
 
 def dry_run_topology(
@@ -92,44 +56,6 @@ def dry_run_topology(
     raise no_fit(stage, record)
 
 
-def read_stage(config: ConfigDict, topology: Topology) -> Stage:
-  """A stage of a run on the devices of a topology.
-
-  Raises:
-    UserError: a mistake in the config; devices that do not divide a batch.
-  """
-  devices, platform = devices_of(topology), topology.target.platform
-  config = for_platform(config, platform)
-  checked = config.copy_and_resolve_references()
-  if config.model.attention == 'cudnn' and platform == 'cuda':
-    checked.model.attention = 'auto'  # not to be refused for want of a GPU
-  check_config(checked, devices=devices)
-  recipe = recipe_for(config, devices=devices, target=topology.target)
-  config.model.remat = recipe.model.remat
-  return Stage(
-    config=config,
-    topology=topology,
-    compiler=compiler_of(topology),
-    devices=devices,
-    recipe=recipe,
-    sizes=train_sizes(config),
-  )
-
-
-def lengths_of(stage: Stage) -> list[int]:
-  """The lengths to which a run cuts its captions, the longest first.
-
-  Where there are data, up to what the longest one needs.
-  """
-  config, model = stage.config, stage.recipe.model
-  lengths = *caption_lengths(config, model), context_length(config, model)
-  if stage.sizes.known:
-    table = build_table(config, config.data.train_split)
-    tokens = build_tokens(config, table, model)
-    lengths = (n for n in lengths if n <= longest_length(config, model, tokens))
-  return sorted(lengths, reverse=True)
-
-
 def rehearse(stage: Stage, *, length: int) -> dict:
   """What the step of a stage takes for captions of `length` tokens; see `record_of`."""
   model = stage.recipe.model
@@ -148,79 +74,6 @@ def rehearse(stage: Stage, *, length: int) -> dict:
     'fsdp': stage.config.mesh.fsdp,
     **_compile(stage, length=length, flop=flop_of(stage, length=length)),
   }
-
-
-def flop_of(stage: Stage, *, length: int) -> float | None:
-  """FLOP a pair by the project's count, for captions of `length` tokens."""
-  config = stage.config.copy_and_resolve_references()
-  config.mesh.fsdp = 1
-  if 'microbatch' in config.train:
-    config.train.microbatch = 0  # the body of a loop would count once
-  recipe = recipe_for(config, devices=jax.devices()[:1], target=stage.topology.target)
-  data = dataclasses.replace(recipe.data, context_length=length)
-  return flop_per_pair(dataclasses.replace(recipe, data=data))
-
-
-def stage_in_words(stage: Stage) -> dict[str, str]:
-  """The lines of a table that all lengths of captions have in common."""
-  recipe, topology = stage.recipe, stage.topology
-  mesh, size = recipe.mesh, recipe.pace.batch_size
-  state = recipe.trainer(total_steps=1).shapes_of(n_captions=stage.sizes.captions)
-  weights, moments = (
-    gibibytes(bytes_of_device(tree, mesh=mesh))
-    for tree in ((state.trainable, state.frozen), state.optimizer_state)
-  )
-  facts = {
-    'devices': f'{mesh.size} {topology.target.kind}, {layout_of(mesh)}',
-    'a device': device_in_words(topology.target),
-    'compiler': stage.compiler or no_compiler(topology),
-    'parameters': (
-      f'{count(state.trainable):,} trainable, {count(state.frozen):,} frozen; '
-      f'{weights} a device, and {moments} of optimizer state'
-    ),
-    'batch': f'{size:,}, {size // mesh.size:,} a device',
-    'data': data_in_words(stage.sizes, mesh=mesh),
-  }
-  return {name: words for name, words in facts.items() if words}
-
-
-def device_in_words(target: Target) -> str | None:
-  """What the table of kinds has of a device; None for a platform alone."""
-  if target.peak is None:
-    return None
-  share = ''
-  if target.platform == 'cuda':
-    share = f', the {jax_share():.0%} that jax takes ({SHARE_VARIABLES[0]} changes it)'
-  return (
-    f'{target.peak / 1e12:,.0f} TFLOP/s in bfloat16, '
-    f'{target.bandwidth / 1e9:,.0f} GB/s, '
-    f'{gibibytes(target.memory)} for programs{share}'
-  )
-
-
-def no_compiler(topology: Topology) -> str:
-  """Why the program is one for CPUs, and how to get the right one."""
-  cpus = f'the program is the one for {topology.count} CPU devices'
-  platform = topology.target.platform
-  if topology.wants is None:
-    return cpus
-  package = 'libtpu' if platform == 'tpu' else "jax's CUDA plugin"
-  return (
-    f"{package} is not installed (pip install 'harma_jax[{platform}]'): {cpus}, whose "
-    'memory and collectives may differ'
-  )
-
-
-def data_in_words(sizes: TrainSizes, *, mesh: Mesh) -> str:
-  """How many, and where the images are."""
-  where = 'none read; reckoned with those of one batch'
-  if sizes.known:
-    where = f'{sizes.images:,} images, {sizes.captions:,} captions'
-  if not sizes.on_device:
-    return f'{where}; images sent with each batch'
-  images = math.ceil(sizes.images / mesh.size)
-  kept = gibibytes(images * math.prod((*sizes.canvas, 3)))
-  return f'{where}; each device holds its part of all images ({kept})'
 
 
 def remedy_of(stage: Stage, record: dict) -> Remedy:
@@ -242,7 +95,7 @@ def no_fit(stage: Stage, record: dict) -> UserError:
   """The one message about a step that does not fit, with a remedy that was compiled."""
   return UserError(
     f'Expected a step that fits {stage.topology.text}; found, for captions of '
-    f'{record["tokens"]} tokens, {of_available(record)} of a device. '
+    f'{record["tokens"]} tokens, {of_available(record)}. '
     f'{remedy_of(stage, record)}'
   )
 

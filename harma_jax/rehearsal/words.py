@@ -55,14 +55,16 @@ def program_in_words(record: dict, *, topology: Topology) -> dict[str, str]:
 
 
 def of_available(record: dict) -> str:
-  """What the step needs of a device, and what there is."""
+  """What the step needs of a device, and what that has."""
   needed, available = (
     gibibytes(record[name]) if record[name] else 'an amount that is not told'
     for name in ('needed_bytes', 'available_bytes')
   )
+  if not record['available_bytes']:
+    return needed
   if record['fits'] and record['needed_bytes'] > record['available_bytes']:
-    return f'all of {available}'
-  return f'{needed} of {available}' if record['available_bytes'] else needed
+    return f'all of the {available} that a device has'
+  return f'{needed} for a device that has {available}'
 
 
 def compiler_in_words(record: dict) -> str:
@@ -76,7 +78,7 @@ def fit_in_words(record: dict, *, target: Target) -> str:
     return 'not known'
   verdict = 'yes' if record['fits'] else 'no'
   refused = ', refused by the compiler' if record['refused'] else ''
-  return f'{verdict}{refused}: {of_available(record)} of a device ({target.kind})'
+  return f'{verdict}{refused}: {of_available(record)} ({target.kind})'
 
 
 def memory_in_words(record: dict) -> str:
@@ -103,10 +105,10 @@ def _time_in_words(record: dict, topology: Topology) -> str | None:
   flop, target = record['flop_per_pair'], topology.target
   peak = f'{target.peak / 1e12:,.0f} TFLOP/s' if target.peak else ''
   if record['estimated_seconds']:
+    alone = '' if topology.count == 1 else ', exchanges between devices not counted'
     return (
-      f'{record["estimated_seconds"] * 1e3:,.1f} ms by the estimate of the compiler, '
-      f'{record["share_of_peak"]:.1%} of the peak of {peak}; exchanges between devices '
-      'are not in it'
+      f'{record["estimated_seconds"] * 1e3:,.1f} ms by the estimate of the compiler'
+      f'{alone}: {record["share_of_peak"]:.1%} of the peak of {peak}'
     )
   if record['refused'] or not (flop and target.peak):
     return None

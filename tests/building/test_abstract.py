@@ -72,3 +72,15 @@ def test_sizes_are_assumed_where_no_data_are_there(small_config):
   assert train_sizes(small_config()) == TrainSizes(
     images=12, captions=24, canvas=(32, 32), known=True, on_device=False
   )
+
+
+def test_images_go_to_devices_that_have_room_for_them(small_config):
+  config = small_config({'data.cache': 'auto'})
+  bytes_of_images = 12 * 32 * 32 * 3
+  found = [
+    train_sizes(config, device_bytes=room).on_device
+    for room in (None, bytes_of_images, 3 * bytes_of_images)
+  ]
+  assert found == [False, False, True]
+  unknown = small_config({'data.cache': 'auto', 'data.root': ''})
+  assert not train_sizes(unknown, device_bytes=10**12).on_device

@@ -1,3 +1,5 @@
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +15,7 @@ from harma_jax.devices.mesh import (
   place_batch,
   place_rows,
   replicated,
+  slice_by_slice,
   take_rows,
   tree_shardings,
 )
@@ -28,6 +31,30 @@ def test_a_mesh_holds_every_device_once(fsdp):
 
 def test_a_mesh_of_given_devices():
   assert make_mesh(devices=jax.devices()[:2]).size == 2
+
+
+def of_slices(count):
+  """Eight devices of so many slices of TPUs, by turns."""
+  return [
+    types.SimpleNamespace(
+      id=i, slice_index=i % count, device_kind='toy', platform='toy', process_index=0
+    )
+    for i in range(8)
+  ]
+
+
+@pytest.mark.parametrize('fsdp', [1, 2, 4])
+def test_parameters_are_shared_within_a_slice_alone(fsdp):
+  grid = slice_by_slice(of_slices(2), slices=2, fsdp=fsdp)
+  assert grid.shape == (8 // fsdp, fsdp)
+  assert sorted(device.id for device in grid.flat) == list(range(8))
+  for row in grid:
+    assert len({device.slice_index for device in row}) == 1
+
+
+def test_fsdp_over_slices_is_the_users_mistake():
+  with pytest.raises(UserError, match='divisor of the 4 devices of a slice; found 8'):
+    make_mesh(fsdp=8, devices=of_slices(2))
 
 
 @pytest.mark.parametrize('fsdp', [0, 3, 16, -1])

@@ -2,10 +2,12 @@
 
 import pytest
 
+from harma_jax.devices import absent
 from harma_jax.devices.compilation import Memory
 from harma_jax.devices.targets import read_topology
 from harma_jax.rehearsal.hlo import read_program
 from harma_jax.rehearsal.record import record_of
+from harma_jax.rehearsal.stage import read_stage
 from harma_jax.rehearsal.step import Compiled
 
 TEXT = """\
@@ -126,3 +128,19 @@ def record(compiled):
     return setting | {'tokens': 77, 'remat': 'none'} | found
 
   return make
+
+
+@pytest.fixture
+def stage(small_config):
+  """`stage(changes)`: of eight CPU devices in place of TPUs."""
+
+  def make(changes=None):
+    config = small_config({'data.root': ''} | (changes or {}))
+    return read_stage(config, read_topology('tpu:8'))
+
+  return make
+
+
+@pytest.fixture
+def no_compilers(monkeypatch):
+  monkeypatch.setattr(absent, '_is_installed', lambda package: False)

@@ -8,16 +8,12 @@ import sys
 import pytest
 
 from harma_jax.devices import absent
-from harma_jax.devices.targets import named_target, read_topology
+from harma_jax.devices.targets import read_topology
 from harma_jax.errors import UserError
 from harma_jax.rehearsal import run
 from harma_jax.rehearsal.refusal import Refusal
 from harma_jax.rehearsal.run import (
-  device_in_words,
   dry_run_topology,
-  flop_of,
-  lengths_of,
-  read_stage,
 )
 
 LARGE = Refusal(needed=20 * 2**30, available=int(15.75 * 2**30))
@@ -39,11 +35,6 @@ def test_a_table_is_printed_and_no_folder_made(small_config, tmp_path, capsys, c
   assert list(tmp_path.iterdir()) == []
 
 
-@pytest.fixture
-def no_compilers(monkeypatch):
-  monkeypatch.setattr(absent, '_is_installed', lambda package: False)
-
-
 @pytest.mark.usefixtures('no_compilers')
 @pytest.mark.parametrize(
   ('topology', 'words'),
@@ -62,40 +53,6 @@ def test_without_a_compiler_the_program_of_cpus_stands_in_and_says_so(
   assert 'fits' not in stdout
 
 
-def test_a_kind_of_device_is_told_with_its_numbers():
-  assert device_in_words(named_target('v5e')) == (
-    '197 TFLOP/s in bfloat16, 819 GB/s, 15.75 GiB for programs'
-  )
-  assert device_in_words(named_target('h100')).endswith(
-    'programs, the 75% that jax takes (XLA_CLIENT_MEM_FRACTION changes it)'
-  )
-  assert device_in_words(read_topology('tpu:8').target) is None
-
-
-@pytest.fixture
-def stage(small_config):
-  """`stage(changes)`: of eight CPU devices in place of TPUs."""
-
-  def make(changes=None):
-    config = small_config({'data.root': ''} | (changes or {}))
-    return read_stage(config, read_topology('tpu:8'))
-
-  return make
-
-
-def test_the_lengths_are_those_of_a_run_the_longest_first(stage, small_config):
-  assert lengths_of(stage()) == [8]
-  long = {'model.size': 'tiny-16', 'model.adapters': 'none'}
-  assert lengths_of(stage(long)) == [24, 16]
-  with_data = small_config(long)
-  assert lengths_of(read_stage(with_data, read_topology('tpu:8'))) == [16]
-
-
-def test_flop_are_those_of_the_length(stage):
-  short, long = (flop_of(stage(), length=length) for length in (4, 8))
-  assert 0.3 < short / long < 1
-
-
 def test_quick_is_the_longest_alone(small_config, tmp_path, capsys):
   config = small_config(
     {'data.root': '', 'model.size': 'tiny-16', 'model.adapters': 'none'}
@@ -105,20 +62,6 @@ def test_quick_is_the_longest_alone(small_config, tmp_path, capsys):
   stdout = capsys.readouterr().out
   assert 'captions of 24 tokens' in stdout
   assert 'captions of 16 tokens' not in stdout
-
-
-def test_a_batch_that_the_devices_do_not_divide_is_a_mistake(small_config):
-  with pytest.raises(UserError, match='multiple of the 3 devices; found 8'):
-    read_stage(small_config(), read_topology('tpu:3'))
-
-
-@pytest.mark.usefixtures('no_compilers')
-def test_cudnn_may_be_asked_for_where_there_is_no_gpu(small_config):
-  config = small_config({'data.root': '', 'model.attention': 'cudnn'})
-  found = read_stage(config, read_topology('cuda:8'))
-  assert found.recipe.model.kernel == 'cudnn'
-  with pytest.raises(UserError, match='no NVIDIA GPU'):
-    read_stage(config, read_topology('tpu:8'))
 
 
 def test_what_does_not_fit_is_one_message_with_what_was_compiled_and_fits(
@@ -133,8 +76,8 @@ def test_what_does_not_fit_is_one_message_with_what_was_compiled_and_fits(
   assert message.startswith(
     'Expected a step that fits tpu:8; found, for captions of 77'
   )
-  assert 'tokens, 20.00 GiB of 15.75 GiB of a device. What was compiled and' in message
-  assert 'fits, in 1.00 GiB: --config.model.remat=block.' in message
+  assert 'tokens, 20.00 GiB for a device that has 15.75 GiB. What was' in message
+  assert 'compiled and fits, in 1.00 GiB: --config.model.remat=block.' in message
 
 
 def test_where_nothing_fits_the_message_says_what_was_tried(stage, record, monkeypatch):
@@ -154,7 +97,7 @@ def test_the_tables_come_before_the_message(small_config, record, monkeypatch, c
   topology = read_topology('tpu:8')
   with pytest.raises(UserError, match='Expected a step that fits tpu:8'):
     dry_run_topology(config, workdir=pathlib.Path('run'), topology=topology)
-  assert '20.00 GiB of 15.75 GiB' in capsys.readouterr().out
+  assert '20.00 GiB for a device that has 15.75 GiB' in capsys.readouterr().out
 
 
 @pytest.mark.skipif(

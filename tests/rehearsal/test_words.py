@@ -21,7 +21,7 @@ def words_of(record, topology='v5e:2x2'):
 
 def test_a_program_that_fits_is_told_in_full(record):
   words = words_of(record())
-  assert words['fits'] == 'yes: 1.00 GiB of 15.75 GiB of a device (v5e)'
+  assert words['fits'] == 'yes: 1.00 GiB for a device that has 15.75 GiB (v5e)'
   assert words['memory of a device'].startswith('1.00 GiB: weights 512.0 KiB, opt')
   assert 'kept for the backward pass (estimated)' in words['memory of a device']
   assert words['FLOP a pair'] == '32.0 GFLOP, nothing recomputed'
@@ -46,22 +46,23 @@ def test_a_refusal_is_told_with_both_numbers(record):
   refused = record(refusal=Refusal(needed=40 * 2**30, available=15 * 2**30))
   words = words_of(refused)
   assert words['fits'] == (
-    'no, refused by the compiler: 40.00 GiB of 15.00 GiB of a device (v5e)'
+    'no, refused by the compiler: 40.00 GiB for a device that has 15.00 GiB (v5e)'
   )
   assert words['memory of a device'] == (
     'weights 512.0 KiB, optimizer 1.0 KiB, images 32.0 KiB'
   )
   assert 'a step' not in words
   assert summary(refused) == (
-    'v5e:2x2: toy, 428 pairs, 77 tokens, remat=none: refused, 40.00 GiB of 15.00 GiB'
+    'v5e:2x2: toy, 428 pairs, 77 tokens, remat=none: refused, 40.00 GiB for a '
+    'device that has 15.00 GiB'
   )
   untold = words_of(record(refusal=Refusal(needed=None, available=None)))
-  assert 'an amount that is not told of 15.75 GiB' in untold['fits']
+  assert 'an amount that is not told for a device that has 15.75 GiB' in untold['fits']
 
 
 def test_a_program_that_fills_a_device_is_no_contradiction(record):
   words = words_of(record(temporaries=int(15.75 * 2**30)))
-  assert words['fits'] == 'yes: all of 15.75 GiB of a device (v5e)'
+  assert words['fits'] == 'yes: all of the 15.75 GiB that a device has (v5e)'
 
 
 def test_a_gpu_has_a_bound_in_place_of_an_estimate(record):
@@ -71,7 +72,7 @@ def test_a_gpu_has_a_bound_in_place_of_an_estimate(record):
     'no estimate of the compiler; at the peak of 989 TFLOP/s 1.7 ms'
   )
   assert 'its parts' not in words
-  assert 'fits, 1.00 GiB of 59.32 GiB' in summary(found)
+  assert 'fits, 1.00 GiB for a device that has 59.32 GiB' in summary(found)
 
 
 def test_the_program_of_cpus_is_labelled_as_such(record):
