@@ -19,9 +19,11 @@ MODEL = {
   'adaptformer': {'bottleneck': 64, 'scale': 0.1},
   'clip_adapter': {'reduction': 4, 'ratio': 0.2},
   'layers': 'auto',  # scan | unroll (faster steps, slower compilation) | auto
-  'remat': 'none',  # none | block
-  # xla | cudnn (NVIDIA GPUs, half precision) | auto: the faster one, measured at the
-  # start; name one where runs must be equal bit for bit.
+  # What blocks keep for the backward pass; the rest is computed again:
+  # none (all) | products | outputs | block (inputs) | auto, by device and batch.
+  'remat': 'auto',
+  # xla | cudnn (NVIDIA GPUs, half precision) | pallas (TPUs, likewise) | auto: on GPUs
+  # the faster one, measured at the start; name one where runs must be equal to the bit.
   'attention': 'auto',
   # Of the towers' arithmetic: float32 | bfloat16 | auto, f32 on a CPU, else bf16.
   'dtype': 'auto',
@@ -70,6 +72,10 @@ OPTIMIZER = {
 TRAIN = {
   'epochs': 10.0,  # 0: only evaluated
   'batch_size': 428,
+  # Pairs of the global batch that run through augmentation and towers at a time, where
+  # all do not fit (with several captions an image: images with theirs); 0: all. The
+  # loss and the gradient are those of the whole batch.
+  'microbatch': 0,
   'steps_per_dispatch': 1,  # so many steps in one program, for small ones
   # A loss or gradient that is not finite: raise ends the run and names the samples,
   # skip leaves the step out and counts it.

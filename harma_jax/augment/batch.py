@@ -1,12 +1,14 @@
 """The whole augmentation of a batch: crop, mirror, turn, RandAugment."""
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
 from harma_jax.augment.crop import draw_box, resample
-from harma_jax.augment.rand_augment import apply_random_operations
+from harma_jax.augment.forms import ALL_AT_ONCE, Forms
+from harma_jax.augment.rand_augment import draw_operations
 
 
 def keys_of(seed: jax.Array, epoch: jax.Array, rows: jax.Array) -> jax.Array:
@@ -34,6 +36,7 @@ def augment_batch(
   flip: bool = True,
   quarter_turns: bool = False,
   rand_augment: tuple[int, float] = (2, 7),
+  forms: Forms = ALL_AT_ONCE,
 ) -> jax.Array:
   """Augments every image by its own key, bit for bit the same in any batch.
 
@@ -47,25 +50,44 @@ def augment_batch(
     flip: whether half of the images are mirrored left to right.
     quarter_turns: whether to turn by 0, 90, 180 or 270 degrees, equally often.
     rand_augment: how many operations are drawn and their level of 10; (0, 0): none.
+    forms: how, see `forms_of`; the pixels are the same. For images of one device: over
+      several `shard_map` keeps a loop over images from gathering them.
 
   Returns:
     u8[B, side, side, 3].
   """
   count, level = rand_augment
 
-  def augment(image, size, key):
+  def cut(image, size, key):
     crop_key, flip_key, turn_key, operations_key = jax.random.split(key, 4)
     start, box = draw_box(crop_key, size, scale=crop_scale)
-    planes = resample(jnp.moveaxis(image, -1, 0), start, box, side=side)
+    planes = jnp.moveaxis(image, -1, 0)
+    planes = resample(planes, start, box, side=side, product=forms.product)
     if flip:
       mirrored = jax.random.bernoulli(flip_key)
       planes = jnp.where(mirrored, planes[:, :, ::-1], planes)
     if quarter_turns:
       planes = turn(planes, jax.random.randint(turn_key, (), 0, 4))
-    planes = apply_random_operations(operations_key, planes, count=count, level=level)
-    return jnp.moveaxis(planes, 0, -1)
+    return planes, *draw_operations(operations_key, count=count)
 
-  return jax.vmap(augment)(images, sizes, keys)
+  def augment(images, sizes, keys):
+    planes, *draws = jax.vmap(cut)(images, sizes, keys)
+    planes = forms.operate(planes, *draws, level=level) if count else planes
+    return jnp.moveaxis(planes, 1, -1)
+
+  return _in_groups(augment, images, sizes, keys, group=forms.group)
+
+
+def _in_groups(augment: Callable, *arrays: jax.Array, group: int) -> jax.Array:
+  """`augment` of at most `group` rows at a time, where a few groups are equal."""
+  count = len(arrays[0])
+  least = -(-count // group)
+  groups = next((n for n in range(least, 4 * least) if count % n == 0), 1)
+  if groups == 1:
+    return augment(*arrays)
+  cut = [rows.reshape(groups, -1, *rows.shape[1:]) for rows in arrays]
+  found = jax.lax.map(lambda rows: augment(*rows), cut)
+  return found.reshape(count, *found.shape[2:])
 
 
 def turn(planes: jax.Array, turns: jax.Array) -> jax.Array:

@@ -13,9 +13,10 @@ from harma_jax.augment.level import MAX_LEVEL
 
 FILL = 128
 # Coordinates are multiples of 1 / ONE: integers are exact in any order.
-ONE = 2**16
+BITS = 16
+ONE = 1 << BITS
 _DROPPED_BITS = 5
-_PART = ONE >> _DROPPED_BITS
+_PART_BITS = BITS - _DROPPED_BITS
 
 Matrix = tuple[float, float, float, float, float, float]
 IDENTITY: Matrix = (1, 0, 0, 0, 1, 0)
@@ -77,23 +78,64 @@ def warp(planes: jax.Array, matrix: jax.Array) -> jax.Array:
   """
   _, height, width = planes.shape
   y, x = jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing='ij')
+  y, x = source(matrix, y, x)
+  left, top = x >> BITS, y >> BITS
+  rows = [[_take(planes, top + i, left + j) for j in (0, 1)] for i in (0, 1)]
+  inside = within(x, width) & within(y, height)
+  return jnp.where(inside[None], blended(*rows, y[None], x[None]), FILL).astype(
+    jnp.uint8
+  )
+
+
+def source(matrix, y: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """The y and x of the sources of pixels i32, in units of 1 / ONE."""
   a, b, c, d, e, f = matrix
-  x, y = a * x + b * y + c, d * x + e * y + f
-  left, top = x // ONE, y // ONE
-  right_part, bottom_part = (x % ONE) >> _DROPPED_BITS, (y % ONE) >> _DROPPED_BITS
-
-  def row(y):
-    first, second = _take(planes, y, left), _take(planes, y, left + 1)
-    return first * _PART + (second - first) * right_part[None]
-
-  first, second = row(top), row(top + 1)
-  values = (first * _PART + (second - first) * bottom_part[None]) // _PART**2
-  inside = _within(x, width) & _within(y, height)
-  return jnp.where(inside[None], values, FILL).astype(jnp.uint8)
+  return d * x + e * y + f, a * x + b * y + c
 
 
-def _within(x: jax.Array, length: int) -> jax.Array:
+def blended(
+  top: list[jax.Array], bottom: list[jax.Array], y: jax.Array, x: jax.Array
+) -> jax.Array:
+  """The bilinear mean i32, rounded down, of the pixels around (y, x) of `source`."""
+  right_part, bottom_part = (
+    (x & ONE - 1) >> _DROPPED_BITS,
+    (y & ONE - 1) >> _DROPPED_BITS,
+  )
+  top, bottom = (
+    (left << _PART_BITS) + (right - left) * right_part for left, right in (top, bottom)
+  )
+  return ((top << _PART_BITS) + (bottom - top) * bottom_part) >> 2 * _PART_BITS
+
+
+def within(x: jax.Array, length: int) -> jax.Array:
+  """Where the pixel at x of `source` has its centre in the image."""
   return (x >= -ONE // 2) & (x < length * ONE - ONE // 2)
+
+
+def shears(matrix: jax.Array, side: int) -> jax.Array:
+  """A matrix of determinant 1 as three shears: of rows, of columns and of rows again.
+
+  Args:
+    matrix: i32[6] of `in_units`.
+    side: pixels of the image; the last shear turns about its middle and moves little.
+
+  Returns:
+    i32[6]: slope and offset of each, in units of 1 / ONE: row y comes from
+    `x + slope * y + offset`, column x from `y + slope * x + offset`.
+  """
+  a, b, c, d, e, f = matrix.astype(jnp.float32) / ONE
+  divisor = jnp.where(d == 0, 1, d)
+  first, last, middle = (
+    jnp.where(d == 0, b, (a - 1) / divisor),
+    (e - 1) / divisor,
+    side / 2,
+  )
+  lines = [
+    *(first, c - first * f + last * middle),
+    *(d, f + (e - 1) * middle),
+    *(last, -last * middle),
+  ]
+  return jnp.round(jnp.stack(lines) * ONE).astype(jnp.int32)
 
 
 def _take(planes: jax.Array, y: jax.Array, x: jax.Array) -> jax.Array:

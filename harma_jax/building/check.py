@@ -16,6 +16,7 @@ from harma_jax.model.attention_kernel import has_choice
 from harma_jax.objective.alignment import make_objective
 
 AT_LEAST = {
+  'train.microbatch': 0,
   'train.steps_per_dispatch': 1,
   'seed': 0,
   'model.image_size': 0,
@@ -60,6 +61,8 @@ def check_config(config: ConfigDict, *, devices: list | None = None) -> None:
   mesh = make_mesh(fsdp=config.mesh.fsdp, devices=devices)
   check_batch(config.train.batch_size, mesh=mesh, field='train.batch_size')
   check_batch(config.evaluation.batch_size, mesh=mesh, field='evaluation.batch_size')
+  if config.train.microbatch:
+    check_batch(config.train.microbatch, mesh=mesh, field='train.microbatch')
   model = build_model(config)
   expect(
     config.model.attention != 'cudnn' or has_choice(model.dtype),

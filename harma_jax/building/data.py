@@ -23,6 +23,7 @@ from harma_jax.devices.mesh import free_device_bytes, place_rows
 from harma_jax.devices.processes import maximum
 from harma_jax.errors import expect_one_of
 from harma_jax.stepping.inputs import make_inputs
+from harma_jax.stepping.microbatch import at_once
 
 
 def build_splits(config: ConfigDict) -> dict[str, str]:
@@ -168,12 +169,13 @@ def distinct_images(
 
 
 def build_inputs(
-  config: ConfigDict, *, side: int, mesh: Mesh
+  config: ConfigDict, *, side: int, mesh: Mesh, over_rows: Callable = at_once
 ) -> Callable[[dict, dict], dict]:
   """What makes the step's batch of images of `side` pixels, with `config.augment`."""
   settings = config.augment
   return make_inputs(
     mesh=mesh,
+    over_rows=over_rows,
     side=side,
     crop_scale=tuple(settings.crop_scale),
     flip=settings.flip,

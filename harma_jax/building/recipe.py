@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from harma_jax.building.choices import fit_to_devices
 from harma_jax.building.data import (
   build_batches,
   build_pixels,
@@ -32,6 +33,7 @@ from harma_jax.data.annotations import CaptionTable
 from harma_jax.data.pixels import PixelStore
 from harma_jax.data.tables import read_table
 from harma_jax.devices.mesh import make_mesh
+from harma_jax.devices.targets import Target, this_target
 from harma_jax.evaluation.evaluator import EvaluationSplit, Evaluator, make_evaluator
 from harma_jax.model.clip import Clip
 
@@ -134,7 +136,11 @@ class Recipe:
 
 
 def build_recipe(
-  config: ConfigDict, model: Clip, *, devices: list | None = None
+  config: ConfigDict,
+  model: Clip,
+  *,
+  devices: list | None = None,
+  target: Target | None = None,
 ) -> Recipe:
   """The recipe of a config that has been checked (`check_config`).
 
@@ -142,8 +148,11 @@ def build_recipe(
     config: of one stage.
     model: of `build_model`, with the attention kernel that is to be used.
     devices: default all devices of all processes.
+    target: what is known of their kind; default what they tell.
   """
   mesh = make_mesh(fsdp=config.mesh.fsdp, devices=devices)
+  target = target or this_target(devices)
+  model = fit_to_devices(config, model, mesh=mesh, target=target)
   batch = config.evaluation.batch_size
   return Recipe(
     config=config,

@@ -15,6 +15,7 @@ from harma_jax.errors import expect_one_of
 from harma_jax.model.clip import Clip, init_params
 from harma_jax.objective.alignment import Objective, make_objective, warn_of_sum
 from harma_jax.objective.head import Head, harmonized_head, plain_head
+from harma_jax.stepping.microbatch import at_once, make_in_parts
 from harma_jax.stepping.optim import (
   MODES,
   label_leaves,
@@ -41,6 +42,7 @@ class Trainer:
   Attributes:
     step: the pure, guarded step `(state, batch) -> (state, metrics)`.
     inputs: `(resident, batch) -> batch` of the step; see `make_inputs`.
+    over_rows: `(encode, rows) -> encode(rows)`, how both go over a batch.
     state_of: `(params, n_captions=) -> TrainState` before the first step.
     shapes_of: `(n_captions=) -> TrainState` of shapes and of dtypes as on devices.
     frozen_dtype: in which the weights that do not train are kept on the devices.
@@ -48,6 +50,7 @@ class Trainer:
 
   step: Callable[[TrainState, dict], tuple[TrainState, dict]]
   inputs: Callable[[dict, dict], dict]
+  over_rows: Callable
   state_of: Callable[..., TrainState]
   shapes_of: Callable[..., TrainState]
   frozen_dtype: jnp.dtype
@@ -60,13 +63,21 @@ def build_trainer(
   optimizer, schedule = build_optimizer(config, total_steps=total_steps)
   dtype = frozen_dtype(config)
 
+  over_rows = build_over_rows(config, mesh=mesh)
+  step = build_step(
+    config, model, optimizer, schedule, total_steps=total_steps, over_rows=over_rows
+  )
+
   def shapes_of(*, n_captions):
     shapes = state_shapes(config, model, optimizer, n_captions=n_captions)
     return cast_frozen(shapes, dtype)
 
   return Trainer(
-    step=build_step(config, model, optimizer, schedule, total_steps=total_steps),
-    inputs=build_inputs(config, side=model.size.image_size, mesh=mesh),
+    step=step,
+    over_rows=over_rows,
+    inputs=build_inputs(
+      config, side=model.size.image_size, mesh=mesh, over_rows=over_rows
+    ),
     state_of=functools.partial(build_state, config, optimizer=optimizer),
     shapes_of=shapes_of,
     frozen_dtype=dtype,
@@ -125,10 +136,25 @@ def build_head(config: ConfigDict, objective: Objective, *, total_steps: int) ->
   )
 
 
+def build_over_rows(config: ConfigDict, *, mesh: Mesh) -> Callable:
+  """How a step goes over its batch: at once, or `train.microbatch` rows at a time."""
+  size = config.train.microbatch
+  return make_in_parts(size=size, mesh=mesh) if size else at_once
+
+
 def build_step(
-  config: ConfigDict, model: Clip, optimizer, schedule, *, total_steps: int
+  config: ConfigDict,
+  model: Clip,
+  optimizer,
+  schedule,
+  *,
+  total_steps: int,
+  over_rows: Callable = at_once,
 ) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
-  """The step of a run over `total_steps` steps, with the guard of its config."""
+  """The step of a run over `total_steps` steps, with the guard of its config.
+
+  `over_rows` is that of `build_over_rows`.
+  """
   settings = config.harmonization
   in_weights = settings.pair != 'none' and settings.space == 'adapter'
   head = build_head(config, build_objective(config), total_steps=total_steps)
@@ -137,6 +163,7 @@ def build_step(
     head,
     optimizer,
     schedule,
+    over_rows=over_rows,
     weight_space_chunk=settings.chunk if in_weights else 0,
   )
   return guard(step, halt=config.train.on_nonfinite == 'raise')

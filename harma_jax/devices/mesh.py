@@ -158,20 +158,23 @@ def place_rows(
 def take_rows(array: jax.Array, rows: jax.Array, *, mesh: Mesh) -> jax.Array:
   """`array[rows]` where `array` and `rows` i32[b] are cut over all devices.
 
-  Every device looks up what it holds of the whole batch, which it needs room for, and
-  the parts are added: what travels is a batch and never the array.
+  Every device looks up the whole batch in its part of the array, which it needs room
+  for, and sends each device its rows, which keeps those of the part that has them: what
+  travels is a batch and never the array, and nothing is added.
   """
+  if mesh.size == 1:
+    return array[rows]
   spec = batch_sharding(mesh).spec
   (axes,) = spec
 
   @functools.partial(jax.shard_map, mesh=mesh, in_specs=(spec, spec), out_specs=spec)
   def take(part, rows):
-    rows = jax.lax.all_gather(rows, axes, tiled=True)
-    rows = rows - jax.lax.axis_index(axes) * len(part)
-    here = (rows >= 0) & (rows < len(part))
-    found = part[jnp.where(here, rows, 0)]
-    found = jnp.where(jnp.expand_dims(here, range(1, found.ndim)), found, 0)
-    return jax.lax.psum_scatter(found, axes, tiled=True)
+    wanted = jax.lax.all_gather(rows, axes, tiled=True)
+    first = jax.lax.axis_index(axes) * len(part)
+    found = part[jnp.clip(wanted - first, 0, len(part) - 1)]
+    # One after the other, the rows that each part has in their places.
+    found = jax.lax.all_to_all(found, axes, 0, 0, tiled=True)
+    return found[rows // len(part) * len(rows) + jnp.arange(len(rows))]
 
   return take(array, rows)
 

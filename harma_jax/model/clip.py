@@ -15,9 +15,11 @@ import functools
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from harma_jax.model.adapter import SharedAdapter
 from harma_jax.model.additions import Additions
+from harma_jax.model.attention import Kernel
 from harma_jax.model.sizes import Size
 from harma_jax.model.transformer import Transformer, layer_norm
 
@@ -110,8 +112,9 @@ class Clip:
     adapter_padding: `none`: adapters attend to all positions of a caption (released
       code); `padding`: to those up to the end token, so that padding has no effect.
     layers: `scan` or `unroll`.
-    remat: `none`, or `block` to recompute each block in the backward pass.
-    kernel: of attention, `xla` or `cudnn`.
+    remat: one of `REMAT`, what a block keeps for its backward pass.
+    kernel: of attention, `xla`, `cudnn` or `pallas`.
+    mesh: of the devices over which rows are cut, where the kernel must know.
     dtype: of the towers' arithmetic; parameters keep theirs, features are f32.
   """
 
@@ -122,6 +125,7 @@ class Clip:
   layers: str = 'scan'
   remat: str = 'none'
   kernel: str = 'xla'
+  mesh: Mesh | None = None
   dtype: jnp.dtype = jnp.float32
 
   def init(self, key: jax.Array) -> dict:
@@ -216,7 +220,7 @@ class Clip:
       dtype=self.dtype,
       layers=self.layers,
       remat=self.remat,
-      kernel=self.kernel,
+      kernel=Kernel(name=self.kernel, mesh=self.mesh),
       **settings,
     )
 

@@ -1,17 +1,32 @@
 """The pre-LN transformer that both towers are made of."""
 
+import dataclasses
 from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from harma_jax.model.additions import Additions
-from harma_jax.model.attention import Attention
+from harma_jax.model.attention import Attention, Kernel
+from harma_jax.model.dense import Dense
 from harma_jax.model.sizes import TowerSize
 
 LAYERS = ('scan', 'unroll')
-REMAT = ('none', 'block')
+# What a block keeps for its backward pass; the rest is computed again.
+REMAT = {
+  'none': None,
+  'products': jax.checkpoint_policies.save_only_these_names(
+    'statistics', 'qkv', 'attended', 'up', 'mlp'
+  ),
+  'outputs': jax.checkpoint_policies.save_only_these_names(
+    'statistics', 'attended', 'mlp'
+  ),
+  'block': jax.checkpoint_policies.nothing_saveable,
+}
+# Rows of a tile of memory: a whole number of them spares TPUs a copy at each kernel.
+TILE = 8
 
 
 def quick_gelu(x: jax.Array) -> jax.Array:
@@ -30,9 +45,31 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 }
 
 
-def layer_norm(name: str, *, dtype: jnp.dtype) -> nn.LayerNorm:
+class LayerNorm(nn.Module):
   """Layer normalisation as CLIP has it: epsilon 1e-5, statistics in f32."""
-  return nn.LayerNorm(epsilon=1e-5, dtype=dtype, name=name)
+
+  dtype: jnp.dtype
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Of dtype[B, L, width] or dtype[B, width], over the last axis."""
+    width = x.shape[-1:]
+    scale = self.param('scale', nn.initializers.ones, width)
+    bias = self.param('bias', nn.initializers.zeros, width)
+    rows = x.astype(jnp.float32)
+    mean = rows.mean(axis=-1, keepdims=True)
+    variance = jnp.maximum(jnp.square(rows).mean(axis=-1, keepdims=True) - mean**2, 0)
+    mean, factor = (
+      checkpoint_name(each, 'statistics')
+      for each in (mean, jax.lax.rsqrt(variance + 1e-5))
+    )
+    scale, bias = (each.reshape((1,) * (x.ndim - 1) + width) for each in (scale, bias))
+    return ((rows - mean) * (factor * scale) + bias).astype(self.dtype)
+
+
+def layer_norm(name: str, *, dtype: jnp.dtype) -> LayerNorm:
+  """A `LayerNorm` of this name."""
+  return LayerNorm(dtype, name=name)
 
 
 class Mlp(nn.Module):
@@ -48,9 +85,10 @@ class Mlp(nn.Module):
     width = x.shape[-1]
     up = nn.initializers.normal((2 * width) ** -0.5)
     down = nn.initializers.normal((2 * width * self.layers) ** -0.5)
-    up = nn.Dense(4 * width, kernel_init=up, dtype=self.dtype, name='up')
-    down = nn.Dense(width, kernel_init=down, dtype=self.dtype, name='down')
-    x = ACTIVATIONS[self.activation](self.adapter.change_dense('up', x, up(x)))
+    up = Dense(4 * width, self.dtype, kernel_init=up, name='up')
+    down = Dense(width, self.dtype, kernel_init=down, name='down')
+    hidden = checkpoint_name(self.adapter.change_dense('up', x, up(x)), 'up')
+    x = ACTIVATIONS[self.activation](hidden)
     return self.adapter.change_dense('down', x, down(x))
 
 
@@ -62,7 +100,7 @@ class Block(nn.Module):
   causal: bool
   adapter: Additions
   dtype: jnp.dtype
-  kernel: str = 'xla'
+  kernel: Kernel = Kernel()
   keep_hidden: bool = False
 
   @nn.compact
@@ -77,14 +115,16 @@ class Block(nn.Module):
       out_init=nn.initializers.normal((2 * self.size.width * self.size.layers) ** -0.5),
       adapter=self.adapter,
       kernel=self.kernel,
+      keep='qkv',
       name='attention',
     )
-    x = x + attention(layer_norm('ln_1', dtype=self.dtype)(x))
+    attended = attention(layer_norm('ln_1', dtype=self.dtype)(x))
+    x = x + checkpoint_name(attended, 'attended')
     mlp = Mlp(
       self.activation, self.size.layers, self.adapter, dtype=self.dtype, name='mlp'
     )
     y = layer_norm('ln_2', dtype=self.dtype)(x)
-    m = mlp(y)
+    m = checkpoint_name(mlp(y), 'mlp')
     x = x + self.adapter.change_mlp(self, y, m, shared=shared, mask=adapter_mask)
     return x, x if self.keep_hidden else None
 
@@ -103,7 +143,7 @@ class Transformer(nn.Module):
   dtype: jnp.dtype
   layers: str = 'scan'
   remat: str = 'none'
-  kernel: str = 'xla'
+  kernel: Kernel = Kernel()
   keep_hidden: bool = False
 
   @nn.compact
@@ -125,7 +165,14 @@ class Transformer(nn.Module):
       dtype[B, L, width] and, with `keep_hidden`, the output of every block
       dtype[size.layers, B, L, width], otherwise None.
     """
-    block = nn.remat(Block, prevent_cse=False) if self.remat == 'block' else Block
+    length = x.shape[1]
+    kernel = self.kernel
+    if kernel.name == 'pallas' and length % TILE:
+      kernel = dataclasses.replace(kernel, valid=length)
+      x, adapter_mask = (_whole_tiles(rows) for rows in (x, adapter_mask))
+    block, policy = Block, REMAT[self.remat]
+    if policy is not None:
+      block = nn.remat(Block, prevent_cse=False, policy=policy)
     blocks = nn.scan(
       block,
       variable_axes={'params': 0},
@@ -139,8 +186,18 @@ class Transformer(nn.Module):
       causal=self.causal,
       adapter=self.adapter,
       dtype=self.dtype,
-      kernel=self.kernel,
+      kernel=kernel,
       keep_hidden=self.keep_hidden,
       name='blocks',
     )
-    return blocks(x, shared, adapter_mask)
+    x, hidden = blocks(x, shared, adapter_mask)
+    return x[:, :length], None if hidden is None else hidden[:, :, :length]
+
+
+def _whole_tiles(rows: jax.Array | None) -> jax.Array | None:
+  """Rows [B, L, ...] or None, L padded with zeros to whole tiles."""
+  if rows is None:
+    return None
+  padding = [(0, 0)] * rows.ndim
+  padding[1] = 0, -rows.shape[1] % TILE
+  return jnp.pad(rows, padding)

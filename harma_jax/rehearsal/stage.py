@@ -55,12 +55,14 @@ def read_stage(config: ConfigDict, topology: Topology) -> Stage:
   if config.model.attention == 'cudnn' and platform == 'cuda':
     checked.model.attention = 'auto'  # not to be refused for want of a GPU
   check_config(checked, devices=devices)
+  recipe = recipe_for(config, devices=devices, target=topology.target)
+  config.model.remat = recipe.model.remat
   return Stage(
     config=config,
     topology=topology,
     compiler=compiler_of(topology),
     devices=devices,
-    recipe=recipe_for(config, devices=devices, platform=platform),
+    recipe=recipe,
     sizes=train_sizes(config, device_bytes=memory and memory * topology.count),
   )
 
@@ -85,6 +87,6 @@ def flop_of(stage: Stage, *, length: int) -> float | None:
   config.mesh.fsdp = 1
   if 'microbatch' in config.train:
     config.train.microbatch = 0  # the body of a loop would count once
-  recipe = recipe_for(config, devices=jax.devices()[:1], platform='cpu')
+  recipe = recipe_for(config, devices=jax.devices()[:1], target=stage.topology.target)
   data = dataclasses.replace(recipe.data, context_length=length)
   return flop_per_pair(dataclasses.replace(recipe, data=data))

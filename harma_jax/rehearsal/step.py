@@ -14,6 +14,7 @@ from harma_jax.building.model import build_model
 from harma_jax.building.recipe import Recipe, build_recipe
 from harma_jax.devices.compilation import Memory, memory_of
 from harma_jax.devices.mesh import replicated, tree_shardings
+from harma_jax.devices.targets import Target
 from harma_jax.rehearsal.refusal import Refusal, read_refusal
 from harma_jax.stepping.step import TrainState, compile_step
 
@@ -49,12 +50,12 @@ class Compiled:
   compile_seconds: float
 
 
-def recipe_for(config: ConfigDict, *, devices: list, platform: str) -> Recipe:
+def recipe_for(config: ConfigDict, *, devices: list, target: Target) -> Recipe:
   """The recipe of a checked config on these devices, of any kind."""
   model = build_model(config)
-  if config.model.attention == 'cudnn' and platform == 'cuda':
+  if config.model.attention == 'cudnn' and target.platform == 'cuda':
     model = dataclasses.replace(model, kernel='cudnn')
-  return build_recipe(config, model, devices=devices)
+  return build_recipe(config, model, devices=devices, target=target)
 
 
 def compile_for(

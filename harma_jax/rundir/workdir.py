@@ -29,6 +29,7 @@ PRETRAIN = 'pretrain'  # the run that comes first: its folder, and its field
 FREE = (
   *('log_every', 'checkpoint.keep', 'checkpoint.every_steps', 'mesh.fsdp'),
   *('data.threads', 'data.workers', 'data.cache', 'data.root', 'train.on_nonfinite'),
+  *('train.microbatch', 'model.remat', 'model.layers'),
 )
 
 # Fields that the config of an older run lacks, as they stand by default.
@@ -43,6 +44,7 @@ LATER = {
   'model.clip_adapter.ratio': 0.2,
   'model.attention': 'auto',
   'objective.chunk': 8192,
+  'train.microbatch': 0,
   'train.steps_per_dispatch': 1,
   'train.on_nonfinite': 'raise',
   'data.hold_out': 0.0,

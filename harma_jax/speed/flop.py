@@ -16,7 +16,9 @@ def flop_per_pair(recipe: Recipe) -> float | None:
   adapters it is too much, by 4 % at ViT-B/32: the first layer's gradient by its input,
   which nobody takes and the compiler leaves out, counts too.
   """
-  model = dataclasses.replace(recipe.model, layers='unroll', remat='none', kernel='xla')
+  model = dataclasses.replace(
+    recipe.model, layers='unroll', remat='none', kernel='xla', mesh=None
+  )
   trainer = recipe.trainer(total_steps=1, model=model)
   state = trainer.shapes_of(n_captions=recipe.pace.pairs)
   lowered = jax.jit(trainer.step).lower(state, batch_shapes(recipe))

@@ -10,25 +10,29 @@ from jax.sharding import Mesh
 from harma_jax.data.annotations import CaptionTable
 from harma_jax.devices.mesh import replicated
 from harma_jax.model.clip import Clip
+from harma_jax.stepping.microbatch import at_once
 from harma_jax.stepping.step import encode_samples
 
 NAMED = 5  # samples in a message
 
 
-def make_finite_samples(model: Clip, inputs: Callable, *, mesh: Mesh) -> Callable:
+def make_finite_samples(
+  model: Clip, inputs: Callable, *, mesh: Mesh, over_rows: Callable = at_once
+) -> Callable:
   """Builds `finite_samples(params, resident, batch) -> (rows, finite)`.
 
   `rows` i32[B, M] are the captions of the global batch and `finite` bool[B, M] whether
   their embeddings and their images' are; both on every device. The arguments are those
-  of a step compiled with `inputs`.
+  of a step compiled with `inputs`, and `over_rows` is that of `make_train_step`.
   """
 
   def finite_samples(params, resident, batch):
     made = inputs(resident, batch)
     rows = made['rows'].reshape(len(made['rows']), -1)
     tokens = made['tokens'].reshape(*rows.shape, -1)
-    own = made.get('own')
-    embeddings = encode_samples(model, params, made['images'], tokens, own=own)
+    embeddings = encode_samples(
+      model, params, made['images'], tokens, own=made.get('own'), over_rows=over_rows
+    )
     images, *texts = (jnp.isfinite(each).all(axis=1) for each in embeddings)
     return rows, jnp.stack([images & text for text in texts], axis=1)
 

@@ -13,6 +13,7 @@ from harma_jax.devices.mesh import batch_sharding, replicated, tree_shardings
 from harma_jax.model.clip import Clip
 from harma_jax.objective.harmonize import Embeddings, Products, products_of
 from harma_jax.objective.head import Head, Headed
+from harma_jax.stepping.microbatch import at_once
 from harma_jax.stepping.optim import bound_temperature, merge_params, updates_made
 
 
@@ -66,11 +67,13 @@ def make_train_step(
   optimizer: optax.GradientTransformation,
   schedule: optax.Schedule,
   *,
+  over_rows: Callable = at_once,
   weight_space_chunk: int = 0,
 ) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
   """Builds the pure step `(state, batch) -> (state, metrics)`.
 
   The towers run forward once and backward once, whatever the head does between; unless
+  `over_rows` takes them over a part of the batch at a time (see `make_in_parts`), or
   `weight_space_chunk` lets the head measure angles over the trainable weights, so many
   samples at a time (see `weight_products`).
 
@@ -89,7 +92,9 @@ def make_train_step(
 
     def features(trainable):
       params = merge_params(trainable, state.frozen)
-      images, *captions = encode_samples(model, params, *inputs, own=batch.get('own'))
+      images, *captions = encode_samples(
+        model, params, *inputs, own=batch.get('own'), over_rows=over_rows
+      )
       return images, tuple(captions), params['temperature']
 
     products = None
@@ -166,15 +171,24 @@ def encode_samples(
   tokens: jax.Array,
   *,
   own: jax.Array | None = None,
+  over_rows: Callable = at_once,
 ) -> tuple[jax.Array, ...]:
   """The embeddings of B images u8 and of each of their M captions i32[B, M, L].
 
-  M + 1 arrays f32[B, D], unit rows. With `own` i32[B] sample i has image `own[i]`.
+  M + 1 arrays f32[B, D], unit rows. With `own` i32[B] sample i has image `own[i]`. The
+  towers are called by `over_rows(encode, rows)`, which gives `encode(rows)`.
   """
-  texts = model.encode_text(params, tokens.reshape(-1, tokens.shape[-1]))
-  texts = texts.reshape(*tokens.shape[:2], -1)
+
+  def encode_images(images):
+    return model.encode_image(params, normalize(images))
+
+  def encode_captions(tokens):
+    texts = model.encode_text(params, tokens.reshape(-1, tokens.shape[-1]))
+    return texts.reshape(*tokens.shape[:2], -1)
+
+  texts = over_rows(encode_captions, tokens)
   captions = (texts[:, caption] for caption in range(tokens.shape[1]))
-  features = model.encode_image(params, normalize(images))
+  features = over_rows(encode_images, images)
   return features if own is None else features[own], *captions
 
 

@@ -212,7 +212,8 @@ def check_memory(memory: Memory | None, *, available: int | None) -> None:
   if memory and available and memory.total > available:
     raise UserError(
       f'Expected a step that fits a device of {gigabytes(available)}; found {memory}. '
-      'Set a smaller --config.train.batch_size, --config.model.remat=block, another '
+      'Set --config.train.microbatch=N to run so many pairs of the batch at a time, a '
+      'smaller --config.train.batch_size, --config.model.remat=block, another '
       '--config.data.cache, or --config.mesh.fsdp=N to cut the weights over devices.'
     )
 

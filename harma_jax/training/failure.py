@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from jax.sharding import Mesh
 
+from harma_jax.building.step import Trainer
 from harma_jax.devices.mesh import place_batch, place_everywhere
 from harma_jax.errors import UserError
 from harma_jax.model.clip import Clip
@@ -62,7 +63,7 @@ def make_describe(
   *,
   batches: Callable[..., Iterator[tuple[dict, int]]],
   data: RunData,
-  inputs: Callable[[dict, dict], dict],
+  trainer: Trainer,
   model: Clip,
   mesh: Mesh,
 ) -> Callable[[dict, int], str]:
@@ -73,7 +74,7 @@ def make_describe(
   Args:
     batches: `(first_step=, last_step=)`, training batches of the run.
     data: of the run.
-    inputs: of the step.
+    trainer: whose step it is.
     model: of the parameters.
     mesh: of all devices.
   """
@@ -82,7 +83,9 @@ def make_describe(
     with contextlib.closing(batches(first_step=step, last_step=step + 1)) as found:
       batch, length = next(found)
     cut = place_everywhere({'tokens': data.tokens[:, :length]}, mesh=mesh)
-    finite_samples = make_finite_samples(model, inputs, mesh=mesh)
+    finite_samples = make_finite_samples(
+      model, trainer.inputs, mesh=mesh, over_rows=trainer.over_rows
+    )
     rows = finite_samples(params, data.images | cut, place_batch(batch, mesh=mesh))
     return describe_samples(data.table, *map(np.asarray, rows))
 

@@ -87,7 +87,7 @@ def train_stage(recipe: Recipe, *, workdir: pathlib.Path, init: str) -> None:
         folder=folder,
       ),
       describe=make_describe(
-        batches=batches, data=data, inputs=trainer.inputs, model=recipe.model, mesh=mesh
+        batches=batches, data=data, trainer=trainer, model=recipe.model, mesh=mesh
       ),
     )
     best = measure_selected(

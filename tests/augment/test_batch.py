@@ -8,6 +8,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from harma_jax.augment.batch import augment_batch, keys_of, turn
+from harma_jax.augment.forms import ALL_AT_ONCE, ONE_BY_ONE
 
 CANVAS, SIDE = 24, 16
 OPTIONS = ('side', 'crop_scale', 'flip', 'quarter_turns', 'rand_augment')
@@ -38,18 +39,24 @@ def test_an_image_is_augmented_alike_alone(batch):
     np.testing.assert_array_equal(alone[0], whole[i])
 
 
-def _step(images, sizes, epoch, rows):
-  return augment_batch(images, sizes, keys_of(5, epoch, rows), side=SIDE)
+def _step(images, sizes, epoch, rows, *, forms):
+  return augment_batch(images, sizes, keys_of(5, epoch, rows), side=SIDE, forms=forms)
 
 
-def test_eight_devices_give_the_bits_of_one(batch):
+@pytest.mark.parametrize('forms', [ALL_AT_ONCE, ONE_BY_ONE], ids=['all', 'one by one'])
+def test_eight_devices_give_the_bits_of_one(batch, forms):
   images, sizes, _ = batch
   mesh = jax.make_mesh((8,), ('data',), axis_types=(AxisType.Auto,))
   rows, epoch = np.arange(16), np.int32(2)
-  one = jax.jit(_step)(images, sizes, epoch, rows)
-  sharded = jax.device_put((images, sizes, rows), NamedSharding(mesh, P('data')))
+  step = functools.partial(_step, forms=forms)
+  one = jax.jit(step)(images, sizes, epoch, rows)
+  cut = P('data')
+  step = jax.shard_map(
+    step, mesh=mesh, in_specs=(cut, cut, P(), cut), out_specs=cut, check_vma=False
+  )
+  sharded = jax.device_put((images, sizes, rows), NamedSharding(mesh, cut))
   arguments = (*sharded[:2], epoch, sharded[2])
-  compiled = jax.jit(_step).lower(*arguments).compile()
+  compiled = jax.jit(step).lower(*arguments).compile()
   eight = compiled(*arguments)
   assert len(eight.sharding.device_set) == 8
   np.testing.assert_array_equal(eight, one)

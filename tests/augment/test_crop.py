@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harma_jax.augment.crop import draw_box, resample
+from harma_jax.augment.crop import draw_box, in_float, in_halves, resample
 
 SIZE = 48
-resample = functools.partial(jax.jit, static_argnames='side')(resample)
+resample = functools.partial(jax.jit, static_argnames=('side', 'product'))(resample)
 
 
 @functools.partial(jax.jit, static_argnames=('count', 'scale'))
@@ -29,10 +29,10 @@ def _planes(image):
   return jnp.moveaxis(jnp.asarray(np.asarray(image)), -1, 0)
 
 
-def _resampled(image, box, *, side):
+def _resampled(image, box, *, side, product=in_float):
   left, top, right, bottom = box
   start, size = jnp.asarray([top, left]), jnp.asarray([bottom - top, right - left])
-  planes = resample(_planes(image), start, size, side=side)
+  planes = resample(_planes(image), start, size, side=side, product=product)
   return np.moveaxis(np.asarray(planes), 0, -1).astype(int)
 
 
@@ -68,6 +68,25 @@ def test_resample_is_that_of_pillow(make, box, side):
   off = np.abs(_resampled(image, box, side=side) - _slow(image, box, side=side))
   assert (off <= 1).mean() >= 0.999
   assert (off > 0).mean() < 0.02  # Values half way between two pixels' values.
+
+
+@pytest.mark.parametrize('side', [5, 48, 64])
+@pytest.mark.parametrize('box', BOXES.values(), ids=BOXES)
+def test_halves_of_weights_give_the_same_bits(box, side):
+  expected = _resampled(_noise(), box, side=side)
+  halves = _resampled(_noise(), box, side=side, product=in_halves)
+  np.testing.assert_array_equal(halves, expected)
+
+
+def test_halves_of_weights_add_exactly_at_the_ends_of_their_range():
+  """White pixels, weights with the largest rests, the sum as large as a crop's is."""
+  weights = np.zeros((3, 300), np.int32)
+  weights[0, :] = 127, *[-128, 128] * 149, 0
+  weights[1, :4] = -2048 - 128, 36_863, 127, -2047
+  weights[2, :] = 139
+  product = functools.partial(in_halves, 'chw,ow->cho', np.full((1, 1, 300), 255))
+  expected = 255 * weights.sum(axis=1) / 2**15
+  np.testing.assert_array_equal(product(jnp.asarray(weights))[0, 0], expected)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
-from harma_jax.augment.rand_augment import OPERATIONS, apply_operation
+from harma_jax.augment.rand_augment import OPERATIONS, one_by_one
 
 LEVELS = (0, 3, 7, 10)
 SIDE = 61
@@ -64,7 +64,8 @@ SLOW = {
 
 @functools.partial(jax.jit, static_argnames='level')
 def _apply(planes, operation, negative, *, level):
-  return apply_operation(planes, operation, negative, level=level)
+  draws = jnp.reshape(operation, (1, 1)), jnp.reshape(negative, (1, 1))
+  return one_by_one(planes[None], *draws, level=level)[0]
 
 
 def _fast(name, image, *, level, sign):

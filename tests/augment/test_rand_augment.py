@@ -7,15 +7,18 @@ import pytest
 
 from harma_jax.augment.rand_augment import (
   OPERATIONS,
-  apply_operation,
-  apply_random_operations,
+  all_at_once,
+  by_kernel,
   draw_operations,
+  one_by_one,
 )
 
-apply_operation = functools.partial(jax.jit, static_argnames='level')(apply_operation)
-apply_random_operations = functools.partial(
-  jax.jit, static_argnames=('count', 'level')
-)(apply_random_operations)
+SIDE = 19
+WAYS = {
+  'all at once': all_at_once,
+  'one by one': one_by_one,
+  'by kernel': functools.partial(by_kernel, interpret=True),
+}
 
 
 @pytest.fixture(scope='module')
@@ -43,18 +46,46 @@ def test_signs_are_even_and_independent_of_the_operation(draws):
   assert negative.mean() == pytest.approx(0.5, abs=0.03)
 
 
-def test_operations_are_applied_one_after_the_other():
-  pixels = np.random.default_rng(0).integers(30, 200, (3, 16, 16)).astype(np.uint8)
-  for seed in range(6):
-    key = jax.random.key(seed)
-    expected = jnp.asarray(pixels)
-    for operation, negative in zip(*draw_operations(key, count=3), strict=True):
-      expected = apply_operation(expected, operation, negative, level=7)
-    actual = apply_random_operations(key, jnp.asarray(pixels), count=3, level=7)
-    np.testing.assert_array_equal(actual, expected)
+@pytest.fixture(scope='module')
+def planes():
+  """An image, five times as often as there are operations."""
+  image = np.random.default_rng(0).integers(30, 200, (3, SIDE, SIDE)).astype(np.uint8)
+  return jnp.asarray(np.broadcast_to(image, (5 * len(OPERATIONS), *image.shape)))
 
 
-def test_no_operations_change_nothing():
-  pixels = jnp.arange(300, dtype=jnp.uint8).reshape(3, 10, 10)
-  result = apply_random_operations(jax.random.key(0), pixels, count=0, level=0)
-  np.testing.assert_array_equal(result, pixels)
+def _applied(way, planes, operations, negative):
+  draws = jnp.asarray(operations), jnp.asarray(negative)
+  return np.asarray(jax.jit(functools.partial(way, level=7))(planes, *draws))
+
+
+def _one_after_the_other(way, planes):
+  """Each operation after each: draws of two, and what one at a time gives."""
+  n = np.arange(len(planes))
+  operations = np.stack([n % len(OPERATIONS), n * 7 // 5 % len(OPERATIONS)], axis=1)
+  negative = np.stack([n % 3 == 0, n % 2 == 0], axis=1)
+  expected = planes
+  for i in (0, 1):
+    drawn = operations[:, i : i + 1], negative[:, i : i + 1]
+    expected = _applied(way, expected, *drawn)
+  return operations, negative, expected
+
+
+def test_operations_are_applied_one_after_the_other(planes):
+  operations, negative, expected = _one_after_the_other(all_at_once, planes)
+  actual = _applied(all_at_once, planes, operations, negative)
+  np.testing.assert_array_equal(actual, expected)
+  assert len({image.tobytes() for image in actual}) > 30
+
+
+@pytest.mark.parametrize('name', ['one by one', 'by kernel'])
+def test_every_way_gives_the_same_bits(planes, name):
+  operations, negative, expected = _one_after_the_other(all_at_once, planes)
+  actual = _applied(WAYS[name], planes, operations, negative)
+  np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.parametrize('way', WAYS.values(), ids=WAYS)
+def test_no_operations_change_nothing(planes, way):
+  none = np.zeros((len(planes), 0), np.int32)
+  result = _applied(way, planes, none, none.astype(bool))
+  np.testing.assert_array_equal(result, planes)

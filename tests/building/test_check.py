@@ -37,6 +37,8 @@ from harma_jax.errors import UserError, expect
     ({'train.epochs': float('inf')}, 'train.epochs: .* found inf'),
     ({'train.on_nonfinite': 'stop'}, 'on_nonfinite: expected one of raise, skip'),
     ({'train.batch_size': 12}, 'train.batch_size: .* 8 devices; found 12.*=16'),
+    ({'train.microbatch': 12}, 'train.microbatch: .* 8 devices; found 12.*=16'),
+    ({'train.microbatch': -8}, 'train.microbatch: expected 0 or more; found -8'),
     ({'train.steps_per_dispatch': 0}, 'steps_per_dispatch: expected 1 or more'),
     (
       {'data.image_reuse': True, 'data.captions_per_image': 2},

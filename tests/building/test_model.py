@@ -47,6 +47,8 @@ def test_the_attention_kernel_is_the_one_that_is_faster_everywhere(
   )
   model = build_model(config := small_config())
   assert model.kernel == 'xla'
+  assert with_fastest_attention(config, model) is model  # there is no choice
+  monkeypatch.setattr(building_model, 'has_choice', lambda dtype: True)
   assert with_fastest_attention(config, model).kernel == 'cudnn'
   assert asked == [{'batch_size': 1, 'dtype': jnp.float32}]
   monkeypatch.setattr(

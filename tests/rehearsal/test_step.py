@@ -8,6 +8,7 @@ import pytest
 from harma_jax.building.abstract import train_sizes
 from harma_jax.devices.compilation import Memory, memory_of
 from harma_jax.devices.mesh import make_mesh, place_everywhere, tree_shardings
+from harma_jax.devices.targets import named_target
 from harma_jax.rehearsal import step
 from harma_jax.rehearsal.refusal import Refusal
 from harma_jax.rehearsal.step import bytes_of_device, compile_for, recipe_for
@@ -44,7 +45,7 @@ def test_the_memory_of_a_program_is_that_of_one_device():
 
 
 def compiled_of(config, length=8):
-  recipe = recipe_for(config, devices=jax.devices(), platform='tpu')
+  recipe = recipe_for(config, devices=jax.devices(), target=named_target('v5e'))
   return compile_for(recipe, sizes=train_sizes(config), length=length, platform='tpu')
 
 

@@ -100,6 +100,7 @@ def test_what_does_not_change_the_run_may_change(used, small_config):
   changes = {
     'log_every': 7,
     'checkpoint.keep': 3,
+    'train.microbatch': 8,
     'data.threads': 2,
     'data.workers': 3,
     'data.cache': 'stream',

@@ -1,11 +1,14 @@
 """What the device makes of a batch of indices."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
 
 from harma_jax.devices.mesh import make_mesh, place_rows
 from harma_jax.stepping.inputs import make_inputs
+from harma_jax.stepping.microbatch import at_once, make_in_parts
 
 PLAIN = {'side': 6, 'crop_scale': (1.0, 1.0), 'flip': False, 'rand_augment': (0, 0)}
 DRAWN = {'side': 6, 'crop_scale': (0.3, 1.0), 'rand_augment': (1, 5)}
@@ -23,11 +26,12 @@ def resident():
 
 @pytest.fixture(scope='module')
 def make():
-  """`make(**augmentation)`: the inputs over one device, or so many."""
+  """`make(**augmentation)`: the inputs over one device, or so many; `size` at once."""
 
-  def build(devices=1, **augmentation):
+  def build(devices=1, size=0, **augmentation):
     mesh = make_mesh(devices=jax.devices()[:devices])
-    return jax.jit(make_inputs(mesh=mesh, **augmentation))
+    over_rows = make_in_parts(size=size, mesh=mesh) if size else at_once
+    return jax.jit(make_inputs(mesh=mesh, over_rows=over_rows, **augmentation))
 
   return build
 
@@ -63,6 +67,22 @@ def test_images_of_the_batch_are_as_good_as_resident_ones(make, resident, batch,
   tokens = {'tokens': resident['tokens']}
   found = make(**DRAWN)(tokens, batch | brought)
   jax.tree.map(np.testing.assert_array_equal, jax.device_get(found), drawn)
+
+
+@pytest.mark.parametrize(('devices', 'size'), [(1, 3), (2, 4)])
+def test_parts_of_a_batch_are_what_the_whole_is(
+  make, resident, batch, drawn, devices, size
+):
+  place = functools.partial(place_rows, mesh=make_mesh(devices=jax.devices()[:devices]))
+  pixels = {name: resident[name] for name in ('images', 'sizes')}
+  cut = place(
+    lambda rows: {name: each[rows] for name, each in pixels.items()}, count=10
+  )
+  brought = {name: each[batch['image_ids']] for name, each in pixels.items()}
+  tokens = {'tokens': resident['tokens']}
+  inputs = make(devices=devices, size=size, **DRAWN)
+  for found in (inputs(tokens | cut, batch), inputs(tokens, batch | brought)):
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(found), drawn)
 
 
 def test_devices_do_not_matter(make, resident, batch, drawn):

@@ -7,6 +7,7 @@ import pytest
 
 from harma_jax.data.annotations import load_captions
 from harma_jax.devices.mesh import make_mesh, place_batch, place_everywhere
+from harma_jax.stepping.microbatch import at_once, make_in_parts
 from harma_jax.stepping.nonfinite import describe_samples, make_finite_samples
 
 WHITE, BAD_WORD = 255, 3
@@ -24,8 +25,9 @@ class Towers:
     return jnp.where(bad, jnp.inf, 1.0)[:, None] * params['weight'][None]
 
 
+@pytest.mark.parametrize('in_parts', [False, True])
 @pytest.mark.parametrize('several', [False, True])
-def test_a_caption_is_bad_by_itself_or_by_its_image(several):
+def test_a_caption_is_bad_by_itself_or_by_its_image(several, in_parts):
   images = np.zeros((8, 4, 4, 3), np.uint8)
   images[5, 1, 2] = WHITE
   tokens = np.full((8, 2, 6), 1, np.int32)
@@ -35,13 +37,14 @@ def test_a_caption_is_bad_by_itself_or_by_its_image(several):
   expected[2, 0] = expected[6, 1] = expected[5] = False
   if not several:
     tokens, rows, expected = tokens[:, 0], rows[:, 0], expected[:, :1]
-  mesh = make_mesh()
+  mesh = make_mesh(devices=jax.devices()[:2])
+  over_rows = make_in_parts(size=4, mesh=mesh) if in_parts else at_once
   params, resident = place_everywhere(
     ({'weight': np.ones(4, np.float32)}, {'tokens': tokens}), mesh=mesh
   )
   batch = place_batch({'images': images, 'rows': rows}, mesh=mesh)
   find = make_finite_samples(
-    Towers(), lambda resident, batch: resident | batch, mesh=mesh
+    Towers(), lambda resident, batch: resident | batch, mesh=mesh, over_rows=over_rows
   )
   found_rows, finite = jax.device_get(find(params, resident, batch))
   np.testing.assert_array_equal(found_rows, rows.reshape(8, -1))

@@ -227,6 +227,26 @@ def test_a_run_that_encodes_each_image_once_goes_on_bit_identically(
   assert all_equal(whole, stopped)
 
 
+def test_a_run_from_before_microbatches_goes_on_with_one(small_config, tmp_path):
+  """To the weights that it would have had, but for rounding."""
+  grouped = {'train.steps_per_dispatch': 2, 'log_every': 100, 'data.image_reuse': True}
+  config = small_config(grouped | {'train.batch_size': 16, 'train.epochs': 4.0})
+  train(config, workdir=tmp_path / 'whole')
+  with stopped_after(2):
+    train(config, workdir=tmp_path / 'stopped')
+  file = tmp_path / 'stopped/config.json'
+  fields = json.loads(file.read_text())
+  del fields['train']['microbatch']
+  file.write_text(json.dumps(fields))
+  with config.unlocked():
+    config.train.microbatch = 8
+  train(config, workdir=tmp_path / 'stopped')
+  jax.tree.map(
+    lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6),
+    *(saved_state(config, tmp_path / name, 4) for name in ('whole', 'stopped')),
+  )
+
+
 def test_half_precision_of_frozen_weights_stays_on_the_devices(
   small_config, tmp_path, monkeypatch
 ):

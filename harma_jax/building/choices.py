@@ -1,0 +1,128 @@
+"""What a config leaves open of how a step is computed, decided for the devices.
+
+Nothing here changes what is computed beyond rounding.
+"""
+
+import dataclasses
+import os
+
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from harma_jax.devices.targets import Target
+from harma_jax.model.clip import Clip
+from harma_jax.model.transformer import TILE
+
+UNROLLED_DEPTH = 6  # of layers: at 12, a CPU compiles for minutes
+HALF = (jnp.bfloat16, jnp.float16)
+
+# The policies of `REMAT` from the fastest on, which docs/throughput.md shows.
+FASTEST = {
+  'tpu': ('outputs', 'block'),
+  'cuda': ('products', 'outputs', 'block'),
+  'cpu': ('none', 'products', 'outputs', 'block'),
+}
+# Arrays as wide as the tower that a block keeps for the backward pass; compiled
+# programs keep so much (the table in docs/throughput.md).
+KEPT = {'none': 45, 'products': 11, 'outputs': 3.5, 'block': 1.2}
+# Such arrays of one block that are in memory while it is computed.
+PASSING = 40
+# Of the memory, what the backward pass may keep: images, weights and the rest need
+# theirs, and a host has other programs.
+SHARE = {'tpu': 0.5, 'cuda': 0.5, 'cpu': 0.25}
+
+
+def fit_to_devices(
+  config: ConfigDict, model: Clip, *, mesh: Mesh, target: Target
+) -> Clip:
+  """`model` with what its config leaves to be decided, for training on these devices.
+
+  Args:
+    config: of a run; `model.layers`, `remat` and `attention` may be `auto`.
+    model: of its `build_model`.
+    mesh: of the devices.
+    target: their kind. Where CPUs stand in for others, the program is for CPUs.
+  """
+  platform = mesh.devices.flat[0].platform
+  remat, layers, kernel = model.remat, model.layers, model.kernel
+  if config.model.remat == 'auto':
+    rows = config.train.microbatch or config.train.batch_size
+    remat = choose_remat(
+      model,
+      images=max(rows // mesh.size, 1),
+      captions=max(rows // mesh.size, 1) * config.data.captions_per_image,
+      length=config.data.context_length or model.size.context_length,
+      target=target,
+    )
+  if config.model.layers == 'auto':
+    layers = choose_layers(model)
+  if config.model.attention in ('auto', 'pallas') and platform == 'tpu':
+    kernel = 'pallas' if model.dtype in HALF else 'xla'
+  return dataclasses.replace(
+    model,
+    layers=layers,
+    remat=remat,
+    kernel=kernel,
+    mesh=mesh if kernel == 'pallas' else None,
+  )
+
+
+def choose_layers(model: Clip) -> str:
+  """Shallow towers are unrolled: 1.1 to 1.3 times as fast on a CPU."""
+  depth = max(model.size.image.layers, model.size.text.layers)
+  return 'unroll' if depth <= UNROLLED_DEPTH else 'scan'
+
+
+def choose_remat(
+  model: Clip, *, images: int, captions: int, length: int, target: Target
+) -> str:
+  """The fastest policy of the platform whose memory is there, else the smallest one.
+
+  Args:
+    model: whose towers keep arrays of its dtype.
+    images: that a device encodes at a time.
+    captions: likewise.
+    length: of a caption, tokens.
+    target: its kind and memory; unknown memory is enough for any.
+  """
+  *faster, smallest = FASTEST[target.platform]
+  memory = (
+    target.memory or _host_memory() if target.platform == 'cpu' else target.memory
+  )
+  for policy in faster:
+    kept = kept_bytes(
+      model, policy=policy, images=images, captions=captions, length=length
+    )
+    if memory is None or kept <= SHARE[target.platform] * memory:
+      return policy
+  return smallest
+
+
+def kept_bytes(
+  model: Clip, *, policy: str, images: int, captions: int, length: int
+) -> int:
+  """About what the towers hold for the backward pass of one step, in bytes."""
+  size = model.size
+  positions = 1 + (size.image_size // size.patch_size) ** 2
+  rows = (
+    (size.image, images * _whole_tiles(positions)),
+    (size.text, captions * _whole_tiles(length)),
+  )
+  arrays = sum(
+    count * tower.width * (tower.layers * KEPT[policy] + PASSING)
+    for tower, count in rows
+  )
+  return int(arrays * jnp.dtype(model.dtype).itemsize)
+
+
+def _whole_tiles(length: int) -> int:
+  return -(-length // TILE) * TILE
+
+
+def _host_memory() -> int | None:
+  names = 'SC_PAGE_SIZE', 'SC_PHYS_PAGES'
+  if not set(names) <= set(getattr(os, 'sysconf_names', ())):
+    return None
+  page, count = map(os.sysconf, names)
+  return page * count
