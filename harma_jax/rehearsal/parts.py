@@ -16,8 +16,9 @@ PATTERNS = {
   'image tower, forward': r'ImageTower',
   'text tower, forward': r'TextTower',
   'loss': r'jvp\(',
-  'augmentation': r'vmap\(|augment|keys_of|histograms',
-  'look-up of images': r'shard_map|look_up',
+  # Scopes of `stepping/inputs.py`.
+  'augmentation': r'(^|/)augment/',
+  'look-up of images': r'(^|/)look_up/',
 }
 PARTS = (*PATTERNS, REST)
 

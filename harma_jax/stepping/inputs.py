@@ -46,8 +46,9 @@ def make_inputs(
     check_vma=False,
   )
   def augment(images, sizes, items, seed, epoch):
-    keys = keys_of(seed, epoch, items)
-    return augment_batch(images, sizes, keys, forms=forms, **augmentation)
+    with jax.named_scope('augment'):
+      keys = keys_of(seed, epoch, items)
+      return augment_batch(images, sizes, keys, forms=forms, **augmentation)
 
   def inputs(resident, batch):
     drawn_by = batch['seed'][0], batch['epoch'][0]
@@ -55,9 +56,11 @@ def make_inputs(
     def augmented(rows):
       source = rows
       if 'images' in resident:
-        source = {
-          name: take_rows(resident[name], rows['places'], mesh=mesh) for name in PIXELS
-        }
+        with jax.named_scope('look_up'):
+          source = {
+            name: take_rows(resident[name], rows['places'], mesh=mesh)
+            for name in PIXELS
+          }
       return augment(source['images'], source['sizes'], rows['items'], *drawn_by)
 
     rows = {'items': batch['items']}

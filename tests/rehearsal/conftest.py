@@ -42,7 +42,7 @@ backend_config={"window_config":{"estimated_cycles":"200"}}
 %called (y: f32[4,8]) -> f32[4,8] {
   %y = f32[4,8]{1,0:T(8,128)} parameter(0)
   ROOT %z = f32[4,8]{1,0:T(8,128)} fusion(%y), kind=kLoop, calls=%fused.0, \
-metadata={op_name="jit(step)/vmap()/gather"}, \
+metadata={op_name="jit(step)/augment/vmap()/gather"}, \
 backend_config={"window_config":{"estimated_cycles":"30"}}
 }
 

@@ -11,7 +11,7 @@ V5E = named_target('v5e')
 def test_cycles_count_as_often_as_they_run(program):
   cycles = cycles_of(program)
   assert sum(cycles.values()) == 3 * (1000 + 200) + 30 + 5000 + 7
-  assert cycles['jit(step)/vmap()/gather'] == 30
+  assert cycles['jit(step)/augment/vmap()/gather'] == 30
 
 
 def test_kernels_take_the_larger_of_work_and_traffic(program):

@@ -1,5 +1,7 @@
 """The step on devices that are not there: its shapes, bytes and memory."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from harma_jax.devices.compilation import Memory, memory_of
 from harma_jax.devices.mesh import make_mesh, place_everywhere, tree_shardings
 from harma_jax.devices.targets import named_target
 from harma_jax.rehearsal import step
+from harma_jax.rehearsal.parts import part_of
 from harma_jax.rehearsal.refusal import Refusal
 from harma_jax.rehearsal.step import bytes_of_device, compile_for, recipe_for
 
@@ -59,7 +62,9 @@ def test_what_the_step_is_given_is_told_by_kind(small_config, cache):
   assert found.held['weights'] > found.held['optimizer'] > 0
   indices = found.memory.arguments - sum(found.held.values())
   assert 0 < indices < 0.05 * found.memory.arguments
-  assert 'ENTRY' in found.text
+  parts = {part_of(name) for name in re.findall(r'op_name="([^"]*)"', found.text)}
+  assert parts >= {'augmentation', 'loss', 'image tower, forward'}
+  assert ('look-up of images' in parts) == (cache == 'device')
 
 
 def test_several_steps_in_one_program_are_compiled_as_such(small_config):
