@@ -15,9 +15,9 @@ def keep_host_memory() -> bool:
   """Lets this process keep the memory that it frees, where it computes on CPUs.
 
   Else glibc gives the arrays of a step back to the system after each, which hands them
-  out again page by page, all zeros: an eighth of a step of ViT-B/32. What is freed stays
-  in one arena, from which other arrays are taken. To be called before jax starts its
-  devices, whose threads would take arenas of their own.
+  out again page by page, all zeros: an eighth of a step of ViT-B/32. What is freed
+  stays in one arena, from which other arrays are taken. To be called before jax starts
+  its devices, whose threads would take arenas of their own.
 
   Returns:
     Whether it does: not with other libraries than glibc, nor where there is an
@@ -32,4 +32,5 @@ def keep_host_memory() -> bool:
   if mallopt is None:
     return False
   settings = {ARENA_MAX: 1, MMAP_MAX: 0, TRIM_THRESHOLD: -1}
-  return all([mallopt(name, value) for name, value in settings.items()])
+  taken = [mallopt(name, value) for name, value in settings.items()]
+  return all(taken)
