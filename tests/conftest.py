@@ -18,8 +18,9 @@ from PIL import Image
 COMPILE_FAST = (
   '--xla_backend_optimization_level=0',
   '--xla_llvm_disable_expensive_passes=true',
-  '--xla_cpu_use_fusion_emitters=false',
   '--xla_cpu_parallel_codegen_split_count=1',
+  # XLA ends a process that gives it a flag that it does not know.
+  *(('--xla_cpu_use_fusion_emitters=false',) if jax.__version_info__ < (0, 11) else ()),
 )
 # XLA aborts the process where a device waits longer for the others; 60 s by default,
 # which eight devices on two busy cores have exceeded.
