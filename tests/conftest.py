@@ -6,6 +6,8 @@ import io
 import json
 import os
 import pathlib
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -38,6 +40,8 @@ flags.FLAGS.mark_as_parsed()
 
 from harma_jax.configs.common import get_config  # noqa: E402, after the settings
 from harma_jax.data.builders.prepare import prepare  # noqa: E402
+from harma_jax.devices.absent import ENVIRONMENT, compiler_of  # noqa: E402
+from harma_jax.devices.targets import read_topology  # noqa: E402
 from harma_jax.model.adapter import AdapterSettings  # noqa: E402
 from harma_jax.model.clip import Clip  # noqa: E402
 from harma_jax.model.sizes import SIZES, Size, TowerSize  # noqa: E402
@@ -80,6 +84,23 @@ def environment(tmp_path_factory):
     'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
     'PYTHONPATH': str(REPOSITORY),
   }
+
+
+@pytest.fixture(scope='session')
+def run_with_libtpu():
+  """`run_with_libtpu(*words)`: a Python program that compiles for TPUs not there."""
+  if compiler_of(read_topology('v5e:2x2')) is None:
+    pytest.skip("no libtpu: pip install 'harma_jax[tpu]'")
+
+  def run(*words):
+    environment = os.environ | ENVIRONMENT | {'PYTHONPATH': str(REPOSITORY)}
+    command = [sys.executable, *words]
+    settings = {'cwd': REPOSITORY, 'capture_output': True, 'text': True, 'timeout': 170}
+    ran = subprocess.run(command, env=environment, **settings)
+    assert ran.returncode == 0, ran.stderr
+    return ran
+
+  return run
 
 
 @pytest.fixture(scope='session')

@@ -47,7 +47,8 @@ def fit_to_devices(
   platform = mesh.devices.flat[0].platform
   remat, layers, kernel = model.remat, model.layers, model.kernel
   if config.model.remat == 'auto':
-    rows = config.train.microbatch or config.train.batch_size
+    batch = config.train.batch_size
+    rows = min(config.train.microbatch or batch, batch)
     remat = choose_remat(
       model,
       images=max(rows // mesh.size, 1),

@@ -47,9 +47,13 @@ def _sum_by_product(rows: jax.Array) -> jax.Array:
   # Vector units take several times as long for the sum. One row of ones would not do:
   # the compiler turns that product back into the sum.
   ones = jnp.ones((8, len(rows)), rows.dtype)
-  return jnp.matmul(ones, rows, preferred_element_type=jnp.float32)[0].astype(
-    rows.dtype
+  sums = jnp.matmul(
+    ones,
+    rows,
+    precision=jax.lax.Precision.HIGHEST if rows.dtype == jnp.float32 else None,
+    preferred_element_type=jnp.float32,
   )
+  return sums[0].astype(rows.dtype)
 
 
 add_bias.defvjp(lambda x, bias: (add_bias(x, bias), None), _add_bias_backward)

@@ -1,3 +1,4 @@
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 
 from harma_jax.model.additions import Additions
 from harma_jax.model.sizes import TowerSize
-from harma_jax.model.transformer import ACTIVATIONS, Transformer
+from harma_jax.model.transformer import ACTIVATIONS, LayerNorm, Transformer
 
 SIZE = TowerSize(width=12, layers=3, heads=3)
 
@@ -20,6 +21,40 @@ def test_activations_equal_their_formulas(slow, name):
   computed = ACTIVATIONS[name](jnp.float32(x))
   np.testing.assert_allclose(computed, expected[name], atol=1e-6)
   assert np.abs(expected['gelu'] - expected['quick_gelu']).max() > 0.01
+
+
+def normalized(module, params, x, cotangent):
+  """The value and the gradients by parameters and x."""
+
+  @jax.jit
+  def both(params, x):
+    value, pull_back = jax.vjp(
+      lambda *of: module.apply({'params': of[0]}, of[1]), params, x
+    )
+    return value, *pull_back(cotangent.astype(value.dtype))
+
+  return both(params, x)
+
+
+@pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize('shape', [(3, 64), (2, 5, 64)])
+def test_layer_norm_is_that_of_flax_to_the_bit(shape, dtype):
+  rng = np.random.default_rng(0)
+  x, cotangent = (jnp.asarray(rng.normal(1, 3, shape), dtype) for _ in range(2))
+  params = {
+    name: jnp.asarray(rng.normal(1, 0.3, 64), jnp.float32) for name in ('scale', 'bias')
+  }
+  of_flax = nn.LayerNorm(epsilon=1e-5, dtype=dtype)
+  computed, *own = normalized(LayerNorm(dtype), params, x, cotangent)
+  expected, *theirs = normalized(of_flax, params, x, cotangent)
+  assert computed.dtype == dtype
+  np.testing.assert_array_equal(computed, expected)
+  jax.tree.map(np.testing.assert_array_equal, own[0], theirs[0])
+  # Flax rounds two parts of the gradient by x before it adds them up.
+  exact = normalized(LayerNorm(jnp.float32), params, *map(jnp.float32, (x, cotangent)))
+  missed = [np.linalg.norm(np.float32(found[1]) - exact[2]) for found in (own, theirs)]
+  size = np.linalg.norm(exact[2])
+  assert missed[0] <= missed[1] <= 2 * jnp.finfo(dtype).eps * size
 
 
 @pytest.fixture(scope='module')

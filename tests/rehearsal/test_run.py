@@ -1,9 +1,6 @@
 """A run rehearsed: its tables, the program that stands in, and what would fit."""
 
-import os
 import pathlib
-import subprocess
-import sys
 
 import pytest
 
@@ -17,7 +14,6 @@ from harma_jax.rehearsal.run import (
 )
 
 LARGE = Refusal(needed=20 * 2**30, available=int(15.75 * 2**30))
-REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize('cache', ['device', 'host'])
@@ -100,17 +96,12 @@ def test_the_tables_come_before_the_message(small_config, record, monkeypatch, c
   assert '20.00 GiB for a device that has 15.75 GiB' in capsys.readouterr().out
 
 
-@pytest.mark.skipif(
-  not absent._is_installed('libtpu'), reason="no libtpu: pip install 'harma_jax[tpu]'"
-)
-def test_the_step_of_the_toy_is_compiled_for_tpus_that_are_not_there(tmp_path):
-  command = [sys.executable, '-m', 'harma_jax.main', '--config=benchmarks/toy.py']
-  words = ['--dry_run_topology=v5e:2x2', '--quick', f'--workdir={tmp_path}/run']
-  settings = {'cwd': REPOSITORY, 'capture_output': True, 'text': True, 'timeout': 170}
-  environment = os.environ | {'PYTHONPATH': str(REPOSITORY)}
-  ran = subprocess.run([*command, *words], env=environment, **settings)
-  assert ran.returncode == 0, ran.stderr
-  stdout = ' '.join(ran.stdout.split())
+def test_the_step_of_the_toy_is_compiled_for_tpus_that_are_not_there(
+  run_with_libtpu, tmp_path
+):
+  command = '-m', 'harma_jax.main', '--config=benchmarks/toy.py'
+  words = '--dry_run_topology=v5e:2x2', '--quick', f'--workdir={tmp_path}/run'
+  stdout = ' '.join(run_with_libtpu(*command, *words).stdout.split())
   for expected in ('4 v5e', 'libtpu 0.', 'yes: ', 'ms by the estimate of the compiler'):
     assert expected in stdout
   assert list(tmp_path.iterdir()) == []

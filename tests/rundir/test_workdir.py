@@ -76,6 +76,15 @@ def test_the_same_config_may_come_back(used, small_config):
   check_workdir(used, small_config())
 
 
+def test_a_run_that_kept_everything_goes_on_with_what_is_chosen(tmp_path, small_config):
+  before = small_config({'model.remat': 'none', 'model.layers': 'scan'})
+  claim(tmp_path, before, data=DATA)
+  (tmp_path / 'checkpoints/3').mkdir(parents=True)
+  assert small_config().model.remat == 'auto'
+  claim(tmp_path, small_config(), data=DATA)
+  assert read_config(tmp_path).model.remat == 'auto'
+
+
 def test_another_config_is_refused_and_its_values_are_named(used, small_config):
   before = content(used)
   changes = {'optimizer.learning_rate': 0.5, 'train.epochs': 9.0}
@@ -101,6 +110,8 @@ def test_what_does_not_change_the_run_may_change(used, small_config):
     'log_every': 7,
     'checkpoint.keep': 3,
     'train.microbatch': 8,
+    'model.remat': 'block',
+    'model.layers': 'unroll',
     'data.threads': 2,
     'data.workers': 3,
     'data.cache': 'stream',
