@@ -4,7 +4,6 @@ import pathlib
 
 import pytest
 
-from harma_jax.devices import absent
 from harma_jax.devices.targets import read_topology
 from harma_jax.errors import UserError
 from harma_jax.rehearsal import run
