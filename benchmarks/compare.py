@@ -3,11 +3,12 @@
   python -m benchmarks.compare --out=FOLDER/NAME [--torch_python=PYTHON] [--rounds=3]
     [--steps=5] [--warmup=2] [--size=ViT-B-32] [--platforms=cpu,accelerator]
     [--jax_flags='--config.model.layers=unroll ...']
-    [--train_flags='--config.data.root=FOLDER ...']
+    [--train_flags='--config.data.root=FOLDER ...'] [--baseline=CHECKOUT]
 
 Writes NAME.json and NAME.md. Every run is a process of its own; the sides take turns,
 and a ratio is the median over the rounds of two runs that stand side by side. What the
-machine has no device for, or no data, stands as not measured.
+machine has no device for, or no data, stands as not measured. With --baseline the JAX
+step of another checkout is a side too (`git worktree add FOLDER COMMIT`).
 """
 
 import argparse
@@ -22,7 +23,8 @@ import sys
 from collections.abc import Callable, Iterable
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
-JAX, TRAIN = 'jax', 'train'
+JAX, TRAIN, BEFORE = 'jax', 'train', 'before'
+FASTER_THAN_BEFORE = 1.15
 NO_DATA = 'no data set given (--train_flags)'
 
 
@@ -59,7 +61,7 @@ _ACCELERATOR = {
 }
 CASES = (
   Case(platform='cpu', batch=32, tokens=32, dtype='float32', speed={'eager': 1.0}),
-  Case(platform='cpu', batch=32, tokens=77, dtype='float32', speed={'eager': 0.7}),
+  Case(platform='cpu', batch=32, tokens=77, dtype='float32', speed={'eager': 1.0}),
   Case(batch=428, **_ACCELERATOR),
   Case(batch=2048, **_ACCELERATOR),
 )
@@ -89,7 +91,9 @@ def rows_of(case: Case, found: dict[str, list[Found]]) -> list[dict]:
   rows = [
     _row(
       case,
-      f'speed over PyTorch {variant}',
+      'speed over the baseline'
+      if variant == BEFORE
+      else f'speed over PyTorch {variant}',
       _ratios(found[JAX], found[variant], figure=_speed),
       target,
       jax=_median(found[JAX], figure=_speed),
@@ -192,7 +196,7 @@ def _line(row: dict) -> str:
 def command(case: Case, side: str, *, arguments: argparse.Namespace) -> list[str]:
   """The command line of a side; it prints one JSON object."""
   count = [f'--steps={arguments.steps}', f'--warmup={arguments.warmup}']
-  if side not in (JAX, TRAIN):
+  if side not in (JAX, TRAIN, BEFORE):
     script = str(REPOSITORY / 'benchmarks/torch_baseline.py')
     device = 'cpu' if case.platform == 'cpu' else 'cuda'
     shape = [f'--size={arguments.size}', f'--batch={case.batch}']
@@ -208,21 +212,28 @@ def command(case: Case, side: str, *, arguments: argparse.Namespace) -> list[str
   }
   return [
     *(sys.executable, '-m', 'harma_jax.bench', *count),
-    f'--config={REPOSITORY / "configs/common.py"}',
-    f'--mode={"step" if side == JAX else "train"}',
+    f'--config={root_of(side, arguments=arguments) / "configs/common.py"}',
+    f'--mode={"train" if side == TRAIN else "step"}',
     *(f'--config.{name}={value}' for name, value in fields.items()),
     *shlex.split(arguments.jax_flags),
     *shlex.split(arguments.train_flags if side == TRAIN else ''),
   ]
 
 
-def run_process(words: list[str], *, platform: str) -> Found:
+def root_of(side: str, *, arguments: argparse.Namespace) -> pathlib.Path:
+  """The checkout whose code a side runs."""
+  return arguments.baseline if side == BEFORE else REPOSITORY
+
+
+def run_process(
+  words: list[str], *, platform: str, root: pathlib.Path = REPOSITORY
+) -> Found:
   """What a command prints, or the last line of its complaint."""
-  environment = os.environ | {'PYTHONPATH': str(REPOSITORY)}
+  environment = os.environ | {'PYTHONPATH': str(root)}
   if platform == 'cpu':
     environment['JAX_PLATFORMS'] = 'cpu'
   done = subprocess.run(
-    words, env=environment, cwd=REPOSITORY, capture_output=True, text=True
+    words, env=environment, cwd=root, capture_output=True, text=True
   )
   if done.returncode:
     lines = done.stderr.strip().splitlines() or [f'exit code {done.returncode}']
@@ -245,8 +256,11 @@ def compare(
   def run(case, side):
     words = command(case, side, arguments=arguments)
     print(shlex.join(words), file=sys.stderr)
-    return run_process(words, platform=case.platform)
+    root = root_of(side, arguments=arguments)
+    return run_process(words, platform=case.platform, root=root)
 
+  if arguments.baseline:
+    cases = [_beside_baseline(case) for case in cases]
   rows, runs = [], []
   accelerator = has_accelerator()
   for case in cases:
@@ -260,6 +274,10 @@ def compare(
       rows += rows_of(case, found)
       runs.append({'case': dataclasses.asdict(case), 'found': found})
   return rows, runs
+
+
+def _beside_baseline(case: Case) -> Case:
+  return dataclasses.replace(case, speed=case.speed | {BEFORE: FASTER_THAN_BEFORE})
 
 
 def about(arguments: argparse.Namespace, runs: list[dict]) -> dict[str, str]:
@@ -296,6 +314,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
   parser.add_argument('--platforms', default='cpu,accelerator')
   parser.add_argument('--jax_flags', default='')
   parser.add_argument('--train_flags', default='')
+  parser.add_argument('--baseline', type=pathlib.Path)
   return parser.parse_args(arguments)
 
 

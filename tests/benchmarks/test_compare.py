@@ -86,7 +86,7 @@ def test_what_cannot_be_measured_says_why(compare, case):
 
 
 def test_both_files_are_written(compare, case, monkeypatch, tmp_path):
-  monkeypatch.setattr(compare, 'run_process', lambda words, platform: result(2.0))
+  monkeypatch.setattr(compare, 'run_process', lambda words, **_: result(2.0))
   monkeypatch.setattr(compare, 'has_accelerator', lambda: False)
   out = tmp_path / 'step'
   arguments = compare.parse([f'--out={out}', '--rounds=2'])
@@ -122,6 +122,26 @@ def test_both_sides_are_asked_for_the_same(compare, case):
   assert '--z=3' in ours
   assert '--z=3' not in theirs
   assert {'--mode=train', '--x=1', '--y=2', '--z=3'} < set(train)
+
+
+def test_another_checkout_is_a_side_of_each_case(compare, case, monkeypatch, tmp_path):
+  ran = []
+
+  def run(words, *, platform, root):
+    ran.append((words[2], root))
+    return result(3.0 if root == compare.REPOSITORY else 2.0)
+
+  monkeypatch.setattr(compare, 'run_process', run)
+  monkeypatch.setattr(compare, 'has_accelerator', lambda: False)
+  baseline = tmp_path / 'other'
+  out = tmp_path / 'step'
+  arguments = compare.parse([f'--out={out}', '--rounds=1', f'--baseline={baseline}'])
+  compare.main(arguments, cases=[case])
+  rows = json.loads(out.with_suffix('.json').read_text())['rows']
+  (row,) = [row for row in rows if row['what'] == 'speed over the baseline']
+  assert row['value'] == 1.5
+  assert ran.count(('harma_jax.bench', baseline)) == 1
+  assert ('harma_jax.bench', compare.REPOSITORY) in ran
 
 
 def test_a_side_that_fails_gives_its_last_line(compare):
