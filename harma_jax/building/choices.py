@@ -21,7 +21,7 @@ HALF = (jnp.bfloat16, jnp.float16)
 FASTEST = {
   'tpu': ('outputs', 'block'),
   'cuda': ('products', 'outputs', 'block'),
-  'cpu': ('none', 'products', 'outputs', 'block'),
+  'cpu': ('products', 'outputs', 'block'),
 }
 # Arrays as wide as the tower that a block keeps for the backward pass; compiled
 # programs keep so much (the table in docs/throughput.md).

@@ -8,7 +8,6 @@ from absl import app
 
 from harma_jax.cli.logs import show_ours
 from harma_jax.cli.parse import parse_flags
-from harma_jax.devices.host_memory import keep_host_memory
 from harma_jax.devices.processes import leave_soon
 from harma_jax.devices.stop import Stopped
 from harma_jax.errors import UserError
@@ -26,7 +25,6 @@ def run(
   platform's request is a success.
   """
   show_ours()
-  keep_host_memory()
   try:
     app.run(main, flags_parser=parse_flags)
   except UserError as error:

@@ -98,7 +98,7 @@ def test_unknown_memory_is_enough_and_a_cpu_has_that_of_its_host(monkeypatch):
     target = Target(kind=platform, platform=platform)
     assert choose_remat(CLIP, target=target, **PAIRS) == FASTEST[platform][0]
   cpu = Target(kind='cpu', platform='cpu')
-  for memory, expected in ((None, 'none'), (2**50, 'none'), (2**20, 'block')):
+  for memory, expected in ((None, 'products'), (2**50, 'products'), (2**20, 'block')):
     monkeypatch.setattr(choices, '_host_memory', lambda memory=memory: memory)
     assert choose_remat(CLIP, target=cpu, **PAIRS) == expected
 
@@ -207,4 +207,4 @@ def test_shallow_towers_are_unrolled(small_config):
   assert model.layers == 'scan'
   target = Target(kind='cpu', platform='cpu', memory=16 * GIB)
   found = fit_to_devices(config, model, mesh=make_mesh(), target=target)
-  assert (found.layers, found.remat) == ('unroll', 'none')
+  assert (found.layers, found.remat) == ('unroll', 'products')
