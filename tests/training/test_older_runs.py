@@ -5,10 +5,7 @@ stopped before the fifth of six steps by the code of commit 6b808a1 on one CPU d
 and `ended_run.npz` the weights that the same code ended with when it went on.
 """
 
-import os
 import pathlib
-import subprocess
-import sys
 import tarfile
 
 import jax
@@ -79,19 +76,3 @@ def test_an_older_run_goes_on_to_the_weights_that_it_would_have_had(
     np.testing.assert_allclose(*both, atol=1e-3, err_msg=path)
   steps = [r['step'] for r in read_rows(older_run / 'metrics.jsonl') if 'loss' in r]
   assert steps == [1, 2, 3, 4, 5, 6]
-
-
-@pytest.mark.slow
-def test_on_the_same_kind_of_cpu_it_does_so_to_the_bit(older_run, small_data):
-  """With the compiler's own flags; a CPU of other instructions may round otherwise."""
-  program = (
-    'import sys; from tests.training.test_older_runs import SIZE, SIZES, go_on; '
-    'import pathlib; SIZES["few-words"] = SIZE; '
-    'go_on(pathlib.Path(sys.argv[1]), root=sys.argv[2])'
-  )
-  environment = os.environ | {'JAX_PLATFORMS': 'cpu', 'JAX_NUM_CPU_DEVICES': '1'}
-  environment.pop('XLA_FLAGS')
-  command = [sys.executable, '-c', program, str(older_run), str(small_data)]
-  subprocess.run(command, check=True, env=environment, cwd=HERE.parent.parent)
-  expected, found = np.load(HERE / 'ended_run.npz'), ended(older_run)
-  assert all(np.array_equal(found[path], expected[path]) for path in expected.files)
