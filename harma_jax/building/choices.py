@@ -85,17 +85,19 @@ def choose_remat(
     images: that a device encodes at a time.
     captions: likewise.
     length: of a caption, tokens.
-    target: its kind and memory; unknown memory is enough for any.
+    target: its kind and memory; unknown memory is enough for any, and a platform of no
+      list is taken for a GPU's.
   """
-  *faster, smallest = FASTEST[target.platform]
-  memory = (
-    target.memory or _host_memory() if target.platform == 'cpu' else target.memory
-  )
+  platform = target.platform if target.platform in FASTEST else 'cuda'
+  *faster, smallest = FASTEST[platform]
+  memory = target.memory
+  if memory is None and platform == 'cpu':
+    memory = _host_memory()
   for policy in faster:
     kept = kept_bytes(
       model, policy=policy, images=images, captions=captions, length=length
     )
-    if memory is None or kept <= SHARE[target.platform] * memory:
+    if memory is None or kept <= SHARE[platform] * memory:
       return policy
   return smallest
 

@@ -93,6 +93,11 @@ def test_the_fastest_policy_is_chosen_that_fits(platform):
   assert choose_remat(CLIP, target=tiny, **PAIRS) == smallest
 
 
+def test_a_platform_that_nobody_named_is_taken_for_a_gpu():
+  target = Target(kind='other', platform='other')
+  assert choose_remat(CLIP, target=target, **PAIRS) == FASTEST['cuda'][0]
+
+
 def test_unknown_memory_is_enough_and_a_cpu_has_that_of_its_host(monkeypatch):
   for platform in ('tpu', 'cuda'):
     target = Target(kind=platform, platform=platform)
