@@ -21,7 +21,8 @@ class Kernel:
   """What computes attention from queries, keys and values.
 
   Attributes:
-    name: `xla`, `cudnn` (NVIDIA GPUs in half precision) or `pallas` (TPUs, likewise).
+    name: `xla`, `plain` (the same, faster on CPUs), `cudnn` (NVIDIA GPUs in half
+      precision) or `pallas` (TPUs, likewise).
     mesh: of the devices over which rows are cut; only `pallas` needs it.
     valid: positions of a row that are no padding of the tower's, at its end; 0: all.
     interpret: computes `pallas` without a TPU.
@@ -46,14 +47,17 @@ class Kernel:
         mesh=self.mesh,
         interpret=self.interpret,
       )
-    attends = attend_cudnn if self.name == 'cudnn' else attend_plainly
-    return attends(qkv, mask, heads=heads, causal=causal)
+    if self.name == 'plain':
+      return attend_plainly(qkv, mask, heads=heads, causal=causal)
+    return attend_by_jax(
+      qkv, mask, heads=heads, causal=causal, implementation=self.name
+    )
 
 
 def attend_plainly(
   qkv: jax.Array, mask: jax.Array | None, *, heads: int, causal: bool
 ) -> jax.Array:
-  """Attention in products that any compiler knows; arguments as those of `Kernel`.
+  """Attention in products and sums alone; arguments as those of `Kernel`.
 
   Weights are divided by their sum after they met the values: the narrower the heads,
   the fewer the divisions, in the backward pass too.
@@ -89,10 +93,15 @@ def _allowed(mask: jax.Array | None, *, length: int, causal: bool) -> jax.Array 
   return before if keys is None else before & keys
 
 
-def attend_cudnn(
-  qkv: jax.Array, mask: jax.Array | None, *, heads: int, causal: bool
+def attend_by_jax(
+  qkv: jax.Array,
+  mask: jax.Array | None,
+  *,
+  heads: int,
+  causal: bool,
+  implementation: str,
 ) -> jax.Array:
-  """Attention by cuDNN's kernel; arguments as those of `Kernel`."""
+  """Attention as jax has it, `xla` or `cudnn`; arguments as those of `Kernel`."""
   batch, length, width = qkv.shape
   query, key, value = (
     part.reshape(batch, length, heads, width // 3 // heads)
@@ -104,7 +113,7 @@ def attend_cudnn(
     value,
     mask=None if mask is None else mask[:, None, None, :],
     is_causal=causal,
-    implementation='cudnn',
+    implementation=implementation,
   )
   return attended.reshape(batch, length, width // 3)
 
