@@ -11,6 +11,7 @@ from absl import logging
 
 from harma_jax.data.tracking import Track
 from harma_jax.errors import UserError
+from harma_jax.search_index.files import tile_boxes
 from harma_jax.search_index.reader import read_rows
 
 # Images u8[side, side, 3] -> f32[n, D], unit rows.
@@ -78,7 +79,7 @@ def _read(
   track: Track,
 ) -> Iterator[tuple[int, np.ndarray]]:
   """Numbers of files with u8[side, side, 3]; notes in `skipped` what cannot be read."""
-  rows = read_rows(paths, side=side, tile=0, stride=0, threads=os.cpu_count())
+  rows = read_rows(paths, side=side, cut=tile_boxes, threads=os.cpu_count())
   for file, found in track(rows, title='images', total=len(paths)):
     if not isinstance(found, UserError):
       yield file, found.images[0]

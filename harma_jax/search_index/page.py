@@ -45,7 +45,7 @@ def page_of(
 
 
 def _figure(hit: Hit, index: Index, *, rank: int) -> str:
-  tiled = bool(index.manifest['tile'])
+  tiled = index.tiled
   path = index.images / hit.image
   shown = picture(
     lambda: read_crop(path, hit.box, tiled=tiled), alt=hit.image, side=THUMBNAIL

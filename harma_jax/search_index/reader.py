@@ -7,7 +7,8 @@ rasterio is installed, any other image that is cut into tiles is decoded as a wh
 import contextlib
 import functools
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
 from typing import NamedTuple
 
@@ -30,32 +31,39 @@ class Rows(NamedTuple):
     boxes: i32[n, 4]: left, top, width, height in pixels.
     images: u8[n, side, side, 3].
     corners: f64[n, 4, 2], see `geo.read_corners`, or None.
+    facts: how the file was read.
+    dropped: reason -> number of boxes of this part that were left out.
   """
 
   boxes: np.ndarray
   images: np.ndarray
   corners: np.ndarray | None
+  facts: Mapping = types.MappingProxyType({})
+  dropped: Mapping[str, int] = types.MappingProxyType({})
 
 
 def read_rows(
-  paths: Sequence[pathlib.Path], *, side: int, tile: int, stride: int, threads: int
+  paths: Sequence[pathlib.Path],
+  *,
+  side: int,
+  cut: Callable[[int, int], np.ndarray],
+  threads: int,
 ) -> Iterator[tuple[int, Rows | UserError]]:
   """The boxes of files in their order, at most `BOXES_AT_ONCE` at a time.
 
   Args:
     paths: of the files.
     side: pixels of what the model sees.
-    tile: see `tile_boxes`.
-    stride: see `tile_boxes`.
+    cut: `cut(width, height)`, the boxes i32[n, 4] of an image.
     threads: how many read at once.
 
   Yields:
     The number of the file, counted from 0, with some of its boxes, or with what is
     wrong with it.
   """
-  cut = functools.partial(tile_boxes, tile=tile, stride=stride)
+  tiled = cut is not tile_boxes
   with futures.ThreadPoolExecutor(threads) as pool:
-    sizes = list(pool.map(_caught(functools.partial(_size, tiled=bool(tile))), paths))
+    sizes = list(pool.map(_caught(functools.partial(_size, tiled=tiled)), paths))
   parts = []
   for file, size in enumerate(sizes):
     boxes = [None] if isinstance(size, UserError) else _split(cut(*size))
@@ -67,7 +75,7 @@ def read_rows(
     file, boxes = parts[number]
     if boxes is None:
       return file, sizes[file]
-    read = functools.partial(_read, side=side, tiled=bool(tile), decode=decode)
+    read = functools.partial(_read, side=side, tiled=tiled, decode=decode)
     return file, _caught(read)(paths[file], boxes)
 
   options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
@@ -95,7 +103,8 @@ def _read(
   placed = kept.any() and geo.can_read(path)
   corners = geo.read_corners(path, boxes[kept]) if placed else None
   pixels = np.stack(images) if images else np.zeros((0, side, side, 3), np.uint8)
-  return Rows(boxes[kept], pixels, corners)
+  dropped = {'no data': int((~kept).sum())} if not kept.all() else {}
+  return Rows(boxes[kept], pixels, corners, dropped=dropped)
 
 
 def _crops(

@@ -9,7 +9,7 @@ from PIL import Image
 from harma_jax.data.images import read_image, resize_for_evaluation
 from harma_jax.errors import UserError
 from harma_jax.search_index import reader
-from harma_jax.search_index.files import tile_boxes
+from harma_jax.search_index.files import cut_by, tile_boxes
 from harma_jax.search_index.reader import read_crop, read_rows
 
 
@@ -40,7 +40,7 @@ def test_rows_are_those_of_pillow(paths, tile, stride, with_geo, monkeypatch):
   if not with_geo:
     monkeypatch.setattr(reader.geo, 'can_read', lambda path: False)
   monkeypatch.setattr(reader, 'BOXES_AT_ONCE', 3)
-  found = list(read_rows(paths, side=8, tile=tile, stride=stride, threads=2))
+  found = list(read_rows(paths, side=8, cut=cut_by([(tile, stride)]), threads=2))
   assert [file for file, _ in found] == sorted(file for file, _ in found)
   for number in (0, 2, 3):
     rows = [rows for file, rows in found if file == number]
@@ -62,7 +62,7 @@ def test_an_image_that_is_cut_is_decoded_once_for_each_thread(paths, monkeypatch
 
   monkeypatch.setattr(reader, 'read_image', count)
   monkeypatch.setattr(reader, 'BOXES_AT_ONCE', 1)
-  rows = list(read_rows(paths[:1], side=8, tile=4, stride=4, threads=1))
+  rows = list(read_rows(paths[:1], side=8, cut=cut_by([(4, 4)]), threads=1))
   assert len(rows) == 8 * 5
   assert len(calls) == 1
 
