@@ -48,6 +48,18 @@ _SHARED = {
     flags.DEFINE_list, 'split', None, 'Default: the splits that the runs evaluate.'
   ),
   'out': lambda: OUT,
+  'bands': functools.partial(
+    flags.DEFINE_string,
+    'bands',
+    None,
+    'Red, green and blue of files with more bands: 4,3,2 or names, B4,B3,B2.',
+  ),
+  'stretch': functools.partial(
+    flags.DEFINE_string,
+    'stretch',
+    None,
+    'Of values that are not of 8 bits: auto, none, percent or MIN,MAX.',
+  ),
 }
 SHARED = tuple(_SHARED)
 
