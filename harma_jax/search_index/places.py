@@ -43,12 +43,15 @@ def read_corners(scene, boxes: np.ndarray) -> tuple[np.ndarray | None, str]:
   locate, reason = _locator(scene)
   if locate is None:
     return None, reason
+  sampled = _sampled(locate, scene)
   left, top, width, height = boxes.T.astype(np.float64)
   columns = np.stack([left, left, left + width, left + width], axis=1)
   rows = np.stack([top, top + height, top + height, top], axis=1)
   corners = np.stack(locate(columns, rows), axis=-1)
   corners[~np.isfinite(corners).all(axis=(1, 2))] = np.nan
-  wide = np.ptp(corners[..., 0], axis=1) > WIDE
+  spread = np.nanmax(sampled[0]) - np.nanmin(sampled[0])
+  # Of a world map the west is the east, as far as four corners show.
+  wide = (spread > WIDE) | (np.ptp(corners[..., 0], axis=1) > WIDE)
   if wide.any():
     corners[wide, :, 0] = _followed(locate, columns[wide], rows[wide])
     corners[~np.isfinite(corners).all(axis=(1, 2))] = np.nan
@@ -65,8 +68,21 @@ def _followed(locate: Place, columns: np.ndarray, rows: np.ndarray) -> np.ndarra
     edges = values[:, :3, np.newaxis] + np.diff(values)[..., np.newaxis] * part
     return np.concatenate([edges.reshape(len(values), -1), values[:, 3:]], axis=1)
 
-  longitudes, _ = locate(along(columns), along(rows))
-  return np.unwrap(longitudes, period=360, axis=1)[:, ::STEPS]
+  longitudes, latitudes = locate(along(columns), along(rows))
+  # A pole has any longitude: that of the point before it, or after the first. Where
+  # maps have a whole edge of poles, each has its own.
+  on_pole = np.abs(latitudes) > 90 - 1e-9
+  alone = on_pole & ~np.pad(on_pole, ((0, 0), (1, 0)))[:, :-1]
+  beside = np.concatenate([longitudes[:, 1:2], longitudes[:, :-1]], axis=1)
+  longitudes = np.where(alone, beside, longitudes)
+  steps = np.diff(longitudes)
+  steps -= 360 * np.round(steps / 360)
+  # An edge over a pole may go either way round: as the others do.
+  over_pole = np.abs(steps) > 180 - 1e-6
+  turn = np.sign(np.where(over_pole, 0, steps).sum(axis=1, keepdims=True))
+  steps = np.where(over_pole, 180 * turn, steps)
+  turned = np.cumsum(np.pad(steps, ((0, 0), (1, 0))), axis=1)[:, ::STEPS]
+  return longitudes[:, :1] + turned
 
 
 def _locator(scene) -> tuple[Place | None, str]:
@@ -79,8 +95,9 @@ def _locator(scene) -> tuple[Place | None, str]:
   if not (crs.is_geographic or crs.is_projected):
     # GDAL would take heights and local metres for degrees.
     return None, f'{_NO_DEGREES} ({_name(crs)})'
-  # Grids of whole cells around the poles reach half a cell beyond them.
-  limit = 90 + (abs(scene.transform.e) / 2 if crs.is_geographic else 0)
+  # Grids of cells around the poles reach half a cell beyond them.
+  has_cells = crs.is_geographic and not scene.transform.is_identity
+  limit = 90 + (abs(scene.transform.e) / 2 if has_cells else 0)
 
   def locate(columns, rows):
     x, y = place(columns.ravel(), rows.ravel())
@@ -90,13 +107,17 @@ def _locator(scene) -> tuple[Place | None, str]:
     latitude = np.where(known, np.clip(latitude, -90, 90), np.nan)
     return longitude.reshape(columns.shape), latitude.reshape(columns.shape)
 
-  columns = np.linspace(0, scene.width, 5)
-  rows = np.linspace(0, scene.height, 5)
-  known = np.isfinite(locate(*np.meshgrid(columns, rows))).all(axis=0)
+  known = np.isfinite(_sampled(locate, scene)).all(axis=0)
   if not known.any():
     return None, f'{_NO_DEGREES} ({_name(crs)})'
   reason = '' if known.all() else f'parts of it are not on the earth ({_name(crs)})'
   return locate, reason
+
+
+def _sampled(locate: Place, scene) -> np.ndarray:
+  """Longitude and latitude of a few points of a scene, f64[2, n], NaN where none."""
+  columns, rows = np.linspace(0, scene.width, 5), np.linspace(0, scene.height, 5)
+  return np.stack(locate(*np.meshgrid(columns, rows))).reshape(2, -1)
 
 
 def _placed(scene) -> tuple:
