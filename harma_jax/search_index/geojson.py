@@ -3,9 +3,9 @@
 import json
 from collections.abc import Sequence
 
-from harma_jax.errors import UserError
 from harma_jax.search_index.outlines import geometry_of
 from harma_jax.search_index.query import Hit
+from harma_jax.search_index.records import placed
 
 
 def geojson_of(hits: Sequence[Hit]) -> str:
@@ -16,20 +16,8 @@ def geojson_of(hits: Sequence[Hit]) -> str:
   Raises:
     UserError: none has a place.
   """
-  features = [
-    _feature(hit, rank=rank) for rank, hit in enumerate(hits, 1) if hit.corners
-  ]
-  if not features:
-    raise no_place('--geojson')
+  features = [_feature(hit, rank=rank) for rank, hit in placed(hits, flag='--geojson')]
   return json.dumps({'type': 'FeatureCollection', 'features': features}, indent=2)
-
-
-def no_place(flag: str) -> UserError:
-  """That a map is asked for of hits without a place."""
-  return UserError(
-    f'{flag}: expected hits with a georeference; found none. Index GeoTIFFs, with '
-    "rasterio installed: pip install 'harma_jax[geo]'"
-  )
 
 
 def _feature(hit: Hit, *, rank: int) -> dict:
