@@ -21,6 +21,7 @@ from absl import flags
 from harma_jax import cli
 from harma_jax.api import BATCH_SIZE, load
 from harma_jax.errors import UserError
+from harma_jax.raster.how import how_of
 from harma_jax.reporting.progress import show_progress
 from harma_jax.search_index.geojson import geojson_of
 from harma_jax.search_index.index import open_index
@@ -38,6 +39,11 @@ _BATCH_SIZE = flags.DEFINE_integer(
 )
 _APPROXIMATE = flags.DEFINE_bool(
   'approximate', False, 'Make, and search by, a graph: for millions of images.'
+)
+_BANDS = cli.shared_flag('bands')
+_STRETCH = cli.shared_flag('stretch')
+_MIN_VALID = flags.DEFINE_float(
+  'min_valid', None, 'Tiles with a smaller share of data are left out: 0.01.'
 )
 _INDEX = flags.DEFINE_string('index', None, 'The folder of an index.')
 _IMAGE = flags.DEFINE_string('image', None, 'An image file to search for.')
@@ -62,7 +68,8 @@ def run_index(words: Sequence[str]) -> None:
   """Makes an index, or goes on with one, and says what it holds."""
   cli.no_arguments(['index', *words])
   out, share = cli.given(_OUT, 'INDEX'), _share()
-  skipped = load(cli.workdir()).make_index(
+  model = load(cli.workdir())
+  skipped = model.make_index(
     _IMAGES.value,
     out,
     tile=_TILE.value,
@@ -70,6 +77,12 @@ def run_index(words: Sequence[str]) -> None:
     share=share,
     batch_size=_BATCH_SIZE.value,
     approximate=_APPROXIMATE.value,
+    how=how_of(
+      bands=_BANDS.value,
+      stretch=_STRETCH.value,
+      min_valid=_MIN_VALID.value,
+      others=model.how,
+    ),
     track=show_progress,
   )
   print(f'{out}: done; {len(skipped):,} images skipped')

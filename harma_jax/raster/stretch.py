@@ -53,14 +53,14 @@ def fixed_stretch(how: str, *, dtype: np.dtype, bits: int) -> Stretch | None:
 def percentile_stretch(values: np.ndarray) -> Stretch:
   """From the lowest 2nd to the highest 98th percentile of all bands.
 
-  One line for all bands keeps their hues. Pixels of 0 in all bands are left out: fill,
-  often enough, that no file marks as such. Where there is no value, or only one, it
-  becomes black.
+  One line for all bands keeps their hues. Pixels of 0 in all bands are left out, but
+  of signed integers: fill, often enough, that no file marks as such. Where there is no
+  value, or only one, it becomes black.
 
   Args:
     values: [n, bands], numbers; not finite ones are left out.
   """
-  filled = (values != 0).any(-1)
+  filled = (values != 0).any(-1) | (values.dtype.kind == 'i')
   values = values[filled] if filled.any() else values.reshape(-1, values.shape[-1])
   bands = [band[np.isfinite(band)] for band in np.moveaxis(values, -1, 0)]
   bands = [band for band in bands if len(band)] or [np.zeros(1)]
@@ -94,7 +94,6 @@ def to_bytes(
   if table is not None:
     return table[values.view(f'u{values.dtype.itemsize}')]
   wide = np.float32 if values.dtype == np.float32 else np.float64
-  scaled = (values.astype(wide) - wide(stretch.black)) * wide(
-    255 / (stretch.white - stretch.black)
-  )
+  span = stretch.white - stretch.black
+  scaled = (values.astype(wide) - wide(stretch.black)) * wide(255) / wide(span)
   return np.rint(np.nan_to_num(np.clip(scaled, 0, 255))).astype(np.uint8)

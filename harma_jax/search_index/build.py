@@ -1,5 +1,6 @@
 """Makes an index, or goes on with one that was begun."""
 
+import functools
 import os
 import pathlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -9,7 +10,7 @@ from absl import logging
 
 from harma_jax.data.tracking import Track, untracked
 from harma_jax.errors import UserError
-from harma_jax.search_index.files import check_tiling, find_images
+from harma_jax.search_index.files import check_tiling, find_images, tile_boxes
 from harma_jax.search_index.index import (
   Shard,
   claim,
@@ -18,7 +19,7 @@ from harma_jax.search_index.index import (
   shard_path,
   write_shard,
 )
-from harma_jax.search_index.reader import Rows, read_rows
+from harma_jax.search_index.reader import Rows, read_rows, stored_how
 
 # u8[batch, side, side, 3] -> f32[batch, D], unit rows.
 Encode = Callable[[np.ndarray], np.ndarray]
@@ -119,11 +120,17 @@ def _write_shards(
   **encoding,
 ) -> Iterator[None]:
   """Gives a sign for each file that is done; notes those skipped in `problems`."""
-  cut = {name: manifest[name] for name in ('tile', 'stride')}
-  side = manifest['preprocessing']['side']
+  tiling = {name: manifest[name] for name in ('tile', 'stride')}
+  preprocessing = manifest['preprocessing']
+  reading = {
+    'side': preprocessing['side'],
+    'cut': functools.partial(tile_boxes, **tiling),
+    'how': stored_how(preprocessing),
+    'threads': threads,
+  }
   for path, names in todo.items():
     paths = [images / name for name in names]
-    rows = read_rows(paths, side=side, threads=threads, **cut)
+    rows = read_rows(paths, **reading)
     shard = yield from _encode_shard(rows, names=names, **encoding)
     write_shard(path, shard, manifest=manifest)
     problems.update(shard.skipped)
