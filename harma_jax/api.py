@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from harma_jax.building.data import build_how
 from harma_jax.building.model import build_model
 from harma_jax.building.params import build_fresh, read_start, read_workdir
 from harma_jax.building.text import context_length
@@ -34,6 +35,7 @@ from harma_jax.evaluation.zero_shot import TEMPLATES, class_features, make_promp
 from harma_jax.model.adapter import AdapterSettings
 from harma_jax.model.clip import Clip
 from harma_jax.model.sizes import named_size
+from harma_jax.raster.how import DEFAULT, How
 from harma_jax.rundir.workdir import is_workdir, read_config
 from harma_jax.search_index.build import Made, build_index
 from harma_jax.search_index.files import make_tiles
@@ -41,6 +43,7 @@ from harma_jax.search_index.graph import write_graph
 from harma_jax.search_index.index import Index, check_model, open_index
 from harma_jax.search_index.point import rows_at
 from harma_jax.search_index.query import Hit, search_many
+from harma_jax.search_index.reader import stored_how
 from harma_jax.weights.load import (
   check_settings,
   has_adapters,
@@ -99,6 +102,7 @@ class Model:
     clip: how features are computed.
     params: its parameters, numpy arrays.
     context_length: tokens of a text.
+    how: how it is used to image files of many bands, or other than 8 bits.
   """
 
   def __init__(
@@ -108,19 +112,23 @@ class Model:
     *,
     path: str | os.PathLike = '',
     context_length: int,
+    how: How = DEFAULT,
   ):
     self.path, self.clip, self.params = os.fspath(path), clip, params
-    self.context_length = context_length
+    self.context_length, self.how = context_length, how
     # Each process works for itself, whatever others there are.
     self._mesh = make_mesh(devices=jax.local_devices())
     self._encoders = functools.cache(self._make_encoders)
 
-  def encode_images(self, images: Sequence[ImageLike]) -> np.ndarray:
+  def encode_images(
+    self, images: Sequence[ImageLike], *, how: How | None = None
+  ) -> np.ndarray:
     """Unit features f32[n, D]: their inner products are cosines.
 
     Args:
       images: paths, Pillow images, or arrays u8[H, W, 3]; any sizes. Each is resized as
         a whole to what the model sees.
+      how: which bands and values of files are shown; by default, as in training.
 
     Raises:
       UserError: a file that cannot be read, or another kind of array.
@@ -130,7 +138,7 @@ class Model:
     features = [self._no_features]
     for start in range(0, len(images), BATCH_SIZE):
       some = images[start : start + BATCH_SIZE]
-      pixels = np.stack([self._pixels(image) for image in some])
+      pixels = np.stack([self._pixels(image, how=how or self.how) for image in some])
       encode, _ = self._encoders(self._batch_size(len(pixels)))
       features.append(encode(self._placed, pixels))
     return np.concatenate(features)
@@ -208,6 +216,7 @@ class Model:
     threads: int = 0,
     batch_size: int = BATCH_SIZE,
     approximate: bool = False,
+    how: How | None = None,
     track: Track = untracked,
   ) -> Made:
     """Makes an index of a folder of images, or brings one up to date: `build_index`.
@@ -224,6 +233,7 @@ class Model:
       threads: how many images are read at once; 0 for the processor's number.
       batch_size: images that are encoded at once; rounded up for the devices.
       approximate: whether to make the graph of `search(approximate=True)` at the end.
+      how: which bands and values of files are shown; by default, as in training.
       track: shows the progress.
 
     Returns:
@@ -239,7 +249,7 @@ class Model:
       out,
       encode=functools.partial(encode, self._placed),
       model={'model_sha256': self.sha256, 'model_path': _absolute(self.path)},
-      preprocessing=self.preprocessing,
+      preprocessing=self.preprocessing | (how or self.how)._asdict(),
       batch_size=batch_size,
       tiles=make_tiles(tile, stride),
       storage=storage,
@@ -337,7 +347,8 @@ class Model:
     """f32[D], the unit feature of a query."""
     wanted = self.encode_texts([text]) if text else self._no_features
     if image is not None:
-      wanted = np.concatenate([wanted, self.encode_images([image])])
+      how = stored_how(index.manifest['preprocessing'])
+      wanted = np.concatenate([wanted, self.encode_images([image], how=how)])
     if at is not None:
       there = index.features_at(rows_at(index.corners, at)).mean(axis=0)
       wanted = np.concatenate([wanted, [there / np.linalg.norm(there)]])
@@ -387,7 +398,7 @@ class Model:
     a_device = -(-min(count, BATCH_SIZE) // self._mesh.size)
     return self._mesh.size * 2 ** max(a_device - 1, 0).bit_length()
 
-  def _pixels(self, image: ImageLike) -> np.ndarray:
+  def _pixels(self, image: ImageLike, *, how: How) -> np.ndarray:
     if isinstance(image, np.ndarray):
       if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise UserError(
@@ -396,7 +407,7 @@ class Model:
         )
       image = Image.fromarray(image)
     if not isinstance(image, Image.Image):
-      image = read_image(image)
+      image = read_image(image, how=how)
     side = self.clip.size.image_size
     return resize_for_evaluation(image.convert('RGB'), side=side)
 
@@ -422,7 +433,8 @@ def _model_of_run(path: str, params: dict) -> Model:
   config = read_config(path)
   model = build_model(config)
   length = context_length(config, model)
-  return Model(model, params, path=path, context_length=length)
+  how = build_how(config)
+  return Model(model, params, path=path, context_length=length, how=how)
 
 
 def _model_of(source: Source, *, size: str, settings: dict) -> Clip:

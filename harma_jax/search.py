@@ -23,20 +23,20 @@ from absl import flags
 
 from harma_jax import cli
 from harma_jax.api import BATCH_SIZE, load
-from harma_jax.cli import search_flags
+from harma_jax.cli import index_flags, query_flags
 from harma_jax.errors import UserError
 from harma_jax.reporting.progress import show_progress
-from harma_jax.search_index.answers import csv_of_answers, json_lines_of
 from harma_jax.search_index.geojson import geojson_of
 from harma_jax.search_index.index import open_index
 from harma_jax.search_index.page import page_of
-from harma_jax.search_index.reader import read_crop
+from harma_jax.search_index.reader import read_crop, stored_how
 from harma_jax.search_index.tables import print_hits, print_made
 
 _WORKDIR = cli.shared_flag('workdir')
 _OUT = cli.shared_flag('out')
 _IMAGES = cli.shared_flag('images')
-flags.adopt_module_key_flags(search_flags)
+flags.adopt_module_key_flags(index_flags)
+flags.adopt_module_key_flags(query_flags)
 _BATCH_SIZE = flags.DEFINE_integer(
   'batch_size', BATCH_SIZE, 'Images that are encoded at once.', lower_bound=1
 )
@@ -60,12 +60,17 @@ def main(argv: Sequence[str]) -> None:
 def run_index(words: Sequence[str]) -> None:
   """Makes an index, or brings one up to date, and says what it holds."""
   cli.no_arguments(['index', *words])
-  out, settings = cli.given(_OUT, 'INDEX'), search_flags.index_settings()
-  settings |= {'batch_size': _BATCH_SIZE.value, 'track': show_progress}
+  out = cli.given(_OUT, 'INDEX')
+  settings = index_flags.index_settings() | {
+    'batch_size': _BATCH_SIZE.value,
+    'approximate': query_flags.APPROXIMATE.value,
+    'track': show_progress,
+  }
   model = load(cli.workdir())
+  settings['how'] = index_flags.how(model.how)
   print_made(out, model.make_index(_IMAGES.value, out, **settings))
-  while search_flags.WATCH.value:
-    time.sleep(search_flags.WATCH.value)
+  while index_flags.WATCH.value:
+    time.sleep(index_flags.WATCH.value)
     made = model.make_index(_IMAGES.value, out, **settings)
     if made.is_anything:
       print_made(out, made)
@@ -73,36 +78,25 @@ def run_index(words: Sequence[str]) -> None:
 
 def run_query(words: Sequence[str]) -> None:
   """Prints what an index holds of a text or an image, and writes it where asked."""
-  text, image = ' '.join(words), search_flags.IMAGE.value
+  text, image = ' '.join(words), query_flags.IMAGE.value
+  texts, box = query_flags.queries(), query_flags.box()
+  looked_for, settings = query_flags.query_settings(), query_flags.search_settings()
   index = open_index(cli.given(_INDEX, 'INDEX'))
   model = load(_WORKDIR.value or index.manifest['model_path'])
-  settings = search_flags.search_settings()
-  if search_flags.QUERIES.value:
-    _answer_file(model, index, settings)
+  if texts:
+    answers = model.search_texts(index, texts, **settings)
+    query_flags.write_answers(texts, answers, out=_OUT)
     return
-  box = search_flags.box()
   shown = image and pathlib.Path(image).expanduser()
-  shown = read_crop(shown, box, tiled=True) if box else shown
-  settings |= search_flags.query_settings()
-  hits = model.search(index, text=text, image=shown, **settings)
+  if box:
+    shown = read_crop(shown, box, how=stored_how(index.manifest['preprocessing']))
+  hits = model.search(index, text=text, image=shown, **looked_for, **settings)
   print_hits(hits)
   if _HTML.value:
     page = page_of(hits, index, text=text, image=image or '')
     _write(_HTML, page)
   if _GEOJSON.value:
     _write(_GEOJSON, geojson_of(hits))
-
-
-def _answer_file(model, index, settings: dict) -> None:
-  """Answers all queries of a file, on standard output or in a file."""
-  queries = search_flags.read_queries(search_flags.QUERIES.value)
-  answers = model.search_texts(index, queries, **settings)
-  as_table = (_OUT.value or '').endswith('.csv')
-  text = (csv_of_answers if as_table else json_lines_of)(queries, answers)
-  if _OUT.value:
-    _write(_OUT, text)
-  else:
-    print(text, end='')
 
 
 def _write(flag: flags.FlagHolder, content: str) -> None:

@@ -25,7 +25,7 @@ from harma_jax.search_index.changes import (
 from harma_jax.search_index.compaction import compact, tidy
 from harma_jax.search_index.files import check_tiles, cut_by, find_images
 from harma_jax.search_index.manifest import claim, make_manifest
-from harma_jax.search_index.reader import Rows, read_rows
+from harma_jax.search_index.reader import Rows, read_rows, stored_how
 from harma_jax.search_index.shards import (
   STORAGES,
   Shard,
@@ -116,7 +116,6 @@ def build_index(
     model=model,
     preprocessing=preprocessing,
     tiles=tiles,
-    reading={},
     storage=storage,
   )
   claim(out, manifest)
@@ -136,6 +135,7 @@ def build_index(
       reading={
         'side': preprocessing['side'],
         'cut': cut_by(tiles),
+        'how': stored_how(preprocessing),
         'threads': threads,
       },
       track=track,

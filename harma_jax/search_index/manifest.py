@@ -12,6 +12,8 @@ from harma_jax.search_index.storage import replacing
 MANIFEST_FILE = 'manifest.json'
 FORMAT, VERSION = 'harma_jax index', 2
 
+FLAGS = ('tile', 'stride', 'storage', 'bands', 'stretch', 'min_valid')  # settings
+
 # What may differ between the calls that change an index: where things are.
 FREE = ('images', 'images_from_index', 'model_path')
 
@@ -23,7 +25,6 @@ def make_manifest(
   model: Mapping[str, str],
   preprocessing: Mapping,
   tiles: Sequence[tuple[int, int]],
-  reading: Mapping,
   storage: str,
 ) -> dict:
   """What an index says of itself, as JSON has it.
@@ -32,9 +33,9 @@ def make_manifest(
     folder: of the index.
     images: the folder of images.
     model: `model_sha256` and `model_path`.
-    preprocessing: how what was read becomes what the model sees.
+    preprocessing: how files are read, by the names of flags, and what the model sees
+      of them.
     tiles: tile and stride of each scale in pixels; tile 0 for whole images.
-    reading: how files are read, by the names of flags.
     storage: of features, one of `shards.STORAGES`.
   """
   images = images.expanduser().resolve()
@@ -47,7 +48,6 @@ def make_manifest(
     'images_from_index': os.path.relpath(images, folder.resolve()),
     'tile': [tile for tile, _ in tiles],
     'stride': [stride for _, stride in tiles],
-    'reading': dict(reading),
     'storage': storage,
   }
 
@@ -135,7 +135,7 @@ def _check_same(folder: pathlib.Path, old: Mapping, new: Mapping) -> None:
       f'({_weights(old, new)}). Set --workdir to that one, or give another --out.'
     )
   differing = [
-    f'--{name} was {_words(old.get(name))}, now {_words(new.get(name))}'
+    f'{_flag(name)} was {_words(old.get(name))}, now {_words(new.get(name))}'
     for name in sorted(old.keys() | new.keys())
     if name != 'model' and old.get(name) != new.get(name)
   ]
@@ -163,7 +163,6 @@ def _settings(manifest: Mapping) -> dict:
     'tile': manifest['tile'],
     'stride': manifest['stride'],
     'storage': manifest['storage'],
-    **manifest['reading'],
     **manifest['preprocessing'],
   }
 
@@ -171,6 +170,10 @@ def _settings(manifest: Mapping) -> dict:
 def _weights(old: Mapping, new: Mapping) -> str:
   paths = (each['model']['model_path'] for each in (old, new))
   return 'its weights have changed since' if len({*paths}) == 1 else 'other weights'
+
+
+def _flag(name: str) -> str:
+  return f'--{name}' if name in FLAGS else name
 
 
 def _words(value: object) -> str:

@@ -35,7 +35,6 @@ def begin(tmp_path):
       'model': {'model_sha256': sha256, 'model_path': path},
       'preprocessing': {'side': 16},
       'tiles': [(tile, tile)],
-      'reading': {},
       'storage': 'float32',
     }
     claim(folder, make_manifest(folder, **(settings | changes)))

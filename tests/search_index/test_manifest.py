@@ -14,7 +14,10 @@ def test_going_on_needs_the_same_settings_which_are_named(begin):
   for changes, message in (
     ({'tile': 8}, '--stride was 0, now 8; --tile was 0, now 8'),
     ({'storage': 'int16'}, '--storage was float32, now int16'),
-    ({'reading': {'bands': '4,3,2'}}, '--bands was not given, now 4,3,2'),
+    (
+      {'preprocessing': {'side': 16, 'bands': '4,3,2'}},
+      '--bands was not given, now 4,3,2',
+    ),
     (
       {'sha256': 'cd' * 32, 'path': 'other'},
       'elsewhere; found another, other',
