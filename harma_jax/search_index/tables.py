@@ -90,7 +90,7 @@ def _ways(files: Mapping[str, File]) -> Iterable[tuple[str, str]]:
   """How files were read, most of them first."""
   ways = {name: _words(file.facts) for name, file in files.items() if file.facts}
   for way, names in _grouped(ways):
-    yield 'read as', f'{way}: {_some(names)}'
+    yield 'read as', f'{_some(names)} ({way})'
 
 
 def _left_out(files: Mapping[str, File]) -> Iterable[tuple[str, str]]:
@@ -117,7 +117,8 @@ def _grouped(words: Mapping[str, str]) -> list[tuple[str, list[str]]]:
 
 
 def _words(facts: Mapping) -> str:
-  return ', '.join(f'{name} {_value(value)}' for name, value in facts.items())
+  words = ((name.replace('_', ' '), _value(value)) for name, value in facts.items())
+  return '; '.join(f'{name}: {value}' for name, value in words)
 
 
 def _value(value: object) -> str:
