@@ -2,9 +2,11 @@
 
 import json
 
+import numpy as np
 import pytest
 from absl import flags
 from absl.testing import flagsaver
+from PIL import Image
 
 from harma_jax.errors import UserError
 from harma_jax.search import main
@@ -72,6 +74,27 @@ def test_another_models_query_is_refused(call, index, small_config, tmp_path):
   train(small_config({'seed': 1, 'train.epochs': 1.0}), workdir=tmp_path / 'other')
   with pytest.raises(UserError, match='expected the model that made'):
     call('query', 'fields', index=index, workdir=str(tmp_path / 'other'))
+
+
+def test_bands_and_stretch_are_kept_for_queries(
+  call, finished_run, tmp_path, monkeypatch
+):
+  (tmp_path / 'images').mkdir()
+  grey = np.random.default_rng(0).integers(200, 3000, (32, 32)).astype(np.uint16)
+  Image.fromarray(grey).save(tmp_path / 'images/a.png')
+  Image.fromarray(grey[::-1] // 2).save(tmp_path / 'images/b.png')
+  images, out = str(tmp_path / 'images'), str(tmp_path / 'index')
+  values = {'workdir': str(finished_run), 'images': images, 'out': out}
+  call('index', **values, stretch='0,3000', bands='4,3,2')
+  manifest = json.loads((tmp_path / 'index/manifest.json').read_text())
+  preprocessing = manifest['preprocessing']
+  assert preprocessing['stretch'] == '0,3000'
+  assert preprocessing['bands'] == '4,3,2'
+  assert preprocessing['min_valid'] == 0.01
+  # The image is stretched as those of the index are.
+  printed = call('query', index=out, image=f'{images}/b.png', top=1)
+  assert 'b.png' in printed
+  assert '1.000' in printed
 
 
 @pytest.mark.parametrize(
