@@ -250,6 +250,7 @@ class Model:
     image: ImageLike | None = None,
     top: int = 12,
     approximate: bool = False,
+    allowed: np.ndarray | None = None,
   ) -> list[Hit]:
     """The images, or tiles, of an index that are most like a text or an image.
 
@@ -259,6 +260,7 @@ class Model:
       image: what to look for.
       top: how many.
       approximate: by the graph of an index that has one.
+      allowed: bool[n], the rows that may be found, as `rows_within` gives them.
 
     Raises:
       UserError: not one of text and image, an index of another model, or one that is
@@ -267,9 +269,9 @@ class Model:
     if bool(text) == (image is not None):
       raise UserError('Expected a text or an image to search for; found both or none.')
     index = index if isinstance(index, Index) else open_index(index)
-    check_model(index, sha256=self.sha256)
+    check_model(index, sha256=self.sha256, width=self.clip.size.embedding)
     [feature] = self.encode_texts([text]) if text else self.encode_images([image])
-    return search(index, feature, top=top, approximate=approximate)
+    return search(index, feature, top=top, approximate=approximate, allowed=allowed)
 
   @functools.cached_property
   def sha256(self) -> str:

@@ -7,6 +7,10 @@ machines that see the folders share the work, each with its own I of --share=I/N
 counted from 0.
 
 `query` asks an index, in words or by --image=FILE, with the model that made it.
+--bbox and --within ask for places, --geojson, --geoparquet and --csv write them. INDEX
+may also be embeddings in parquet, as Major TOM publishes them, with --made_by=NAME.
+
+`export` writes an index in that form, to --out=FILE.parquet.
 
 Examples:
   harma-jax search index --workdir=FOLDER --images=PICTURES --out=INDEX
@@ -20,10 +24,10 @@ from absl import flags
 
 from harma_jax import cli
 from harma_jax.api import BATCH_SIZE, load
+from harma_jax.cli import search_flags
 from harma_jax.errors import UserError
 from harma_jax.reporting.progress import show_progress
-from harma_jax.search_index.geojson import geojson_of
-from harma_jax.search_index.index import open_index
+from harma_jax.search_index.majortom import write_embeddings
 from harma_jax.search_index.page import page_of
 from harma_jax.search_index.tables import print_hits
 
@@ -39,16 +43,15 @@ _BATCH_SIZE = flags.DEFINE_integer(
 _APPROXIMATE = flags.DEFINE_bool(
   'approximate', False, 'Make, and search by, a graph: for millions of images.'
 )
-_INDEX = flags.DEFINE_string('index', None, 'The folder of an index.')
 _IMAGE = flags.DEFINE_string('image', None, 'An image file to search for.')
 _TOP = flags.DEFINE_integer('top', 12, 'How many are shown.', lower_bound=1)
 _HTML = flags.DEFINE_string('html', None, 'A page to write, images within.')
-_GEOJSON = flags.DEFINE_string('geojson', None, 'A file for maps to write, in WGS84.')
+search_flags.search_flags()
 
 
 def main(argv: Sequence[str]) -> None:
   """Runs the command that the command line names."""
-  commands = {'index': run_index, 'query': run_query}
+  commands = {'index': run_index, 'query': run_query, 'export': run_export}
   if len(argv) < 2 or argv[1] not in commands:
     raise UserError(
       f'Expected one of the commands {", ".join(commands)}; found '
@@ -78,17 +81,30 @@ def run_index(words: Sequence[str]) -> None:
 def run_query(words: Sequence[str]) -> None:
   """Prints what an index holds of a text or an image, and writes it where asked."""
   text, image = ' '.join(words), _IMAGE.value
-  index = open_index(cli.given(_INDEX, 'INDEX'))
-  model = load(_WORKDIR.value or index.manifest['model_path'])
+  index = search_flags.given_index()
+  allowed = search_flags.allowed_rows(index)
+  model = load(_WORKDIR.value or index.manifest['model_path'] or cli.workdir())
   hits = model.search(
-    index, text=text, image=image, top=_TOP.value, approximate=_APPROXIMATE.value
+    index,
+    text=text,
+    image=image,
+    top=_TOP.value,
+    approximate=_APPROXIMATE.value,
+    allowed=allowed,
   )
   print_hits(hits)
   if _HTML.value:
     page = page_of(hits, index, text=text, image=image or '')
-    _write(_HTML, page)
-  if _GEOJSON.value:
-    _write(_GEOJSON, geojson_of(hits))
+    print(f'{cli.write_text(_HTML, page)}: {len(page.encode()):,} bytes')
+  search_flags.write_places(hits)
+
+
+def run_export(words: Sequence[str]) -> None:
+  """Writes an index as one file of parquet, in the form of Major TOM."""
+  cli.no_arguments(['export', *words])
+  out = cli.given(_OUT, 'FILE.parquet')
+  rows = write_embeddings(search_flags.given_index(), out)
+  print(f'{out}: {rows:,} rows')
 
 
 def _share() -> tuple[int, int]:
@@ -96,11 +112,6 @@ def _share() -> tuple[int, int]:
   if not match:
     raise UserError(f'--share: expected I/N, as in 0/4; found {_SHARE.value!r}.')
   return int(match[1]), int(match[2])
-
-
-def _write(flag: flags.FlagHolder, content: str) -> None:
-  path = cli.write_text(flag, content)
-  print(f'{path}: {len(content.encode()):,} bytes')
 
 
 if __name__ == '__main__':

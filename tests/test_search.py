@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from absl import flags
 from absl.testing import flagsaver
@@ -77,11 +78,14 @@ def test_another_models_query_is_refused(call, index, small_config, tmp_path):
 @pytest.mark.parametrize(
   ('words', 'values', 'message'),
   [
-    ((), {}, 'one of the commands index, query; found none'),
+    ((), {}, 'one of the commands index, query, export; found none'),
     (('serve',), {}, 'found serve'),
     (('query', 'fields'), {}, 'Expected --index=INDEX'),
     (('index',), {}, 'Expected --out=INDEX'),
     (('index', 'pictures'), {}, 'found pictures'),
+    (('export',), {}, 'Expected --out=FILE.parquet'),
+    (('export', 'all'), {'out': 'a.parquet'}, 'found all'),
+    (('export',), {'out': 'a.parquet'}, 'Expected --index=INDEX'),
     (('index',), {'out': 'new', 'share': '1-2'}, "found '1-2'"),
     (('index',), {'out': 'new'}, 'Expected --workdir=FOLDER'),
   ],
@@ -100,6 +104,75 @@ def test_a_query_needs_words_or_an_image_and_a_place_for_a_map(call, index, tmp_
     UserError, match=r'--html=.*: expected a file that can be written'
   ):
     call('query', 'fields', index=index, html=str(tmp_path))
+
+
+@pytest.fixture(scope='module')
+def scenes(finished_run, tmp_path_factory):
+  """An index of three scenes: at 8 degrees east, across 180, and without a place."""
+  rasterio = pytest.importorskip('rasterio')
+  folder = tmp_path_factory.mktemp('scenes')
+  pixels = np.random.default_rng(0).integers(1, 256, (3, 40, 40)).astype(np.uint8)
+  shape = {'width': 40, 'height': 40, 'count': 3, 'dtype': 'uint8', 'driver': 'GTiff'}
+  for name, west in {'alps': 8, 'fiji': 179.9, 'nowhere': None}.items():
+    place = {} if west is None else {'crs': 'EPSG:4326'}
+    if place:
+      place['transform'] = rasterio.Affine(0.01, 0, west, 0, -0.01, 46)
+    with rasterio.open(folder / f'{name}.tif', 'w', **shape, **place) as scene:
+      scene.write(pixels)
+  values = {'workdir': str(finished_run), 'images': str(folder)}
+  with flagsaver.flagsaver(**values, out=str(folder / 'index')):
+    main(['search', 'index'])
+  return str(folder / 'index')
+
+
+def test_places_are_written(call, scenes, tmp_path):
+  files = {name: str(tmp_path / name) for name in ('geojson', 'csv')}
+  printed = call('query', 'fields', index=scenes, **files)
+  assert all(name in printed for name in ('alps', 'fiji', 'nowhere'))
+  features = json.loads((tmp_path / 'geojson').read_text())['features']
+  kinds = {one['properties']['image']: one['geometry']['type'] for one in features}
+  assert kinds == {'alps.tif': 'Polygon', 'fiji.tif': 'MultiPolygon'}
+  assert len((tmp_path / 'csv').read_text().splitlines()) == 4
+
+
+def test_a_query_asks_for_places(call, scenes, tmp_path):
+  pytest.importorskip('shapely')
+  printed = call('query', 'fields', index=scenes, bbox='179,40,-179,50')
+  assert 'fiji' in printed
+  assert 'alps' not in printed
+  ring = [[7, 45], [9, 45], [9, 47], [7, 45]]
+  area = tmp_path / 'area.geojson'
+  area.write_text(json.dumps({'type': 'Polygon', 'coordinates': [ring]}))
+  printed = call('query', 'fields', index=scenes, within=str(area))
+  assert 'alps' in printed
+  assert 'fiji' not in printed
+  with pytest.raises(UserError, match='--bbox: expected an area that the index has'):
+    call('query', 'fields', index=scenes, bbox='20,40,30,50')
+
+
+def test_an_index_becomes_parquet_that_can_be_asked(
+  call, scenes, finished_run, tmp_path
+):
+  pytest.importorskip('pyarrow')
+  out, found = str(tmp_path / 'a.parquet'), str(tmp_path / 'hits.parquet')
+  assert call('export', index=scenes, out=out) == f'{out}: 3 rows\n'
+  with pytest.raises(UserError, match='Expected --workdir'):
+    call('query', 'fields', index=out)
+  values = {'index': out, 'workdir': str(finished_run)}
+  printed = call('query', 'fields', **values, geoparquet=found)
+  assert 'fiji' in printed
+  assert f'{found}: ' in printed
+
+
+def test_embeddings_of_another_width_are_one_message(call, finished_run, tmp_path):
+  pa = pytest.importorskip('pyarrow')
+  parquet = pytest.importorskip('pyarrow.parquet')
+  path = str(tmp_path / 'others.parquet')
+  parquet.write_table(pa.table({'embedding': [[1.0] * 7]}), path)
+  values = {'index': path, 'workdir': str(finished_run), 'made_by': 'Theirs'}
+  message = r'--workdir: expected Theirs, as --made_by says, .*7 numbers.*found a model'
+  with pytest.raises(UserError, match=message):
+    call('query', 'fields', **values)
 
 
 def test_the_flag_images_may_stand_beside_that_of_data():

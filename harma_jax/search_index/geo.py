@@ -13,9 +13,9 @@ import numpy as np
 from PIL import Image
 
 from harma_jax.errors import UserError
+from harma_jax.search_index import places
 
 SUFFIXES = ('.tif', '.tiff')
-WGS84 = 'EPSG:4326'
 
 
 def can_read(path: pathlib.Path) -> bool:
@@ -67,17 +67,8 @@ def read_corners(path: pathlib.Path, boxes: np.ndarray) -> np.ndarray | None:
     UserError: it cannot be read, or its coordinates are not those of the earth.
   """
   with _opened(path) as scene:
-    if scene.crs is None:
-      return None
-    left, top, width, height = boxes.T.astype(np.float64)
-    x = np.stack([left, left, left + width, left + width], axis=1).ravel()
-    y = np.stack([top, top + height, top + height, top], axis=1).ravel()
-    to = scene.transform
-    east, north = to.a * x + to.b * y + to.c, to.d * x + to.e * y + to.f
-    from rasterio import warp
-
-    places = warp.transform(scene.crs, WGS84, east, north)
-    return np.stack(places, axis=-1).reshape(-1, 4, 2)
+    corners, _ = places.read_corners(scene, boxes)
+    return corners
 
 
 @contextlib.contextmanager

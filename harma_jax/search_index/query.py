@@ -32,16 +32,32 @@ class Hit(NamedTuple):
 
 
 def search(
-  index: Index, feature: np.ndarray, *, top: int, approximate: bool = False
+  index: Index,
+  feature: np.ndarray,
+  *,
+  top: int,
+  approximate: bool = False,
+  allowed: np.ndarray | None = None,
 ) -> list[Hit]:
   """The `top` rows most similar to a unit feature f32[D], best first.
+
+  Args:
+    index: whose rows.
+    feature: what to look for.
+    top: how many.
+    approximate: by the graph, where all rows are allowed.
+    allowed: bool[n], the rows that may be found; None for all.
 
   Raises:
     UserError: `top` below 1; `approximate` without a graph or without usearch.
   """
   if top < 1:
     raise UserError(f'--top: expected at least 1; found {top}.')
-  if approximate:
+  if allowed is not None:
+    within = np.flatnonzero(allowed)
+    rows, similarities = top_rows(index.features[within], feature, top=top)
+    rows = within[rows]
+  elif approximate:
     rows, similarities = search_graph(index, feature, top=top)
   else:
     if len(index) > LARGE:

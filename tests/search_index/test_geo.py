@@ -84,26 +84,3 @@ def test_floats_and_what_is_no_tiff_are_refused(write_tiff, bands, tmp_path):
   (tmp_path / 'text.tif').write_text('no picture')
   with pytest.raises(UserError, match=r'text\.tif: expected a readable TIFF'):
     geo.read_size(tmp_path / 'text.tif')
-
-
-def test_corners_are_longitude_and_latitude(write_tiff, bands):
-  transform = rasterio.transform.from_origin(8.0, 47.0, 0.5, 0.25)
-  path = write_tiff(bands[:1], crs='EPSG:4326', transform=transform)
-  corners = geo.read_corners(path, BOXES[1:2])
-  west, north, east, south = 8 + 24 / 2, 47 - 9 / 4, 8 + 40 / 2, 47 - 25 / 4
-  expected = [[west, north], [west, south], [east, south], [east, north]]
-  np.testing.assert_allclose(corners, [expected], atol=1e-9)
-
-
-def test_metres_of_a_utm_zone_become_degrees(write_tiff, bands):
-  # The central meridian of zone 32 is 9 degrees east, at easting 500 km.
-  transform = rasterio.transform.from_origin(500_000, 0, 10, 10)
-  path = write_tiff(bands[:1], crs='EPSG:32632', transform=transform)
-  [corners] = geo.read_corners(path, BOXES[:1])
-  np.testing.assert_allclose(corners[0], [9, 0], atol=1e-9)
-  # 160 m at the equator, on the meridian where the scale is 0.9996.
-  assert corners[2, 0] - 9 == pytest.approx(160 / 0.9996 / 111_319.49, rel=1e-4)
-
-
-def test_without_georeference_there_are_none(write_tiff, bands):
-  assert geo.read_corners(write_tiff(bands[:1]), BOXES) is None

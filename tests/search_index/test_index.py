@@ -64,9 +64,9 @@ def test_going_on_needs_the_same_files_model_and_tiles(begin):
 
 def test_another_models_query_is_refused(made_index, unit_rows):
   index = made_index(unit_rows(3))
-  check_model(index, sha256='ab' * 32)
+  check_model(index, sha256='ab' * 32, width=8)
   with pytest.raises(UserError, match=r'SHA-256 abababababab, from run; found .* cdcd'):
-    check_model(index, sha256='cd' * 32)
+    check_model(index, sha256='cd' * 32, width=8)
 
 
 def test_a_shard_of_another_index_is_refused(begin, write, unit_rows, tmp_path):
