@@ -105,7 +105,7 @@ def write_embeddings(index: Index, path: str) -> int:
     'preprocessing': index.manifest.get('preprocessing'),
   }
   metadata = geo_metadata(shapes) | {ABOUT: json.dumps(about)}
-  with replacing(pathlib.Path(path).expanduser()) as new:
+  with _written(path) as new:
     writer = None
     for start in range(0, len(index), ROWS_AT_ONCE):
       rows = np.arange(start, min(start + ROWS_AT_ONCE, len(index)))
@@ -317,6 +317,18 @@ def _wkt(ring: np.ndarray) -> str | None:
     return None
   points = ', '.join(f'{x:.3f} {y:.3f}' for x, y in [*ring.tolist(), ring[0].tolist()])
   return f'POLYGON (({points}))'
+
+
+@contextlib.contextmanager
+def _written(path: str) -> Iterator[pathlib.Path]:
+  try:
+    with replacing(pathlib.Path(path).expanduser()) as new:
+      yield new
+  except OSError as error:
+    raise UserError(
+      f'--out={path}: expected a file that can be written; {error.strerror or error}. '
+      'Give another --out.'
+    ) from error
 
 
 @contextlib.contextmanager

@@ -170,6 +170,11 @@ def test_an_index_is_written_in_the_same_form_and_read_again(index, tmp_path):
   np.testing.assert_allclose(again.corners[5][:, 0], [-180, -180, 180, 180])
 
 
+def test_a_file_that_cannot_be_written_is_one_message(index, tmp_path):
+  with pytest.raises(UserError, match=r'--out=.*: expected a file that can be written'):
+    write_embeddings(index, str(tmp_path / 'none/ours.parquet'))
+
+
 def test_no_path_of_the_writer_is_in_the_file(index, tmp_path):
   path = tmp_path / 'ours.parquet'
   write_embeddings(index, str(path))
