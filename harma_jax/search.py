@@ -24,7 +24,7 @@ from absl import flags
 
 from harma_jax import cli
 from harma_jax.api import BATCH_SIZE, load
-from harma_jax.cli import search_flags
+from harma_jax.cli import place_flags
 from harma_jax.errors import UserError
 from harma_jax.reporting.progress import show_progress
 from harma_jax.search_index.majortom import write_embeddings
@@ -46,7 +46,7 @@ _APPROXIMATE = flags.DEFINE_bool(
 _IMAGE = flags.DEFINE_string('image', None, 'An image file to search for.')
 _TOP = flags.DEFINE_integer('top', 12, 'How many are shown.', lower_bound=1)
 _HTML = flags.DEFINE_string('html', None, 'A page to write, images within.')
-search_flags.search_flags()
+flags.adopt_module_key_flags(place_flags)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -81,8 +81,8 @@ def run_index(words: Sequence[str]) -> None:
 def run_query(words: Sequence[str]) -> None:
   """Prints what an index holds of a text or an image, and writes it where asked."""
   text, image = ' '.join(words), _IMAGE.value
-  index = search_flags.given_index()
-  allowed = search_flags.allowed_rows(index)
+  index = place_flags.given_index()
+  allowed = place_flags.allowed_rows(index)
   model = load(_WORKDIR.value or index.manifest['model_path'] or cli.workdir())
   hits = model.search(
     index,
@@ -96,14 +96,14 @@ def run_query(words: Sequence[str]) -> None:
   if _HTML.value:
     page = page_of(hits, index, text=text, image=image or '')
     print(f'{cli.write_text(_HTML, page)}: {len(page.encode()):,} bytes')
-  search_flags.write_places(hits)
+  place_flags.write_places(hits)
 
 
 def run_export(words: Sequence[str]) -> None:
   """Writes an index as one file of parquet, in the form of Major TOM."""
   cli.no_arguments(['export', *words])
   out = cli.given(_OUT, 'FILE.parquet')
-  rows = write_embeddings(search_flags.given_index(), out)
+  rows = write_embeddings(place_flags.given_index(), out)
   print(f'{out}: {rows:,} rows')
 
 

@@ -28,15 +28,7 @@ _GEOJSON = flags.DEFINE_string('geojson', None, 'A file for maps to write, in WG
 _GEOPARQUET = flags.DEFINE_string('geoparquet', None, 'The same as GeoParquet 1.1.')
 _CSV = flags.DEFINE_string('csv', None, 'A table to write, outlines as WKT.')
 
-flags.disclaim_key_flags()  # --help shows them where `search_flags` takes them.
-
 _MAKERS = ((_GEOJSON, geojson_of), (_GEOPARQUET, geoparquet_of), (_CSV, csv_of))
-
-
-def search_flags() -> None:
-  """Has the help of the module that calls this show the flags."""
-  for flag in (_INDEX, _MADE_BY, _BBOX, _WITHIN, *(flag for flag, _ in _MAKERS)):
-    flags.declare_key_flag(flag.name)
 
 
 def given_index() -> Index:
