@@ -48,6 +48,18 @@ _SHARED = {
     flags.DEFINE_list, 'split', None, 'Default: the splits that the runs evaluate.'
   ),
   'out': lambda: OUT,
+  'bands': functools.partial(
+    flags.DEFINE_string,
+    'bands',
+    None,
+    'Red, green and blue of files with more bands: 4,3,2 or names, B4,B3,B2.',
+  ),
+  'stretch': functools.partial(
+    flags.DEFINE_string,
+    'stretch',
+    None,
+    'Of values that are not of 8 bits: auto, none, percent or MIN,MAX.',
+  ),
 }
 SHARED = tuple(_SHARED)
 
@@ -106,6 +118,21 @@ def given(flag: flags.FlagHolder, what: str) -> str:
   if not flag.value:
     raise UserError(f'Expected --{flag.name}={what}; found none. --help shows more.')
   return flag.value
+
+
+def numbers(flag: flags.FlagHolder) -> list[int]:
+  """The whole numbers of a flag that lists some.
+
+  Raises:
+    UserError: one is none.
+  """
+  try:
+    return [int(word) for word in flag.value]
+  except ValueError as error:
+    raise UserError(
+      f'--{flag.name}: expected whole numbers with commas between; found '
+      f'{",".join(flag.value)!r}.'
+    ) from error
 
 
 def write_json(flag: flags.FlagHolder, content) -> None:

@@ -5,7 +5,7 @@ Writes through pyarrow, of the extra `parquet`.
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -74,7 +74,7 @@ def shape_columns(shapes: Shapes) -> dict:
   return {'geometry': pa.array(shapes.wkb, pa.binary()), 'bbox': bbox}
 
 
-def geo_metadata(shapes: Shapes) -> Mapping[str, str]:
+def geo_metadata(shapes: Shapes) -> dict[str, str]:
   """What GeoParquet 1.1 says of the columns of `shape_columns`."""
   known = np.isfinite(shapes.bounds).all(axis=1)
   names = np.where(shapes.is_multi[known], 'MultiPolygon', 'Polygon')

@@ -23,9 +23,12 @@ from harma_jax.errors import UserError
 from harma_jax.search_index import extras
 from harma_jax.search_index.geoparquet import geo_metadata, shape_columns
 from harma_jax.search_index.grid_cells import cells_of
-from harma_jax.search_index.index import MANIFEST_FILE, Index, replacing
+from harma_jax.search_index.index import Index, Part
+from harma_jax.search_index.manifest import MANIFEST_FILE
 from harma_jax.search_index.places import to_utm
 from harma_jax.search_index.records import centre_of, readable
+from harma_jax.search_index.shards import Features
+from harma_jax.search_index.storage import replacing
 from harma_jax.search_index.wkb import Shapes, corners_of, shapes_of
 
 SUFFIX = '.parquet'
@@ -74,9 +77,9 @@ def read_embeddings(path: str, *, made_by: str = '') -> Index:
   files, parts = _files(path), []
   with _readable(path):
     about = [_about(pq.read_schema(file).metadata) for file in files]
-    sha256 = _model_of(about, path=path, made_by=made_by)
+    about = _only(about, path=path, made_by=made_by)
     for file in files:
-      parts += _read_rows(pq.ParquetFile(file), file=file, is_ours=bool(sha256))
+      parts += _read_rows(pq.ParquetFile(file), file=file, is_ours=bool(about))
   parts = [part for part in parts if len(part.features)]
   widths = {part.features.shape[1] for part in parts}
   if len(widths) != 1:
@@ -85,7 +88,7 @@ def read_embeddings(path: str, *, made_by: str = '') -> Index:
       f'--index={path}: expected embeddings of one width; found {found}. Give a file, '
       'or a folder with files of one model.'
     )
-  return _index_of(path, parts, sha256=sha256, made_by=made_by)
+  return _index_of(path, parts, about=about, made_by=made_by)
 
 
 def write_embeddings(index: Index, path: str) -> int:
@@ -99,12 +102,10 @@ def write_embeddings(index: Index, path: str) -> int:
   """
   pa, pq = extras.pyarrow('--out')
   shapes = shapes_of(index.corners)
-  sha256 = index.manifest['model_sha256']
-  about = {
-    'model_sha256': sha256,
-    'preprocessing': index.manifest.get('preprocessing'),
-  }
-  metadata = geo_metadata(shapes) | {ABOUT: json.dumps(about)}
+  metadata = geo_metadata(shapes)
+  if index.manifest['model_sha256']:
+    about = {name: index.manifest[name] for name in ('model_sha256', 'preprocessing')}
+    metadata[ABOUT] = json.dumps(about)
   with _written(path) as new:
     writer = None
     for start in range(0, len(index), ROWS_AT_ONCE):
@@ -129,31 +130,29 @@ def _about(metadata: Mapping[bytes, bytes] | None) -> dict:
   return json.loads((metadata or {}).get(ABOUT.encode(), b'{}'))
 
 
-def _model_of(about: Sequence[dict], *, path: str, made_by: str) -> str:
-  """The hash of the model that made all files; '' where only the user knows it.
+def _only(about: Sequence[dict], *, path: str, made_by: str) -> dict:
+  """What all files say of the model that made them; {} where only the user knows it.
 
   Raises:
     UserError: neither says it, both do, or files differ.
   """
-  hashes = {one.get('model_sha256', '') for one in about}
-  if len(hashes) > 1:
+  if any(one != about[0] for one in about):
     raise UserError(
-      f'--index={path}: expected embeddings of one model; found files of '
-      f'{len(hashes)}. Give a file, or a folder with files of one model.'
+      f'--index={path}: expected embeddings of one model; found files of several. Give '
+      'a file, or a folder with files of one model.'
     )
-  [sha256] = hashes
-  if not sha256 and not made_by:
+  if not about[0] and not made_by:
     raise UserError(
       f'--made_by: expected the name of the model that made the embeddings of {path}, '
       'which do not say it; found none. Where --workdir has this very model, say so, '
       'as in --made_by=SigLIP-SO400M; another one finds nothing but noise.'
     )
-  if sha256 and made_by:
+  if about[0] and made_by:
     raise UserError(
       f'--made_by: expected none, as {path} knows the model that made it; found '
       f'{made_by!r}. Leave it out.'
     )
-  return sha256
+  return about[0]
 
 
 def _read_rows(source, *, file: pathlib.Path, is_ours: bool) -> Iterator[_Rows]:
@@ -242,33 +241,38 @@ def _boxes(column, count: int) -> np.ndarray:
   return boxes.astype(np.int32)
 
 
-def _index_of(path: str, parts: Sequence[_Rows], *, sha256: str, made_by: str) -> Index:
-  rows = _Rows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-  names, file = np.unique(rows.names, return_inverse=True)
-  index = Index(
+def _index_of(
+  path: str, parts: Sequence[_Rows], *, about: Mapping, made_by: str
+) -> Index:
+  """The rows as an index that has no images."""
+  rows = [
+    np.concatenate(column) for column in zip(*(part[1:] for part in parts), strict=True)
+  ]
+  names, file = np.unique(rows[0], return_inverse=True)
+  manifest = {
+    'model_sha256': about.get('model_sha256', ''),
+    'model_path': '',
+    'made_by': made_by,
+    'preprocessing': about.get('preprocessing', {}),
+    'images': path,
+    'images_from_index': '.',
+    'tile': [1],
+  }
+  return Index(
     folder=pathlib.Path(path),
-    manifest={
-      'model_sha256': sha256,
-      'model_path': '',
-      'made_by': made_by,
-      'images': '',
-      'images_from_index': '',
-      'tile': 1,
-    },
+    manifest=manifest,
     names=names.tolist(),
     file=file.astype(np.int32),
-    boxes=rows.boxes,
-    corners=rows.corners,
-    skipped={},
+    boxes=rows[1],
+    corners=rows[2],
+    parts=[Part(Features(part.features)) for part in parts],
   )
-  index.__dict__['features'] = rows.features
-  return index
 
 
 def _columns(pa, index: Index, shapes: Shapes, rows: np.ndarray) -> dict:
   """Some rows as the columns of Major TOM, in its order, and `bbox`."""
   names = [readable(index.names[file]) for file in index.file[rows]]
-  features, boxes = index.features[rows], index.boxes[rows]
+  features, boxes = index.features_at(rows), index.boxes[rows]
   corners, outlines = index.corners[rows], Shapes(*_cut(shapes, rows))
   times, middles = [_time_of(name) for name in names], centre_of(corners)
   cells, (metres, codes) = cells_of(middles), to_utm(corners)

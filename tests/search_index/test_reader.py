@@ -1,5 +1,6 @@
 """Image files to rows, beside Pillow's crops one after the other."""
 
+import functools
 import importlib.util
 
 import numpy as np
@@ -8,6 +9,7 @@ from PIL import Image
 
 from harma_jax.data.images import read_image, resize_for_evaluation
 from harma_jax.errors import UserError
+from harma_jax.raster import pillow, scene
 from harma_jax.search_index import reader
 from harma_jax.search_index.files import tile_boxes
 from harma_jax.search_index.reader import read_crop, read_rows
@@ -38,9 +40,10 @@ def test_rows_are_those_of_pillow(paths, tile, stride, with_geo, monkeypatch):
   if with_geo and not importlib.util.find_spec('rasterio'):
     pytest.skip('needs rasterio')
   if not with_geo:
-    monkeypatch.setattr(reader.geo, 'can_read', lambda path: False)
+    monkeypatch.setattr(scene, 'has_gdal', lambda: False)
   monkeypatch.setattr(reader, 'BOXES_AT_ONCE', 3)
-  found = list(read_rows(paths, side=8, tile=tile, stride=stride, threads=2))
+  cut = functools.partial(tile_boxes, tile=tile, stride=stride)
+  found = list(read_rows(paths, side=8, cut=cut, threads=2))
   assert [file for file, _ in found] == sorted(file for file, _ in found)
   for number in (0, 2, 3):
     rows = [rows for file, rows in found if file == number]
@@ -53,21 +56,23 @@ def test_rows_are_those_of_pillow(paths, tile, stride, with_geo, monkeypatch):
   assert 'b.png' in str(mistake)
 
 
-def test_an_image_that_is_cut_is_decoded_once_for_each_thread(paths, monkeypatch):
+def test_an_image_that_is_cut_is_decoded_once(paths, monkeypatch):
   calls = []
 
-  def count(path):
-    calls.append(path)
-    return read_image(path)
+  def count(image, *arguments, **keywords):
+    calls.append(image)
+    return decode(image, *arguments, **keywords)
 
-  monkeypatch.setattr(reader, 'read_image', count)
+  decode = pillow.decode
+  monkeypatch.setattr(pillow, 'decode', count)
   monkeypatch.setattr(reader, 'BOXES_AT_ONCE', 1)
-  rows = list(read_rows(paths[:1], side=8, tile=4, stride=4, threads=1))
+  cut = functools.partial(tile_boxes, tile=4, stride=4)
+  rows = list(read_rows(paths[:1], side=8, cut=cut, threads=3))
   assert len(rows) == 8 * 5
   assert len(calls) == 1
 
 
 def test_a_crop_is_the_box_of_the_image(paths):
-  crop = read_crop(paths[2], (4, 5, 16, 16), tiled=True)
+  crop = read_crop(paths[2], (4, 5, 16, 16))
   expected = np.asarray(read_image(paths[2]))[5:21, 4:20]
   np.testing.assert_array_equal(np.asarray(crop), expected)
