@@ -249,6 +249,11 @@ def test_an_index_becomes_parquet_that_can_be_asked(
   assert f'{found}: ' in printed
 
 
+def test_an_index_knows_who_made_it(call, index):
+  with pytest.raises(UserError, match='--made_by: expected embeddings in parquet'):
+    call('query', 'fields', index=index, made_by='CLIP')
+
+
 def test_embeddings_of_another_width_are_one_message(call, finished_run, tmp_path):
   pa = pytest.importorskip('pyarrow')
   parquet = pytest.importorskip('pyarrow.parquet')

@@ -6,6 +6,7 @@ import numpy as np
 from absl import flags
 
 from harma_jax.cli.shared_flags import given, write_bytes
+from harma_jax.errors import UserError
 from harma_jax.search_index.csv_table import csv_of
 from harma_jax.search_index.filters import rows_within
 from harma_jax.search_index.geojson import geojson_of
@@ -35,11 +36,17 @@ def given_index() -> Index:
   """What --index names: an index, or embeddings in parquet.
 
   Raises:
-    UserError: it names none, or as `open_index` and `read_embeddings`.
+    UserError: it names none, --made_by is for none of this kind, or as `open_index` and
+      `read_embeddings`.
   """
-  path = given(_INDEX, 'INDEX')
+  path, made_by = given(_INDEX, 'INDEX'), _MADE_BY.value or ''
   if is_embeddings(path):
-    return read_embeddings(path, made_by=_MADE_BY.value or '')
+    return read_embeddings(path, made_by=made_by)
+  if made_by:
+    raise UserError(
+      f'--made_by: expected embeddings in parquet; found {path}, which is none. Leave '
+      'it out: an index knows the model that made it.'
+    )
   return open_index(path)
 
 

@@ -207,7 +207,8 @@ def _features(column, *, file: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
     )
   width = widths.pop() if widths else 1
   flat = pc.list_flatten(column.filter(pa.array(lengths > 0)))
-  values = flat.to_numpy(zero_copy_only=False).astype(np.float32).reshape(-1, width)
+  values = flat.to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
+  values = values.reshape(-1, width)
   norms = np.linalg.norm(values, axis=1, keepdims=True)
   is_good = np.isfinite(norms[:, 0]) & (norms[:, 0] > 0)
   kept = lengths > 0
@@ -284,7 +285,7 @@ def _columns(pa, index: Index, shapes: Shapes, rows: np.ndarray) -> dict:
   shape = shape_columns(outlines)
   return {
     'unique_id': pa.array(list(ids)),
-    'embedding': pa.array(list(features), pa.list_(pa.float32())),
+    'embedding': _lists(pa, features),
     'timestamp': pa.array(times, pa.string()),
     'product_id': pa.array(names),
     'grid_cell': pa.array(cells.names, pa.string()),
@@ -295,9 +296,15 @@ def _columns(pa, index: Index, shapes: Shapes, rows: np.ndarray) -> dict:
     'centre_lon': pa.array(middles[:, 0].astype(np.float32), mask=unknown),
     'utm_footprint': pa.array([_wkt(ring) for ring in metres], pa.string()),
     'utm_crs': pa.array([f'EPSG:{code}' if code else None for code in codes]),
-    'pixel_bbox': pa.array(list(edges), pa.list_(pa.int64())),
+    'pixel_bbox': _lists(pa, edges),
     'bbox': shape['bbox'],
   }
+
+
+def _lists(pa, values: np.ndarray):
+  """The rows of an array as a column of lists."""
+  offsets = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]
+  return pa.ListArray.from_arrays(offsets, values.ravel())
 
 
 def _cut(shapes: Shapes, rows: np.ndarray) -> Iterator:
