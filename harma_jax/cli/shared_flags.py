@@ -120,6 +120,21 @@ def given(flag: flags.FlagHolder, what: str) -> str:
   return flag.value
 
 
+def numbers(flag: flags.FlagHolder) -> list[int]:
+  """The whole numbers of a flag that lists some.
+
+  Raises:
+    UserError: one is none.
+  """
+  try:
+    return [int(word) for word in flag.value]
+  except ValueError as error:
+    raise UserError(
+      f'--{flag.name}: expected whole numbers with commas between; found '
+      f'{",".join(flag.value)!r}.'
+    ) from error
+
+
 def write_json(flag: flags.FlagHolder, content) -> None:
   """Writes `content` to the file that a flag names.
 
@@ -142,9 +157,16 @@ def write_text(
   Raises:
     UserError: it cannot be written.
   """
+  return write_bytes(flag, text.encode(), default=default)
+
+
+def write_bytes(
+  flag: flags.FlagHolder, content: bytes, *, default: pathlib.Path | None = None
+) -> pathlib.Path:
+  """As `write_text`, of what is no text."""
   path = pathlib.Path(flag.value or default).expanduser()
   try:
-    path.write_text(text, encoding='utf-8')
+    path.write_bytes(content)
   except OSError as error:
     raise UserError(
       f'--{flag.name}={path}: expected a file that can be written; {error.strerror}. '

@@ -46,7 +46,7 @@ def page_of(
 
 
 def _figure(hit: Hit, index: Index, *, rank: int) -> str:
-  tiled = bool(index.manifest['tile'])
+  tiled = index.tiled
   path = index.images / hit.image
   how = stored_how(index.manifest['preprocessing'])
   shown = picture(

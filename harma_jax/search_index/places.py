@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from harma_jax.search_index import extras
+
 WGS84 = 'EPSG:4326'
 STEPS = 16  # points of an edge that is followed to keep its longitudes continuous
 WIDE = 90.0  # degrees, from where on edges are followed
@@ -58,6 +60,33 @@ def read_corners(scene, boxes: np.ndarray) -> tuple[np.ndarray | None, str]:
   middle = corners[..., 0].mean(axis=1)
   corners[..., 0] -= (360 * np.floor((middle + 180) / 360))[:, np.newaxis]
   return (None if np.isnan(corners).all() else corners), reason
+
+
+def to_utm(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Corners in the UTM zones of the boxes' middles.
+
+  Args:
+    corners: f64[n, 4, 2], longitude and latitude in WGS84, NaN where not known.
+
+  Returns:
+    f64[n, 4, 2], east and north in metres, and i32[n], the zones' EPSG codes, 0 where
+    not known.
+
+  Raises:
+    UserError: places are known, and rasterio is not installed.
+  """
+  longitude, latitude = corners.mean(axis=1).T
+  known = np.isfinite(longitude)
+  zone = np.floor((np.where(known, longitude, 0) + 180) / 6 % 60).astype(np.int32) + 1
+  codes = np.where(known, zone + np.where(latitude < 0, 32700, 32600), 0)
+  metres = np.full(corners.shape, np.nan)
+  for code in set(codes.tolist()) - {0}:
+    warp = extras.rasterio('--out').warp
+    here = codes == code
+    x, y = corners[here].reshape(-1, 2).T
+    found = warp.transform(WGS84, f'EPSG:{code}', x, y)
+    metres[here] = np.stack(found, axis=-1).reshape(-1, 4, 2)
+  return metres, codes
 
 
 def _followed(locate: Place, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
