@@ -9,6 +9,7 @@ import contextlib
 import functools
 import pathlib
 import re
+import types
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -20,7 +21,7 @@ STEPS = 16  # points of an edge that is followed to keep its longitudes continuo
 WIDE = 90.0  # degrees, from where on edges are followed
 # From so many control points on the earth's relief is in them, which no polynomial has.
 RELIEF_POINTS = 10
-PRJ_BYTES = 2**16
+PRJ_BYTES, WORLD_BYTES = 2**16, 2**10
 _NO_DEGREES = 'its coordinates cannot become longitude and latitude'
 
 # Columns and rows, from the top left corner of the top left pixel, to coordinates.
@@ -60,6 +61,48 @@ def read_corners(scene, boxes: np.ndarray) -> tuple[np.ndarray | None, str]:
   middle = corners[..., 0].mean(axis=1)
   corners[..., 0] -= (360 * np.floor((middle + 180) / 360))[:, np.newaxis]
   return (None if np.isnan(corners).all() else corners), reason
+
+
+def read_corners_beside(
+  path: pathlib.Path, boxes: np.ndarray, *, size: tuple[int, int]
+) -> tuple[np.ndarray | None, str]:
+  """As `read_corners`, of an image whose place is in a world file beside it.
+
+  Args:
+    path: of the image.
+    boxes: i32[n, 4]: left, top, width, height in pixels as they are stored.
+    size: width and height of the image.
+  """
+  world = _world_file(path)
+  if not world:
+    return None, 'it has no georeference'
+  try:
+    from rasterio import Affine
+
+    with world.open() as file:
+      a, d, b, e, x, y = map(float, file.read(WORLD_BYTES).split()[:6])
+  except ImportError:
+    return None, 'it has a world file, which rasterio is to read'
+  except (OSError, ValueError):
+    return None, f'{world.suffix} beside it is no world file'
+  # It speaks of the middle of the first pixel.
+  transform = Affine(a, b, x - (a + b) / 2, d, e, y - (d + e) / 2)
+  width, height = size
+  scene = types.SimpleNamespace(
+    name=path, crs=None, transform=transform, width=width, height=height
+  )
+  return read_corners(scene, boxes)
+
+
+def _world_file(path: pathlib.Path) -> pathlib.Path | None:
+  """As GDAL looks for it: `.jgw`, `.jpgw` or `.wld` beside `.jpg`."""
+  ending = path.suffix[1:]
+  for word in (f'{ending[:1]}{ending[-1:]}w', f'{ending}w', 'wld'):
+    for spelled in (word.lower(), word.upper()):
+      found = path.with_suffix(f'.{spelled}')
+      if found.is_file():
+        return found
+  return None
 
 
 def to_utm(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,11 +1,12 @@
 """Corners of boxes beside hand-made values and pyproj, and why a scene has none."""
 
+import sys
 import types
 
 import numpy as np
 import pytest
 
-from harma_jax.search_index.places import read_corners, to_utm
+from harma_jax.search_index.places import read_corners, read_corners_beside, to_utm
 
 rasterio = pytest.importorskip('rasterio')
 
@@ -132,6 +133,33 @@ def test_a_world_file_needs_the_system_of_a_prj(scene, tmp_path, driver, ending)
   system = rasterio.CRS.from_epsg(32632).to_wkt(version='WKT1_ESRI')
   (tmp_path / 'scene.prj').write_text(system)
   np.testing.assert_allclose(corners_of(opened)[0], [9, 0], atol=1e-9)
+
+
+@pytest.mark.parametrize('ending', ['jgw', 'JGW', 'jpgw', 'wld'])
+def test_a_world_file_places_what_gdal_does_not_read(scene, tmp_path, ending):
+  path = tmp_path / 'photo.jpg'
+  where = {'boxes': np.array([[3, 5, 20, 8]], np.int32), 'size': (40, 25)}
+  assert read_corners_beside(path, **where) == (None, 'it has no georeference')
+  (tmp_path / f'photo.{ending}').write_text('8\n5\n5\n-8\n400000\n5000000\n')
+  corners, reason = read_corners_beside(path, **where)
+  assert (corners, reason) == (None, 'its coordinates have no coordinate system')
+  system = rasterio.CRS.from_epsg(32632)
+  (tmp_path / 'photo.prj').write_text(system.to_wkt(version='WKT1_ESRI'))
+  corners, reason = read_corners_beside(path, **where)
+  assert reason == ''
+  same = affine(8, 5, 400_000 - 6.5, 5, -8, 5_000_000 + 1.5)
+  opened = scene(crs=system, transform=same)
+  np.testing.assert_allclose(corners[0], corners_of(opened, (3, 5, 20, 8)), atol=1e-9)
+  (tmp_path / f'photo.{ending}').write_text('no numbers')
+  corners, reason = read_corners_beside(path, **where)
+  assert (corners, reason) == (None, f'.{ending} beside it is no world file')
+
+
+def test_a_world_file_without_rasterio_says_so(tmp_path, monkeypatch):
+  (tmp_path / 'photo.jgw').write_text('8\n5\n5\n-8\n400000\n5000000\n')
+  monkeypatch.setitem(sys.modules, 'rasterio', None)
+  corners, reason = read_corners_beside(tmp_path / 'photo.jpg', BOX, size=(40, 25))
+  assert (corners, reason) == (None, 'it has a world file, which rasterio is to read')
 
 
 @pytest.mark.parametrize(
