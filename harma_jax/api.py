@@ -334,7 +334,7 @@ class Model:
 
   def _opened(self, index: str | os.PathLike | Index) -> Index:
     index = index if isinstance(index, Index) else open_index(index)
-    check_model(index, sha256=self.sha256)
+    check_model(index, sha256=self.sha256, width=self.clip.size.embedding)
     return index
 
   def _feature(

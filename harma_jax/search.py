@@ -8,7 +8,9 @@ and --stride cut large scenes: TIFFs are read window by window with pip install
 --share=I/N, counted from 0.
 
 `query` asks an index, in words, by --image=FILE, by --at=LON,LAT or by all together,
-with the model that made it.
+with the model that made it. --bbox and --within ask for places, --geojson, --geoparquet
+and --csv write them. INDEX may also be embeddings in parquet, as Major TOM publishes
+them, with --made_by=NAME. `export` writes an index so, to --out=FILE.parquet.
 
 Examples:
   harma-jax search index --workdir=FOLDER --images=PICTURES --out=INDEX
@@ -23,11 +25,10 @@ from absl import flags
 
 from harma_jax import cli
 from harma_jax.api import BATCH_SIZE, load
-from harma_jax.cli import index_flags, query_flags
+from harma_jax.cli import index_flags, place_flags, query_flags
 from harma_jax.errors import UserError
 from harma_jax.reporting.progress import show_progress
-from harma_jax.search_index.geojson import geojson_of
-from harma_jax.search_index.index import open_index
+from harma_jax.search_index.majortom import write_embeddings
 from harma_jax.search_index.page import page_of
 from harma_jax.search_index.reader import read_crop, stored_how
 from harma_jax.search_index.tables import print_hits, print_made
@@ -40,14 +41,13 @@ flags.adopt_module_key_flags(query_flags)
 _BATCH_SIZE = flags.DEFINE_integer(
   'batch_size', BATCH_SIZE, 'Images that are encoded at once.', lower_bound=1
 )
-_INDEX = flags.DEFINE_string('index', None, 'The folder of an index.')
 _HTML = flags.DEFINE_string('html', None, 'A page to write, images within.')
-_GEOJSON = flags.DEFINE_string('geojson', None, 'A file for maps to write, in WGS84.')
+flags.adopt_module_key_flags(place_flags)
 
 
 def main(argv: Sequence[str]) -> None:
   """Runs the command that the command line names."""
-  commands = {'index': run_index, 'query': run_query}
+  commands = {'index': run_index, 'query': run_query, 'export': run_export}
   if len(argv) < 2 or argv[1] not in commands:
     raise UserError(
       f'Expected one of the commands {", ".join(commands)}; found '
@@ -81,9 +81,11 @@ def run_query(words: Sequence[str]) -> None:
   text, image = ' '.join(words), query_flags.IMAGE.value
   texts, box = query_flags.queries(), query_flags.box()
   looked_for, settings = query_flags.query_settings(), query_flags.search_settings()
-  index = open_index(cli.given(_INDEX, 'INDEX'))
-  model = load(_WORKDIR.value or index.manifest['model_path'])
+  index = place_flags.given_index()
+  settings['allowed'] = place_flags.allowed_rows(index)
+  model = load(_WORKDIR.value or index.manifest['model_path'] or cli.workdir())
   if texts:
+    place_flags.expect_no_files()
     answers = model.search_texts(index, texts, **settings)
     query_flags.write_answers(texts, answers, out=_OUT)
     return
@@ -94,14 +96,16 @@ def run_query(words: Sequence[str]) -> None:
   print_hits(hits)
   if _HTML.value:
     page = page_of(hits, index, text=text, image=image or '')
-    _write(_HTML, page)
-  if _GEOJSON.value:
-    _write(_GEOJSON, geojson_of(hits))
+    print(f'{cli.write_text(_HTML, page)}: {len(page.encode()):,} bytes')
+  place_flags.write_places(hits)
 
 
-def _write(flag: flags.FlagHolder, content: str) -> None:
-  path = cli.write_text(flag, content)
-  print(f'{path}: {len(content.encode()):,} bytes')
+def run_export(words: Sequence[str]) -> None:
+  """Writes an index as one file of parquet, in the form of Major TOM."""
+  cli.no_arguments(['export', *words])
+  out = cli.given(_OUT, 'FILE.parquet')
+  rows = write_embeddings(place_flags.given_index(), out)
+  print(f'{out}: {rows:,} rows')
 
 
 if __name__ == '__main__':

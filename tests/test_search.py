@@ -4,9 +4,11 @@ import csv
 import json
 import shutil
 
+import numpy as np
 import pytest
 from absl import flags
 from absl.testing import flagsaver
+from PIL import Image
 
 from harma_jax.errors import UserError
 from harma_jax.search import main
@@ -149,14 +151,38 @@ def test_another_models_query_is_refused(call, index, small_config, tmp_path):
     call('query', 'fields', index=index, workdir=str(tmp_path / 'other'))
 
 
+def test_bands_and_stretch_are_kept_for_queries(
+  call, finished_run, tmp_path, monkeypatch
+):
+  (tmp_path / 'images').mkdir()
+  grey = np.random.default_rng(0).integers(200, 3000, (32, 32)).astype(np.uint16)
+  Image.fromarray(grey).save(tmp_path / 'images/a.png')
+  Image.fromarray(grey[::-1] // 2).save(tmp_path / 'images/b.png')
+  images, out = str(tmp_path / 'images'), str(tmp_path / 'index')
+  values = {'workdir': str(finished_run), 'images': images, 'out': out}
+  call('index', **values, stretch='0,3000', bands='4,3,2')
+  manifest = json.loads((tmp_path / 'index/manifest.json').read_text())
+  preprocessing = manifest['preprocessing']
+  assert preprocessing['stretch'] == '0,3000'
+  assert preprocessing['bands'] == '4,3,2'
+  assert preprocessing['min_valid'] == 0.01
+  # The image is stretched as those of the index are.
+  printed = call('query', index=out, image=f'{images}/b.png', top=1)
+  assert 'b.png' in printed
+  assert '1.000' in printed
+
+
 @pytest.mark.parametrize(
   ('words', 'values', 'message'),
   [
-    ((), {}, 'one of the commands index, query; found none'),
+    ((), {}, 'one of the commands index, query, export; found none'),
     (('serve',), {}, 'found serve'),
     (('query', 'fields'), {}, 'Expected --index=INDEX'),
     (('index',), {}, 'Expected --out=INDEX'),
     (('index', 'pictures'), {}, 'found pictures'),
+    (('export',), {}, 'Expected --out=FILE.parquet'),
+    (('export', 'all'), {'out': 'a.parquet'}, 'found all'),
+    (('export',), {'out': 'a.parquet'}, 'Expected --index=INDEX'),
     (('index',), {'out': 'new', 'share': '1-2'}, "found '1-2'"),
     (('index',), {'out': 'new', 'tile': ['x']}, "--tile: expected .* found 'x'"),
     (('query',), {'index': 'INDEX', 'at': '8.5'}, "--at: expected LON,LAT .* '8.5'"),
@@ -185,6 +211,87 @@ def test_a_query_needs_words_or_an_image_and_a_place_for_a_map(call, index, tmp_
     UserError, match=r'--html=.*: expected a file that can be written'
   ):
     call('query', 'fields', index=index, html=str(tmp_path))
+
+
+@pytest.fixture(scope='module')
+def scenes(finished_run, tmp_path_factory):
+  """An index of three scenes: at 8 degrees east, across 180, and without a place."""
+  rasterio = pytest.importorskip('rasterio')
+  folder = tmp_path_factory.mktemp('scenes')
+  pixels = np.random.default_rng(0).integers(1, 256, (3, 40, 40)).astype(np.uint8)
+  shape = {'width': 40, 'height': 40, 'count': 3, 'dtype': 'uint8', 'driver': 'GTiff'}
+  for name, west in {'alps': 8, 'fiji': 179.9, 'nowhere': None}.items():
+    place = {} if west is None else {'crs': 'EPSG:4326'}
+    if place:
+      place['transform'] = rasterio.Affine(0.01, 0, west, 0, -0.01, 46)
+    with rasterio.open(folder / f'{name}.tif', 'w', **shape, **place) as scene:
+      scene.write(pixels)
+  values = {'workdir': str(finished_run), 'images': str(folder)}
+  with flagsaver.flagsaver(**values, out=str(folder / 'index')):
+    main(['search', 'index'])
+  return str(folder / 'index')
+
+
+def test_places_are_written(call, scenes, tmp_path):
+  files = {name: str(tmp_path / name) for name in ('geojson', 'csv')}
+  printed = call('query', 'fields', index=scenes, **files)
+  assert all(name in printed for name in ('alps', 'fiji', 'nowhere'))
+  features = json.loads((tmp_path / 'geojson').read_text())['features']
+  kinds = {one['properties']['image']: one['geometry']['type'] for one in features}
+  assert kinds == {'alps.tif': 'Polygon', 'fiji.tif': 'MultiPolygon'}
+  assert len((tmp_path / 'csv').read_text().splitlines()) == 4
+
+
+def test_a_query_asks_for_places(call, scenes, tmp_path):
+  pytest.importorskip('shapely')
+  printed = call('query', 'fields', index=scenes, bbox='179,40,-179,50')
+  assert 'fiji' in printed
+  assert 'alps' not in printed
+  ring = [[7, 45], [9, 45], [9, 47], [7, 45]]
+  area = tmp_path / 'area.geojson'
+  area.write_text(json.dumps({'type': 'Polygon', 'coordinates': [ring]}))
+  printed = call('query', 'fields', index=scenes, within=str(area))
+  assert 'alps' in printed
+  assert 'fiji' not in printed
+  with pytest.raises(UserError, match='--bbox: expected an area that the index has'):
+    call('query', 'fields', index=scenes, bbox='20,40,30,50')
+
+
+def test_an_index_becomes_parquet_that_can_be_asked(
+  call, scenes, finished_run, tmp_path
+):
+  pytest.importorskip('pyarrow')
+  out, found = str(tmp_path / 'a.parquet'), str(tmp_path / 'hits.parquet')
+  assert call('export', index=scenes, out=out) == f'{out}: 3 rows\n'
+  with pytest.raises(UserError, match='Expected --workdir'):
+    call('query', 'fields', index=out)
+  values = {'index': out, 'workdir': str(finished_run)}
+  printed = call('query', 'fields', **values, geoparquet=found)
+  assert 'fiji' in printed
+  assert f'{found}: ' in printed
+
+
+def test_a_map_is_of_one_query(call, index, tmp_path):
+  (tmp_path / 'queries.txt').write_text('fields\n')
+  queries, out = str(tmp_path / 'queries.txt'), str(tmp_path / 'a.csv')
+  with pytest.raises(UserError, match='--csv: expected one query; found --queries'):
+    call('query', index=index, queries=queries, csv=out)
+
+
+def test_an_index_knows_who_made_it(call, index):
+  with pytest.raises(UserError, match='--made_by: expected embeddings in parquet'):
+    call('query', 'fields', index=index, made_by='CLIP')
+
+
+def test_embeddings_of_another_width_are_one_message(call, finished_run, tmp_path):
+  pa = pytest.importorskip('pyarrow')
+  parquet = pytest.importorskip('pyarrow.parquet')
+  path = str(tmp_path / 'others.parquet')
+  parquet.write_table(pa.table({'embedding': [[1.0] * 7]}), path)
+  values = {'index': path, 'workdir': str(finished_run), 'made_by': 'Theirs'}
+  message = r'--workdir: expected Theirs, as --made_by says, .*7 numbers.*found a model'
+  with pytest.raises(UserError, match=message):
+    call('query', 'fields', **values)
 
 
 def test_the_flag_images_may_stand_beside_that_of_data():

@@ -157,9 +157,16 @@ def write_text(
   Raises:
     UserError: it cannot be written.
   """
+  return write_bytes(flag, text.encode(), default=default)
+
+
+def write_bytes(
+  flag: flags.FlagHolder, content: bytes, *, default: pathlib.Path | None = None
+) -> pathlib.Path:
+  """As `write_text`, of what is no text."""
   path = pathlib.Path(flag.value or default).expanduser()
   try:
-    path.write_text(text, encoding='utf-8')
+    path.write_bytes(content)
   except OSError as error:
     raise UserError(
       f'--{flag.name}={path}: expected a file that can be written; {error.strerror}. '

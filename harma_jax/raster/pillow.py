@@ -63,9 +63,14 @@ def open_image(file: BinaryIO, *, max_pixels: int) -> Iterator[Image.Image]:
 def upright_size(image: Image.Image) -> tuple[int, int]:
   """Width and height when turned as the file says."""
   # Of a TIFF, Pillow's header gives the size that it has when turned.
-  orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-  turned = image.format != 'TIFF' and orientation in _SIDEWAYS
+  turned = image.format != 'TIFF' and orientation_of(image) in _SIDEWAYS
   return image.size[::-1] if turned else image.size
+
+
+def orientation_of(image: Image.Image) -> int:
+  """How a file says that it is turned: EXIF's, 1 to 8."""
+  orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+  return orientation if orientation in range(1, 9) else 1
 
 
 def is_deep(image: Image.Image) -> bool:

@@ -33,12 +33,14 @@ class Scene(Protocol):
     size: width and height.
     bits: of a value; what has more than 8 is stretched.
     unit: width and height of what is decoded at once.
+    orientation: how what is stored was turned, 1 to 8 as EXIF has it.
     facts: how it is read, as JSON has it.
   """
 
   size: tuple[int, int]
   bits: int
   unit: tuple[int, int]
+  orientation: int
 
   @property
   def facts(self) -> Mapping: ...
@@ -57,6 +59,7 @@ class PillowScene:
     opened = pillow.open_image(file, max_pixels=max_pixels)
     self._image = self._stack.enter_context(opened)
     self.size = self.unit = pillow.upright_size(self._image)
+    self.orientation = pillow.orientation_of(self._image)
     self.bits = 16 if pillow.is_deep(self._image) else 8
 
   @property

@@ -95,5 +95,6 @@ def to_bytes(
     return table[values.view(f'u{values.dtype.itemsize}')]
   wide = np.float32 if values.dtype == np.float32 else np.float64
   span = stretch.white - stretch.black
-  scaled = (values.astype(wide) - wide(stretch.black)) * wide(255) / wide(span)
+  with np.errstate(over='ignore', invalid='ignore'):
+    scaled = (values.astype(wide) - wide(stretch.black)) * wide(255) / wide(span)
   return np.rint(np.nan_to_num(np.clip(scaled, 0, 255))).astype(np.uint8)

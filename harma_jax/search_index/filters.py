@@ -9,6 +9,7 @@ import pathlib
 import numpy as np
 
 from harma_jax.errors import UserError
+from harma_jax.search_index import extras
 from harma_jax.search_index.wkb import shapes_of
 
 FULL = 360.0
@@ -48,8 +49,7 @@ def rows_within(
 
 def touches(corners: np.ndarray, area) -> np.ndarray:
   """Whether boxes have a point in common with an area of shapely, bool[n]."""
-  import shapely
-
+  shapely = extras.shapely('--bbox')
   _, south, _, north = area.bounds
   latitudes = corners[..., 1]
   near = (latitudes.max(axis=1) >= south) & (latitudes.min(axis=1) <= north)
@@ -80,7 +80,7 @@ def read_bbox(text: str):
       f'--bbox: expected W,S,E,N in degrees, longitude first, S below N, as in '
       f'--bbox=5.9,45.8,10.5,47.8; found {text!r}.'
     )
-  shapely = _shapely('--bbox')
+  shapely = extras.shapely('--bbox')
   east += FULL if east < west else 0
   return _wrapped(shapely.box(west, south, min(east, west + FULL), north))
 
@@ -91,7 +91,7 @@ def read_area(path: str):
   Raises:
     UserError: it cannot be read, has no polygons, or is not in WGS84.
   """
-  shapely = _shapely('--within')
+  shapely = extras.shapely('--within')
   wanted = f'--within={path}: expected GeoJSON with polygons in WGS84'
   try:
     found = shapely.from_geojson(pathlib.Path(path).expanduser().read_bytes())
@@ -119,8 +119,7 @@ def read_area(path: str):
 
 def _flat(geometry) -> np.ndarray:
   """All single geometries in collections of collections."""
-  import shapely
-
+  shapely = extras.shapely('--bbox')
   parts = shapely.get_parts(geometry)
   while (shapely.get_type_id(parts) > 3).any():
     parts = shapely.get_parts(parts)
@@ -129,8 +128,7 @@ def _flat(geometry) -> np.ndarray:
 
 def _wrapped(area):
   """The same area where longitudes are between -180 and 180."""
-  import shapely
-
+  shapely = extras.shapely('--bbox')
   west, _, east, _ = area.bounds
   if west >= -180 and east <= 180:
     return area
@@ -141,13 +139,3 @@ def _wrapped(area):
     for turn in turns
   ]
   return shapely.union_all(shapely.intersection(moved, world))
-
-
-def _shapely(flag: str):
-  try:
-    import shapely
-  except ImportError as error:
-    raise UserError(
-      f"{flag}: expected shapely; it is not installed. pip install 'harma_jax[geo]'"
-    ) from error
-  return shapely

@@ -5,11 +5,11 @@ Writes through pyarrow, of the extra `parquet`.
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from harma_jax.errors import UserError
+from harma_jax.search_index import extras
 from harma_jax.search_index.query import Hit
 from harma_jax.search_index.records import COLUMNS, placed, record_of
 from harma_jax.search_index.wkb import Shapes, shapes_of
@@ -52,7 +52,7 @@ def geoparquet_of(hits: Sequence[Hit]) -> bytes:
   Raises:
     UserError: none has a place, or pyarrow is not installed.
   """
-  pa, pq = pyarrow('--geoparquet')
+  pa, pq = extras.pyarrow('--geoparquet')
   found = placed(hits, flag='--geoparquet')
   records = [record_of(hit, rank=rank) for rank, hit in found]
   columns = {name: pa.array([record[name] for record in records]) for name in COLUMNS}
@@ -67,15 +67,14 @@ def geoparquet_of(hits: Sequence[Hit]) -> bytes:
 
 def shape_columns(shapes: Shapes) -> dict:
   """The columns `geometry` (WKB) and `bbox`, which lets readers skip by place."""
-  import pyarrow as pa
-
+  pa, _ = extras.pyarrow('--geoparquet')
   known = np.isfinite(shapes.bounds).all(axis=1)
   sides = [pa.array(side) for side in shapes.bounds.T]
   bbox = pa.StructArray.from_arrays(sides, SIDES, mask=pa.array(~known))
   return {'geometry': pa.array(shapes.wkb, pa.binary()), 'bbox': bbox}
 
 
-def geo_metadata(shapes: Shapes) -> Mapping[str, str]:
+def geo_metadata(shapes: Shapes) -> dict[str, str]:
   """What GeoParquet 1.1 says of the columns of `shape_columns`."""
   known = np.isfinite(shapes.bounds).all(axis=1)
   names = np.where(shapes.is_multi[known], 'MultiPolygon', 'Polygon')
@@ -92,19 +91,3 @@ def geo_metadata(shapes: Shapes) -> Mapping[str, str]:
     column['bbox'] = [*bounds[:, :2].min(axis=0), *bounds[:, 2:].max(axis=0)]
   content = {'version': '1.1.0', 'primary_column': 'geometry'}
   return {'geo': json.dumps(content | {'columns': {'geometry': column}})}
-
-
-def pyarrow(flag: str) -> tuple:
-  """The modules pyarrow and pyarrow.parquet, for what `flag` asks.
-
-  Raises:
-    UserError: not installed.
-  """
-  try:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-  except ImportError as error:
-    raise UserError(
-      f"{flag}: expected pyarrow; it is not installed. pip install 'harma_jax[parquet]'"
-    ) from error
-  return pa, pq

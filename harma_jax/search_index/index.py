@@ -143,10 +143,25 @@ def open_index(folder: str | os.PathLike) -> Index:
   return index
 
 
-def check_model(index: Index, *, sha256: str) -> None:
-  """Raises UserError where an index was made by another model than `sha256`."""
+def check_model(index: Index, *, sha256: str, width: int) -> None:
+  """That an index was made by a model, as far as it is known.
+
+  Args:
+    index: whose model has a hash, or a name that the user gave.
+    sha256: hash of the model.
+    width: of its features.
+
+  Raises:
+    UserError: the index was made by another one.
+  """
   made_by = index.manifest['model_sha256']
-  if made_by != sha256:
+  if not made_by and index.width != width:
+    raise UserError(
+      f'--workdir: expected {index.manifest["made_by"]}, as --made_by says, with '
+      f'features of {index.width:,} numbers as in {index.folder}; found a model with '
+      f'{width:,}. Give the --workdir of that model.'
+    )
+  if made_by and made_by != sha256:
     raise UserError(
       f'--index: expected the model that made {index.folder}, SHA-256 {made_by[:12]}, '
       f'from {index.manifest["model_path"]}; found one with {sha256[:12]}. Set '

@@ -9,16 +9,19 @@ import contextlib
 import functools
 import pathlib
 import re
+import types
 from collections.abc import Callable, Sequence
 
 import numpy as np
+
+from harma_jax.search_index import extras
 
 WGS84 = 'EPSG:4326'
 STEPS = 16  # points of an edge that is followed to keep its longitudes continuous
 WIDE = 90.0  # degrees, from where on edges are followed
 # From so many control points on the earth's relief is in them, which no polynomial has.
 RELIEF_POINTS = 10
-PRJ_BYTES = 2**16
+PRJ_BYTES, WORLD_BYTES = 2**16, 2**10
 _NO_DEGREES = 'its coordinates cannot become longitude and latitude'
 
 # Columns and rows, from the top left corner of the top left pixel, to coordinates.
@@ -40,10 +43,14 @@ def read_corners(scene, boxes: np.ndarray) -> tuple[np.ndarray | None, str]:
     a corner that is not on the earth, or None where no box has a place; and why a box
     of the scene may have none, the same for all boxes of a scene, '' where all have.
   """
-  locate, reason = _locator(scene)
+  locate, by = _locator(scene)
   if locate is None:
-    return None, reason
+    return None, by
   sampled = _sampled(locate, scene)
+  known = np.isfinite(sampled).all(axis=0)
+  if not known.any():
+    return None, f'{_NO_DEGREES} ({by})'
+  reason = '' if known.all() else f'parts of it are not on the earth ({by})'
   left, top, width, height = boxes.T.astype(np.float64)
   columns = np.stack([left, left, left + width, left + width], axis=1)
   rows = np.stack([top, top + height, top + height, top], axis=1)
@@ -58,6 +65,75 @@ def read_corners(scene, boxes: np.ndarray) -> tuple[np.ndarray | None, str]:
   middle = corners[..., 0].mean(axis=1)
   corners[..., 0] -= (360 * np.floor((middle + 180) / 360))[:, np.newaxis]
   return (None if np.isnan(corners).all() else corners), reason
+
+
+def read_corners_beside(
+  path: pathlib.Path, boxes: np.ndarray, *, size: tuple[int, int]
+) -> tuple[np.ndarray | None, str]:
+  """As `read_corners`, of an image whose place is in a world file beside it.
+
+  Args:
+    path: of the image.
+    boxes: i32[n, 4]: left, top, width, height in pixels as they are stored.
+    size: width and height of the image.
+  """
+  world = _world_file(path)
+  if not world:
+    return None, 'it has no georeference'
+  try:
+    from rasterio import Affine
+
+    with world.open() as file:
+      a, d, b, e, x, y = map(float, file.read(WORLD_BYTES).split()[:6])
+  except ImportError:
+    return None, 'it has a world file, which rasterio is to read'
+  except (OSError, ValueError):
+    return None, f'{world.suffix} beside it is no world file'
+  # It speaks of the middle of the first pixel.
+  transform = Affine(a, b, x - (a + b) / 2, d, e, y - (d + e) / 2)
+  width, height = size
+  scene = types.SimpleNamespace(
+    name=path, crs=None, transform=transform, width=width, height=height
+  )
+  return read_corners(scene, boxes)
+
+
+def _world_file(path: pathlib.Path) -> pathlib.Path | None:
+  """As GDAL looks for it: `.jgw`, `.jpgw` or `.wld` beside `.jpg`."""
+  ending = path.suffix[1:]
+  for word in (f'{ending[:1]}{ending[-1:]}w', f'{ending}w', 'wld'):
+    for spelled in (word.lower(), word.upper()):
+      found = path.with_suffix(f'.{spelled}')
+      if found.is_file():
+        return found
+  return None
+
+
+def to_utm(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Corners in the UTM zones of the boxes' middles.
+
+  Args:
+    corners: f64[n, 4, 2], longitude and latitude in WGS84, NaN where not known.
+
+  Returns:
+    f64[n, 4, 2], east and north in metres, and i32[n], the zones' EPSG codes, 0 where
+    not known.
+
+  Raises:
+    UserError: places are known, and rasterio is not installed.
+  """
+  longitude, latitude = corners.mean(axis=1).T
+  known = np.isfinite(longitude)
+  zone = np.floor((np.where(known, longitude, 0) + 180) / 6 % 60).astype(np.int32) + 1
+  codes = np.where(known, zone + np.where(latitude < 0, 32700, 32600), 0)
+  metres = np.full(corners.shape, np.nan)
+  for code in set(codes.tolist()) - {0}:
+    warp = extras.rasterio('--out').warp
+    here = codes == code
+    x, y = corners[here].reshape(-1, 2).T
+    found = warp.transform(WGS84, f'EPSG:{code}', x, y)
+    metres[here] = np.stack(found, axis=-1).reshape(-1, 4, 2)
+  return metres, codes
 
 
 def _followed(locate: Place, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -86,7 +162,10 @@ def _followed(locate: Place, columns: np.ndarray, rows: np.ndarray) -> np.ndarra
 
 
 def _locator(scene) -> tuple[Place | None, str]:
-  """Pixels to longitude and latitude, NaN where there is none; and why so."""
+  """Pixels to longitude and latitude, NaN where there is none, and by what system.
+
+  Or None, and why there are none for all of the scene.
+  """
   place, crs, reason = _placed(scene)
   if place is None:
     return None, reason
@@ -107,11 +186,7 @@ def _locator(scene) -> tuple[Place | None, str]:
     latitude = np.where(known, np.clip(latitude, -90, 90), np.nan)
     return longitude.reshape(columns.shape), latitude.reshape(columns.shape)
 
-  known = np.isfinite(_sampled(locate, scene)).all(axis=0)
-  if not known.any():
-    return None, f'{_NO_DEGREES} ({_name(crs)})'
-  reason = '' if known.all() else f'parts of it are not on the earth ({_name(crs)})'
-  return locate, reason
+  return locate, _name(crs)
 
 
 def _sampled(locate: Place, scene) -> np.ndarray:
@@ -190,11 +265,13 @@ def _to_degrees(crs, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarr
   def transformed(x, y):
     return np.array(warp.transform(crs, WGS84, x, y))
 
+  found = np.full((2, len(x)), np.nan)
   try:
     return tuple(transformed(x, y))
-  except _gdal_errors():
-    pass  # one point off the earth fails all
-  found = np.full((2, len(x)), np.nan)
+  except _gdal_errors() as error:
+    if type(error).__name__ == 'CPLE_NotSupportedError':
+      return tuple(found)  # no way leads from these coordinates to the earth's
+  # One point off the earth fails all.
   for i in range(len(x)):
     with contextlib.suppress(*_gdal_errors()):
       found[:, i] = transformed(x[i : i + 1], y[i : i + 1])[:, 0]

@@ -24,8 +24,9 @@ from harma_jax.errors import UserError
 from harma_jax.raster.gdal import KEPT_BYTES, GdalScene
 from harma_jax.raster.how import DEFAULT, How
 from harma_jax.raster.limits import MAX_PIXELS, check_size, readable
+from harma_jax.raster.pixels import turned_box
 from harma_jax.raster.scene import Scene, open_scene
-from harma_jax.search_index.places import read_corners
+from harma_jax.search_index.places import read_corners, read_corners_beside
 
 BOXES_AT_ONCE = 32
 NO_DATA = 'no data'  # why boxes are left out
@@ -188,7 +189,7 @@ def _read(
       kept[number] = pixels.share_valid() >= how.min_valid
       if kept[number]:
         images.append(resize_for_evaluation(pixels.image(), side=side))
-    corners, reason = _corners(scene, boxes[kept])
+    corners, reason = _corners(scene, boxes[kept], path=pathlib.Path(name))
     return Rows(
       boxes=boxes[kept],
       images=np.stack(images) if images else np.zeros((0, side, side, 3), np.uint8),
@@ -198,12 +199,17 @@ def _read(
     )
 
 
-def _corners(scene: Scene, boxes: np.ndarray) -> tuple[np.ndarray | None, str]:
+def _corners(
+  scene: Scene, boxes: np.ndarray, *, path: pathlib.Path
+) -> tuple[np.ndarray | None, str]:
+  if not len(boxes):
+    return None, _corners(scene, np.array([[0, 0, 1, 1]]), path=path)[1]
+  if scene.orientation != 1:  # places are those of what is stored
+    turn = {'size': scene.size, 'orientation': scene.orientation}
+    boxes = np.array([turned_box(box, **turn) for box in boxes.tolist()])
   if not isinstance(scene, GdalScene):
-    return None, 'its format has no georeference'
+    return read_corners_beside(path, boxes, size=scene.size)
   with scene.dataset() as dataset:
-    if not len(boxes):
-      return None, read_corners(dataset, np.array([[0, 0, 1, 1]]))[1]
     return read_corners(dataset, boxes)
 
 

@@ -69,6 +69,7 @@ def facts_of(
   if missing:
     yield 'not yet', f'{missing:,} images that other calls are to read'
   yield from _ways(good)
+  yield from _without_place(good)
   yield from _left_out(good)
   for why, names in _grouped(
     {name: _reason(name, file.error) for name, file in files.items() if file.error}
@@ -91,6 +92,13 @@ def _ways(files: Mapping[str, File]) -> Iterable[tuple[str, str]]:
   ways = {name: _words(file.facts) for name, file in files.items() if file.facts}
   for way, names in _grouped(ways):
     yield 'read as', f'{_some(names)} ({way})'
+
+
+def _without_place(files: Mapping[str, File]) -> Iterable[tuple[str, str]]:
+  """Why files, or parts of them, are not on a map."""
+  found = {name: file.facts.get('no_place') for name, file in files.items()}
+  for why, names in _grouped({name: why for name, why in found.items() if why}):
+    yield 'no place', f'{_some(names)}: {why}'
 
 
 def _left_out(files: Mapping[str, File]) -> Iterable[tuple[str, str]]:
@@ -117,8 +125,9 @@ def _grouped(words: Mapping[str, str]) -> list[tuple[str, list[str]]]:
 
 
 def _words(facts: Mapping) -> str:
-  words = ((name.replace('_', ' '), _value(value)) for name, value in facts.items())
-  return '; '.join(f'{name}: {value}' for name, value in words)
+  words = {name.replace('_', ' '): _value(value) for name, value in facts.items()}
+  words.pop('no place', None)  # is a line of its own
+  return '; '.join(f'{name}: {value}' for name, value in words.items())
 
 
 def _value(value: object) -> str:

@@ -31,11 +31,11 @@ def write_scene(tmp_path):
       whole = driver in ('JP2OpenJPEG', 'PNG', 'COG')
       plain = {} if whole else profile
       with memory.open(driver='GTiff', **shape, **plain) as scene:
-        scene.write(values)
         if colors:
           scene.colorinterp = [rasterio.enums.ColorInterp[name] for name in colors]
         for band, text in enumerate(descriptions, 1):
           scene.set_band_description(band, text)
+        scene.write(values)
         if colormap:
           scene.write_colormap(1, colormap)
         if mask is not None:

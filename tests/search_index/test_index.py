@@ -65,9 +65,9 @@ def test_what_was_stopped_is_searched_with_a_warning(begin, write, unit_rows, ca
 
 def test_another_models_query_is_refused(made_index, unit_rows):
   index = made_index(unit_rows(3))
-  check_model(index, sha256='ab' * 32)
+  check_model(index, sha256='ab' * 32, width=8)
   with pytest.raises(UserError, match=r'SHA-256 abababababab, from run; found .* cdcd'):
-    check_model(index, sha256='cd' * 32)
+    check_model(index, sha256='cd' * 32, width=8)
 
 
 def test_what_is_no_index_is_named(begin, tmp_path):

@@ -76,3 +76,26 @@ def test_a_crop_is_the_box_of_the_image(paths):
   crop = read_crop(paths[2], (4, 5, 16, 16))
   expected = np.asarray(read_image(paths[2]))[5:21, 4:20]
   np.testing.assert_array_equal(np.asarray(crop), expected)
+
+
+@pytest.mark.parametrize('orientation', [1, 3, 6, 8])
+def test_a_turned_photo_is_placed_as_it_is_stored(tmp_path, orientation):
+  """The whole of it lies at one place, however it is turned; parts follow its turn."""
+  rasterio = pytest.importorskip('rasterio')
+  exif = Image.Exif()
+  exif[274] = orientation
+  Image.new('RGB', (40, 20), (9, 9, 9)).save(tmp_path / 'a.jpg', exif=exif)
+  (tmp_path / 'a.jgw').write_text('0.1\n0\n0\n-0.1\n8.05\n46.95\n')
+  (tmp_path / 'a.prj').write_text(rasterio.CRS.from_epsg(4326).to_wkt())
+
+  def bounds(cut):
+    [(_, rows)] = read_rows([tmp_path / 'a.jpg'], side=8, cut=cut, threads=1)
+    return [*rows.corners[0].min(axis=0), *rows.corners[0].max(axis=0)]
+
+  whole = bounds(lambda width, height: np.array([[0, 0, width, height]], np.int32))
+  np.testing.assert_allclose(whole, [8, 45, 12, 47])
+  corner = bounds(lambda width, height: np.array([[0, 0, 10, 10]], np.int32))
+  first = {1: (8, 47), 3: (12, 45), 6: (8, 45), 8: (12, 47)}[orientation]
+  west, south, east, north = corner
+  assert first[0] == pytest.approx(west if first[0] == 8 else east)
+  assert first[1] == pytest.approx(south if first[1] == 45 else north)
