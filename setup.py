@@ -47,7 +47,9 @@ setup(
     # Reads and writes PyTorch's pickled files; safetensors need none of it.
     'torch': ['torch>=2.6'],
     # Searching scenes with georeference, and more than a million vectors.
-    'geo': ['rasterio>=1.4'],
+    'geo': ['rasterio>=1.4', 'shapely>=2.1'],
+    # Tables of what was found, and embeddings, as GeoParquet.
+    'parquet': ['pyarrow>=18'],
     'search': ['usearch>=2.26'],
     # Tests against the code of the libraries whose files are read and written.
     'interop': ['torch>=2.6', 'open_clip_torch>=3.0'],

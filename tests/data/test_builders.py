@@ -147,14 +147,16 @@ def test_an_interrupted_prepare_goes_on_after_the_finished_splits(
 ):
   encoded = []
 
-  def encode(path, *, until=''):
+  def encode(path, *, until='', **how):
     if pathlib.Path(path).name == until:
       raise KeyboardInterrupt
     encoded.append(pathlib.Path(path).name)
-    return encode_image_file(path)
+    return encode_image_file(path, **how)
 
   monkeypatch.setattr(
-    captions_builder, 'encode_image_file', lambda path: encode(path, until='val_3.png')
+    captions_builder,
+    'encode_image_file',
+    lambda path, **how: encode(path, until='val_3.png', **how),
   )
   with pytest.raises(KeyboardInterrupt):
     prepare(small_data, tmp_path / 'out', dataset='captions')
@@ -204,7 +206,7 @@ def test_a_split_whose_captions_have_changed_is_not_gone_on_with(
 def test_a_finished_folder_is_verified_and_not_written(
   small_data, prepared_data, monkeypatch
 ):
-  monkeypatch.setattr(captions_builder, 'encode_image_file', lambda _: 1 / 0)
+  monkeypatch.setattr(captions_builder, 'encode_image_file', lambda *_, **__: 1 / 0)
   before = file_bytes(prepared_data)
   prepare(small_data, prepared_data, dataset='captions')
   assert file_bytes(prepared_data) == before
