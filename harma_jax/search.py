@@ -99,6 +99,7 @@ def run_query(words: Sequence[str]) -> None:
   settings['allowed'] = place_flags.allowed_rows(index)
   model = load(_WORKDIR.value or index.manifest['model_path'] or cli.workdir())
   if texts:
+    place_flags.expect_no_files()
     answers = model.search_texts(index, texts, **settings)
     query_flags.write_answers(texts, answers, out=_OUT)
     return

@@ -271,6 +271,13 @@ def test_an_index_becomes_parquet_that_can_be_asked(
   assert f'{found}: ' in printed
 
 
+def test_a_map_is_of_one_query(call, index, tmp_path):
+  (tmp_path / 'queries.txt').write_text('fields\n')
+  queries, out = str(tmp_path / 'queries.txt'), str(tmp_path / 'a.csv')
+  with pytest.raises(UserError, match='--csv: expected one query; found --queries'):
+    call('query', index=index, queries=queries, csv=out)
+
+
 def test_an_index_knows_who_made_it(call, index):
   with pytest.raises(UserError, match='--made_by: expected embeddings in parquet'):
     call('query', 'fields', index=index, made_by='CLIP')

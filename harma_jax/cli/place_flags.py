@@ -59,6 +59,20 @@ def allowed_rows(index: Index) -> np.ndarray | None:
   return rows_within(index.corners, bbox=_BBOX.value or '', within=_WITHIN.value or '')
 
 
+def expect_no_files() -> None:
+  """That no file is asked for where there is more than one query.
+
+  Raises:
+    UserError: one is.
+  """
+  for flag, _ in _MAKERS:
+    if flag.value:
+      raise UserError(
+        f'--{flag.name}: expected one query; found --queries, whose answers go to '
+        '--out. Leave one of them out.'
+      )
+
+
 def write_places(hits: Sequence[Hit]) -> None:
   """Writes what was found to the files that the flags name, and says so.
 

@@ -43,10 +43,14 @@ def read_corners(scene, boxes: np.ndarray) -> tuple[np.ndarray | None, str]:
     a corner that is not on the earth, or None where no box has a place; and why a box
     of the scene may have none, the same for all boxes of a scene, '' where all have.
   """
-  locate, reason = _locator(scene)
+  locate, by = _locator(scene)
   if locate is None:
-    return None, reason
+    return None, by
   sampled = _sampled(locate, scene)
+  known = np.isfinite(sampled).all(axis=0)
+  if not known.any():
+    return None, f'{_NO_DEGREES} ({by})'
+  reason = '' if known.all() else f'parts of it are not on the earth ({by})'
   left, top, width, height = boxes.T.astype(np.float64)
   columns = np.stack([left, left, left + width, left + width], axis=1)
   rows = np.stack([top, top + height, top + height, top], axis=1)
@@ -158,7 +162,10 @@ def _followed(locate: Place, columns: np.ndarray, rows: np.ndarray) -> np.ndarra
 
 
 def _locator(scene) -> tuple[Place | None, str]:
-  """Pixels to longitude and latitude, NaN where there is none; and why so."""
+  """Pixels to longitude and latitude, NaN where there is none, and by what system.
+
+  Or None, and why there are none for all of the scene.
+  """
   place, crs, reason = _placed(scene)
   if place is None:
     return None, reason
@@ -179,11 +186,7 @@ def _locator(scene) -> tuple[Place | None, str]:
     latitude = np.where(known, np.clip(latitude, -90, 90), np.nan)
     return longitude.reshape(columns.shape), latitude.reshape(columns.shape)
 
-  known = np.isfinite(_sampled(locate, scene)).all(axis=0)
-  if not known.any():
-    return None, f'{_NO_DEGREES} ({_name(crs)})'
-  reason = '' if known.all() else f'parts of it are not on the earth ({_name(crs)})'
-  return locate, reason
+  return locate, _name(crs)
 
 
 def _sampled(locate: Place, scene) -> np.ndarray:
@@ -262,11 +265,13 @@ def _to_degrees(crs, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarr
   def transformed(x, y):
     return np.array(warp.transform(crs, WGS84, x, y))
 
+  found = np.full((2, len(x)), np.nan)
   try:
     return tuple(transformed(x, y))
-  except _gdal_errors():
-    pass  # one point off the earth fails all
-  found = np.full((2, len(x)), np.nan)
+  except _gdal_errors() as error:
+    if type(error).__name__ == 'CPLE_NotSupportedError':
+      return tuple(found)  # no way leads from these coordinates to the earth's
+  # One point off the earth fails all.
   for i in range(len(x)):
     with contextlib.suppress(*_gdal_errors()):
       found[:, i] = transformed(x[i : i + 1], y[i : i + 1])[:, 0]
