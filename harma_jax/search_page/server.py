@@ -53,6 +53,7 @@ def serve(archive: Archive, *, host: str, port: int, ready: Callable[[str], None
       '--port=0 for any.'
     ) from error
   with listening:
+    listening.listen()  # who comes before the server runs waits
     ready(f'http://{host}:{listening.getsockname()[1]}/')
     uvicorn.Server(config).run(sockets=[listening])
 

@@ -25,7 +25,7 @@ CORNERS = np.array([[7.0, 46.0], [7.0, 45.9], [7.1, 45.9], [7.1, 46.0]])
 def archive(made_index, unit_rows, tmp_path):
   """Seven pictures, of which the first is gone and the second has no place."""
   features = unit_rows(7)
-  corners = CORNERS + np.arange(7)[:, None, None]
+  corners = CORNERS + np.arange(7)[:, None, None] * [1, 0]
   corners[1] = np.nan
   boxes = np.tile(np.array([[2, 3, 4, 5]], np.int32), (7, 1))
   index = made_index(features, corners=corners, boxes=boxes, tile=4)
