@@ -12,16 +12,19 @@ with the model that made it. --bbox and --within ask for places, --geojson, --ge
 and --csv write them. INDEX may also be embeddings in parquet, as Major TOM publishes
 them, with --made_by=NAME. `export` writes an index so, to --out=FILE.parquet.
 
+`serve` shows a page to search by, on this machine alone unless --host says otherwise.
+
 Examples:
   harma-jax search index --workdir=FOLDER --images=PICTURES --out=INDEX
   harma-jax search query --index=INDEX "ships next to a long pier" --top=20
 """
 
+import functools
 import pathlib
 import time
 from collections.abc import Sequence
 
-from absl import flags
+from absl import flags, logging
 
 from harma_jax import cli
 from harma_jax.api import BATCH_SIZE, load
@@ -32,6 +35,8 @@ from harma_jax.search_index.majortom import write_embeddings
 from harma_jax.search_index.page import page_of
 from harma_jax.search_index.reader import read_crop, stored_how
 from harma_jax.search_index.tables import print_hits, print_made
+from harma_jax.search_page.archive import Archive
+from harma_jax.search_page.server import LOOPBACK, serve
 
 _WORKDIR = cli.shared_flag('workdir')
 _OUT = cli.shared_flag('out')
@@ -43,11 +48,20 @@ _BATCH_SIZE = flags.DEFINE_integer(
 )
 _HTML = flags.DEFINE_string('html', None, 'A page to write, images within.')
 flags.adopt_module_key_flags(place_flags)
+_HOST = flags.DEFINE_string('host', LOOPBACK, 'The address that the page listens at.')
+_PORT = flags.DEFINE_integer(
+  'port', 8000, 'Its port; 0: any that is free.', lower_bound=0, upper_bound=65535
+)
 
 
 def main(argv: Sequence[str]) -> None:
   """Runs the command that the command line names."""
-  commands = {'index': run_index, 'query': run_query, 'export': run_export}
+  commands = {
+    'index': run_index,
+    'query': run_query,
+    'export': run_export,
+    'serve': run_serve,
+  }
   if len(argv) < 2 or argv[1] not in commands:
     raise UserError(
       f'Expected one of the commands {", ".join(commands)}; found '
@@ -106,6 +120,22 @@ def run_export(words: Sequence[str]) -> None:
   out = cli.given(_OUT, 'FILE.parquet')
   rows = write_embeddings(place_flags.given_index(), out)
   print(f'{out}: {rows:,} rows')
+
+
+def run_serve(words: Sequence[str]) -> None:
+  """Shows a page to search an index by, until it is interrupted."""
+  cli.no_arguments(['serve', *words])
+  index = place_flags.given_index()
+  model = load(_WORKDIR.value or index.manifest['model_path'] or cli.workdir())
+  model.search(index, text='warm up')  # compiled before the first one asks
+  archive = Archive(index=index, search=functools.partial(model.search, index))
+  if _HOST.value != LOOPBACK:
+    logging.warning('--host=%s: others may see this archive; no password', _HOST.value)
+  serve(archive, host=_HOST.value, port=_PORT.value, ready=_say_where)
+
+
+def _say_where(address: str) -> None:
+  print(f'{address}: open it in a browser; Ctrl-C ends it', flush=True)
 
 
 if __name__ == '__main__':

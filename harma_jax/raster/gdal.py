@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from absl import logging
+from PIL import Image
 
 from harma_jax.raster.dataset import careful, open_dataset
 from harma_jax.raster.formats import TiffHeader
@@ -106,6 +107,17 @@ class GdalScene:
     rows = range(top // self.unit[1], -(-(top + height) // self.unit[1]))
     units = self._units.take((y, x) for y in rows for x in columns)
     return turn(join(units, box=stored, unit=self.unit), self.orientation)
+
+  def overview(self, side: int) -> Image.Image:
+    """All of it as RGB, at most `side` pixels wide and high."""
+    plan, shrunk = self.plan, min(side / max(self._stored), 1)
+    shape = tuple(max(round(length * shrunk), 1) for length in reversed(self._stored))
+    numbers, no_data = plan.choice.numbers, plan.no_data
+    with self.dataset() as scene:
+      values = read_values(scene, numbers, None, shape=shape)
+      valid = read_valid(scene, values, no_data, None, shape=shape)
+    colors = to_colors(values, valid, plan, table=self._table)
+    return turn(Pixels(colors, valid), self.orientation).image()
 
   def _decode(self, key: tuple[int, int]) -> Pixels:
     from rasterio.windows import Window

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import BinaryIO, Protocol
 
 import numpy as np
+from PIL import Image
 
 from harma_jax.raster import pillow
 from harma_jax.raster.formats import LAB, TIFF, has_gdal, raster_kind, read_tiff_header
@@ -47,6 +48,8 @@ class Scene(Protocol):
 
   def read(self, box: Sequence[int]) -> Pixels: ...
 
+  def overview(self, side: int) -> Image.Image: ...
+
   def close(self) -> None: ...
 
 
@@ -78,6 +81,12 @@ class PillowScene:
     if (left, top, width, height) != (0, 0, *image.size):
       image = image.crop((left, top, left + width, top + height))
     return Pixels(np.asarray(image), None)
+
+  def overview(self, side: int) -> Image.Image:
+    """All of it as RGB, at most `side` pixels wide and high."""
+    image = self._decoded.image.copy()
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return image
 
   def close(self) -> None:
     """Closes the file."""
