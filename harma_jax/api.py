@@ -26,6 +26,7 @@ from harma_jax.data.images import (
   read_image,
   resize_for_evaluation,
 )
+from harma_jax.data.local_paths import check_local
 from harma_jax.data.tokenizer import clean_caption, tokenize
 from harma_jax.data.tracking import Track, untracked
 from harma_jax.devices.mesh import make_mesh, replicated
@@ -72,6 +73,7 @@ def load(path: str | os.PathLike, *, size: str = 'auto') -> 'Model':
   Raises:
     UserError: there is no model, or it cannot be read.
   """
+  check_local(path, 'The model')
   path = os.path.expanduser(path)
   if is_workdir(path):
     return _model_of_run(path, read_workdir(path))

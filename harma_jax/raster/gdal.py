@@ -53,7 +53,7 @@ class GdalScene:
     name: str,
   ):
     self._open = functools.partial(open_dataset, source, kind=kind)
-    self._free, self._all = queue.SimpleQueue(), []
+    self._free, self._is_closed = queue.SimpleQueue(), False
     self._how, self._header, self._kind, self._name = how, header, kind, name
     self._lock = threading.Lock()
     self.orientation = header.orientation if header else 1
@@ -73,15 +73,20 @@ class GdalScene:
       scene = self._free.get_nowait()
     except queue.Empty:
       scene = self._open()
-      self._all.append(scene)
-    with careful():
-      yield scene
-    self._free.put(scene)
+    try:
+      with careful():
+        yield scene
+    finally:
+      self._free.put(scene)
+      if self._is_closed:
+        self.close()
 
   def close(self) -> None:
-    """Closes the file."""
-    for scene in self._all:
-      scene.close()
+    """Closes the file; where a thread still reads, when it has done so."""
+    self._is_closed = True
+    with contextlib.suppress(queue.Empty):
+      while True:
+        self._free.get_nowait().close()
 
   @property
   def plan(self) -> Plan:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from harma_jax.data.annotations import CaptionTable
 from harma_jax.data.images import read_image
-from harma_jax.raster.how import How
+from harma_jax.raster.how import DEFAULT, How
 from harma_jax.reporting.page import escape, figure, page, picture
 
 _STYLE = (
@@ -15,7 +15,9 @@ _STYLE = (
 )
 
 
-def conflicts_page(rows: Sequence[dict], *, table: CaptionTable, how: How) -> str:
+def conflicts_page(
+  rows: Sequence[dict], *, table: CaptionTable, how: How = DEFAULT
+) -> str:
   """One HTML page without any other file, images within.
 
   Args:

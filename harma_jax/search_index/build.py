@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import numpy as np
 from absl import logging
 
+from harma_jax.data.local_paths import check_local
 from harma_jax.data.tracking import Track, untracked
 from harma_jax.errors import UserError
 from harma_jax.search_index.catalogue import File, read_catalogue, write_entry
@@ -108,6 +109,8 @@ def build_index(
   """
   check_tiles(tiles)
   _check_share(share)
+  check_local(images, '--images')
+  check_local(out, '--out')
   images, out = pathlib.Path(images).expanduser(), pathlib.Path(out).expanduser()
   names = find_images(images)
   manifest = make_manifest(

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from absl import logging
 
+from harma_jax.data.local_paths import check_local
 from harma_jax.errors import UserError
 from harma_jax.search_index.catalogue import TRIES, Catalogue, File, read_catalogue
 from harma_jax.search_index.manifest import images_of, read_manifest
@@ -123,6 +124,7 @@ def open_index(folder: str | os.PathLike) -> Index:
   Raises:
     UserError: it is none, damaged, or holds no image that could be read.
   """
+  check_local(folder, '--index')
   folder = pathlib.Path(folder).expanduser()
   manifest = read_manifest(folder)
   catalogue, shards = _opened(folder)

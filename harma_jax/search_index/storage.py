@@ -72,8 +72,10 @@ def held(folder: pathlib.Path, *, alone: bool) -> Iterator[None]:
 
 def remove_unfinished(folder: pathlib.Path) -> None:
   """Removes what programs left that were killed while they wrote; none may write."""
-  for path in folder.glob('.*.' + '[0-9a-f]' * 32):
-    path.unlink(missing_ok=True)
+  # The second kind is that of safetensors, which moves its file, too.
+  for kind in ('.*.' + '[0-9a-f]' * 32, '.tmp??????'):
+    for path in folder.glob(kind):
+      path.unlink(missing_ok=True)
 
 
 def _flush(path: pathlib.Path) -> None:

@@ -91,7 +91,7 @@ def _ways(files: Mapping[str, File]) -> Iterable[tuple[str, str]]:
   """How files were read, most of them first."""
   ways = {name: _words(file.facts) for name, file in files.items() if file.facts}
   for way, names in _grouped(ways):
-    yield 'read as', f'{way}: {_some(names)}'
+    yield 'read as', f'{_some(names)} ({way})'
 
 
 def _without_place(files: Mapping[str, File]) -> Iterable[tuple[str, str]]:
@@ -125,8 +125,9 @@ def _grouped(words: Mapping[str, str]) -> list[tuple[str, list[str]]]:
 
 
 def _words(facts: Mapping) -> str:
-  words = (f'{name} {_value(value)}' for name, value in facts.items())
-  return ', '.join(word for word in words if not word.startswith('no_place '))
+  words = {name.replace('_', ' '): _value(value) for name, value in facts.items()}
+  words.pop('no place', None)  # is a line of its own
+  return '; '.join(f'{name}: {value}' for name, value in words.items())
 
 
 def _value(value: object) -> str:

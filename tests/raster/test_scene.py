@@ -298,6 +298,13 @@ def test_none_needs_a_range(write_scene, values):
     read_image(path, how=How(stretch='none'))
 
 
+def test_a_file_that_is_closed_while_it_is_read_is_closed_after(write_scene, values):
+  with open_scene(write_scene(values(3)), name='a') as scene, scene.dataset() as open_:
+    scene.close()
+    assert open_.read(1).shape == (25, 40)
+  assert open_.closed
+
+
 def test_plain_images_need_no_gdal(tmp_path):
   Image.new('RGB', (4, 4)).save(tmp_path / 'a.png')
   program = (

@@ -85,6 +85,7 @@ def test_what_killed_programs_left_is_removed(many):
   left = [
     many / f'.manifest.json.{"0" * 32}',
     many / 'shards' / f'.0000000011-ab.safetensors.{"1" * 32}',
+    many / 'shards/.tmpBrRY3h',
     many / 'shards/0000000012-abcdef.safetensors',
     many / 'catalogue' / f'.0000000011-ab.json.{"2" * 32}',
   ]
