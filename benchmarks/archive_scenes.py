@@ -32,7 +32,8 @@ MOON = (
   'PRIMEM["Greenwich",0],UNIT["Degree",0.0174532925199433]]'
 )
 DISK = '+proj=geos +h=35785831 +lon_0=0 +sweep=y +ellps=WGS84 +units=m'
-SENTINEL2 = 'B01 B02 B03 B04 B05 B06 B07 B08 B8A B09 B10 B11 B12'.split()
+NUMBERS = [f'{number:02}' for number in range(1, 13)]
+SENTINEL2 = [f'B{name}' for name in (*NUMBERS[:8], '8A', *NUMBERS[8:])]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -322,7 +323,7 @@ def _band_names(scenes: Scenes) -> None:
     'planet_4': ('bgrn', ['blue', 'green', 'red', 'nir'], 'u2', {}),
     'superdove_8': (
       'xbxgxrxn',
-      'coastal_blue blue green_i green yellow red rededge nir'.split(),
+      ['coastal_blue', 'blue', 'green_i', 'green', 'yellow', 'red', 'rededge', 'nir'],
       'u2',
       {},
     ),
