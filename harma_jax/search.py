@@ -3,7 +3,7 @@
 `index` makes an index at --out of the pictures in --images. The same command again adds
 what is new, encodes again what changed, drops what is gone, tries again what failed, or
 goes on where it was stopped. --workdir may also be weights of another program. --tile
-and --stride cut large scenes: TIFFs are read window by window with pip install
+and --stride cut large scenes: TIFF and JPEG 2000 are read part by part with pip install
 'harma_jax[geo]'. N machines that see the folders share the work, each with its own I of
 --share=I/N, counted from 0.
 

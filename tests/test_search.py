@@ -298,3 +298,20 @@ def test_the_flag_images_may_stand_beside_that_of_data():
   import harma_jax.data.__main__  # noqa: F401, defines a flag of the same name
 
   assert flags.FLAGS['images'].default == 'images'
+
+
+def test_the_page_is_served_with_the_model_of_the_index(call, index, monkeypatch):
+  asked = {}
+  monkeypatch.setattr(
+    'harma_jax.search.serve',
+    lambda archive, *, host, port, ready: (
+      asked.update(archive=archive, host=host, port=port),
+      ready(f'http://{host}:{port}/'),
+    ),
+  )
+  printed = call('serve', index=index, port=8001)
+  assert 'http://127.0.0.1:8001/: open it in a browser' in printed
+  assert asked['host'] == '127.0.0.1'
+  settings = {'text': 'boats', 'image': None, 'minus': '', 'overlap': 'best'}
+  hits = asked['archive'].search(top=3, allowed=None, **settings)
+  assert len(hits) == 3

@@ -20,6 +20,8 @@ _MAGICS = {
 _HEAD = 26  # bytes; those of a PNG up to its kind of colour
 _CODESTREAM = b'\xff\x4f\xff\x51'
 
+LAB = 8  # colours of TIFF that Pillow converts, and GDAL does not
+
 ORIENTATION, PHOTOMETRIC, BITS, SAMPLE_FORMAT = 274, 262, 258, 339
 # Model transformations, tie points, keys, and the coefficients of RPCs.
 GEOREFERENCES = (33550, 33922, 34264, 34735, 50844)

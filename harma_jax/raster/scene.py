@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from harma_jax.raster import pillow
-from harma_jax.raster.formats import TIFF, has_gdal, raster_kind, read_tiff_header
+from harma_jax.raster.formats import LAB, TIFF, has_gdal, raster_kind, read_tiff_header
 from harma_jax.raster.gdal import GdalScene
 from harma_jax.raster.how import DEFAULT, How
 from harma_jax.raster.limits import MAX_PIXELS
@@ -128,8 +128,8 @@ def open_scene(
     if not hasattr(source, 'seek'):
       file = stack.enter_context(source.open('rb'))
     kind = raster_kind(file) if has_gdal() else ''
-    if kind:
-      header = read_tiff_header(file) if kind == TIFF else None
+    header = read_tiff_header(file) if kind == TIFF else None
+    if kind and not (header and header.photometric == LAB):
       file.seek(0)
       content = source if isinstance(source, pathlib.Path) else file.read()
       scene = GdalScene(content, kind=kind, header=header, how=how, name=name)

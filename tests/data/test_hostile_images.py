@@ -191,7 +191,7 @@ REFUSED_IMAGES = {
     tiff([bytes(8 * GREY.size)], tiff_fields(bits=(64,), photometric=1, sample=6)),
     '',
   ),
-  'Lab TIFF': (tiff([RGB.tobytes()], tiff_fields(photometric=8)), ''),
+  'LogLuv TIFF': (tiff([RGB.tobytes()], tiff_fields(photometric=32845)), ''),
   'TIFF, directory outside': (b'II*\0' + struct.pack('<I', 10**9) + bytes(50), ''),
 }
 
