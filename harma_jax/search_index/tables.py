@@ -88,10 +88,23 @@ def _numbers(made: Made) -> list[str]:
 
 
 def _ways(files: Mapping[str, File]) -> Iterable[tuple[str, str]]:
-  """How files were read, most of them first."""
+  """How files were read, most of them first; each scene has a stretch of its own."""
   ways = {name: _words(file.facts) for name, file in files.items() if file.facts}
   for way, names in _grouped(ways):
-    yield 'read as', f'{_some(names)} ({way})'
+    found = [files[name].facts.get('stretch') for name in names]
+    stretch = _stretches([each for each in found if each])
+    yield 'read as', f'{_some(names)} ({way}{stretch})'
+
+
+def _stretches(found: Sequence[Sequence[float]]) -> str:
+  """Of which values become black and white, the least and the most of some files."""
+  if not found:
+    return ''
+  ends = []
+  for values in zip(*found, strict=True):
+    low, high = f'{min(values):g}', f'{max(values):g}'
+    ends.append(low if low == high else f'{low} to {high}')
+  return '; {} becomes black, {} white'.format(*ends)
 
 
 def _without_place(files: Mapping[str, File]) -> Iterable[tuple[str, str]]:
@@ -107,7 +120,8 @@ def _left_out(files: Mapping[str, File]) -> Iterable[tuple[str, str]]:
     counts.update(file.dropped)
   for reason, boxes in counts.most_common():
     of = sum(reason in file.dropped for file in files.values())
-    yield 'left out', f'{boxes:,} boxes of {of:,} images: {reason}'
+    images = 'image' if of == 1 else 'images'
+    yield 'left out', f'{boxes:,} boxes of {of:,} {images}: {reason}'
   empty = [name for name, file in files.items() if not file.rows]
   if empty:
     yield 'without a row', _some(empty)
@@ -126,7 +140,8 @@ def _grouped(words: Mapping[str, str]) -> list[tuple[str, list[str]]]:
 
 def _words(facts: Mapping) -> str:
   words = {name.replace('_', ' '): _value(value) for name, value in facts.items()}
-  words.pop('no place', None)  # is a line of its own
+  for name in ('no place', 'stretch'):  # a line of its own; numbers of the file alone
+    words.pop(name, None)
   return '; '.join(f'{name}: {value}' for name, value in words.items())
 
 
