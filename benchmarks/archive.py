@@ -6,8 +6,9 @@
 `RUN` is the work folder of a finished quickstart. 60 scenes of `archive_scenes` are
 written and indexed by one command; then five are added, one that was broken is made
 whole, five are changed and five removed, and the same command runs again. What it
-printed goes to `--out`, with a line for each scene: how it was read, how far its colours
-are from those that were drawn, in the mean of all pixels and bands, and where it is. Exit code 1: something is wrong.
+printed goes to `--out`, with a line for each scene: how it was read, how far its
+colours are from those that were drawn, in the mean of all pixels and bands, and where it
+is. Exit code 1: something is wrong.
 """
 
 import argparse
