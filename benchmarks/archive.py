@@ -7,8 +7,8 @@
 written and indexed by one command; then five are added, one that was broken is made
 whole, five are changed and five removed, and the same command runs again. What it
 printed goes to `--out`, with a line for each scene: how it was read, how far its
-colours are from those that were drawn, in the mean of all pixels and bands, and where it
-is. Exit code 1: something is wrong.
+colours are from those that were drawn, in the mean of all pixels and bands, and where
+it is. Exit code 1: something is wrong.
 """
 
 import argparse
