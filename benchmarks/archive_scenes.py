@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import rasterio
-from PIL import Image
+from PIL import Image, ImageCms
 from rasterio import shutil, warp
 from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp
@@ -277,13 +277,16 @@ def _colors(scenes: Scenes) -> None:
   )
   colors = scenes.picture()
   scenes.tiff(
-    'colours/lab.tif',
-    'CIE L*a*b*',
-    colors,
-    bands_of(colors),
-    photometric='cielab',
-    refused='export it as RGB',
+    'colours/lab.tif', 'CIE L*a*b*', colors, _lab_of(colors), photometric='cielab'
   )
+
+
+def _lab_of(colors: np.ndarray) -> np.ndarray:
+  """[3, H, W] as TIFF has it: a* and b* with a sign."""
+  rgb, lab = ImageCms.createProfile('sRGB'), ImageCms.createProfile('LAB')
+  image = ImageCms.profileToProfile(Image.fromarray(colors), rgb, lab, outputMode='LAB')
+  values = bands_of(np.asarray(image))
+  return np.stack([values[0], values[1] ^ 128, values[2] ^ 128])
 
 
 def _bits(scenes: Scenes) -> None:
