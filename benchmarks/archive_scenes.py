@@ -285,8 +285,7 @@ def _lab_of(colors: np.ndarray) -> np.ndarray:
   """[3, H, W] as TIFF has it: a* and b* with a sign."""
   rgb, lab = ImageCms.createProfile('sRGB'), ImageCms.createProfile('LAB')
   image = ImageCms.profileToProfile(Image.fromarray(colors), rgb, lab, outputMode='LAB')
-  values = bands_of(np.asarray(image))
-  return np.stack([values[0], values[1] ^ 128, values[2] ^ 128])
+  return bands_of(np.asarray(image))
 
 
 def _bits(scenes: Scenes) -> None:

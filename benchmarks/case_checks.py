@@ -30,31 +30,42 @@ class Check(NamedTuple):
 
 def check_uint16(case: pathlib.Path, program: Program) -> Iterator[Check]:
   """16 bits of reflectance times 10,000 beside the same picture of 8 bits."""
-  kinds = sorted(path.name for path in case.iterdir() if path.is_dir())
-  for flags in ((), ('--stretch=0,3000',)):
-    cosines, read = {}, {}
-    for kind in kinds:
-      tiles = ('--tile=64', '--stride=64')
-      index, printed = program.index(case / kind, *tiles, *flags)
-      read[kind] = printed.rows('read as')
-      cosines[kind] = program.similarities(index, AIRPORT)
-    eight = cosines.pop('u8')
-    for kind, found in cosines.items():
-      gap = max(abs(found.get(box, -1) - value) for box, value in eight.items())
-      best = max(found, key=found.get) == max(eight, key=eight.get)
-      words = ', '.join(f'{value:.3f}' for value in sorted(found.values())[::-1])
-      yield Check(
-        f'{kind} {" ".join(flags) or "by default"}: as u8 '
-        f'({", ".join(f"{value:.3f}" for value in sorted(eight.values())[::-1])})',
-        f'{words}; the best tile is {"the same" if best else "another"}',
-        best
-        and (gap < SAME if flags else min(found.values()) > 0.5 * max(found.values())),
-      )
-      yield Check(
-        f'{kind}: the stretch is said',
-        ' '.join(read[kind]),
-        all('stretch' in line for line in read[kind]) and bool(read[kind]),
-      )
+  tiles = ('--tile=64', '--stride=64')
+  index, _ = program.index(case / 'u8', *tiles)
+  eight = program.similarities(index, AIRPORT)
+  for kind in sorted(path.name for path in case.iterdir() if path.name[1:] == '16'):
+    index, printed = program.index(case / kind, *tiles)
+    yield Check(
+      f'{kind}: how values become colours is said',
+      ' '.join(printed.rows('read as')),
+      'becomes black' in ' '.join(printed.rows('read as')),
+    )
+    cosines = program.similarities(index, AIRPORT)
+    found = [box for _, *box in eight if _nearest(case, index, box, program) == box]
+    yield Check(
+      f'{kind}: each tile is found by its copy of 8 bits',
+      f'{len(found)} of {len(eight)}; an airport: {_words(cosines)}; of 8 bits: '
+      f'{_words(eight)}',
+      len(found) == len(eight),
+    )
+    index, _ = program.index(case / kind, *tiles, '--stretch=0,3000')
+    cosines = program.similarities(index, AIRPORT)
+    yield Check(
+      f'{kind} --stretch=0,3000: the cosines of 8 bits ({_words(eight)})',
+      _words(cosines),
+      max(abs(cosines.get(box, -1) - value) for box, value in eight.items()) < SAME,
+    )
+
+
+def _nearest(case, index, box: list[int], program: Program) -> list[int]:
+  """The box of an index that is most like a box of the scene of 8 bits."""
+  image = (f'--image={case / "u8" / "scene.tif"}', f'--box={",".join(map(str, box))}')
+  [feature], _ = program.mapped(index, '', *image, '--top=1')
+  return feature['properties']['box']
+
+
+def _words(cosines: dict) -> str:
+  return ', '.join(f'{value:.3f}' for value in sorted(cosines.values(), reverse=True))
 
 
 def check_engineering(case: pathlib.Path, program: Program) -> Iterator[Check]:
