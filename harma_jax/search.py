@@ -19,6 +19,7 @@ Examples:
   harma-jax search query --index=INDEX "ships next to a long pier" --top=20
 """
 
+import contextlib
 import functools
 import pathlib
 import time
@@ -131,7 +132,8 @@ def run_serve(words: Sequence[str]) -> None:
   archive = Archive(index=index, search=functools.partial(model.search, index))
   if _HOST.value != LOOPBACK:
     logging.warning('--host=%s: others may see this archive; no password', _HOST.value)
-  serve(archive, host=_HOST.value, port=_PORT.value, ready=_say_where)
+  with contextlib.suppress(KeyboardInterrupt):
+    serve(archive, host=_HOST.value, port=_PORT.value, ready=_say_where)
 
 
 def _say_where(address: str) -> None:

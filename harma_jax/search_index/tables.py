@@ -25,7 +25,7 @@ def print_hits(hits: Sequence[Hit]) -> None:
   ranked = all(hit.searched for hit in hits)
   names = ['', 'cosine', *['better than'] * ranked, 'image', 'left, top, width, height']
   for name in names:
-    table.add_column(name)
+    table.add_column(name, overflow='fold')  # two may differ in their ends alone
   for number, hit in enumerate(hits, 1):
     cells = [
       str(number),
