@@ -175,8 +175,8 @@ def test_bands_and_stretch_are_kept_for_queries(
 @pytest.mark.parametrize(
   ('words', 'values', 'message'),
   [
-    ((), {}, 'one of the commands index, query, export; found none'),
-    (('serve',), {}, 'found serve'),
+    ((), {}, 'one of the commands index, query, export, serve; found none'),
+    (('browse',), {}, 'found browse'),
     (('query', 'fields'), {}, 'Expected --index=INDEX'),
     (('index',), {}, 'Expected --out=INDEX'),
     (('index', 'pictures'), {}, 'found pictures'),

@@ -127,6 +127,7 @@ def read_workdir(workdir: str | pathlib.Path) -> dict:
   Raises:
     UserError: nothing has been saved in `workdir`.
   """
+  workdir = pathlib.Path(workdir).expanduser()
   config = read_config(workdir)
   optimizer, _ = build_optimizer(config, total_steps=1)
   abstract = state_shapes(config, build_model(config), optimizer)

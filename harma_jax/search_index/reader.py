@@ -117,7 +117,17 @@ def read_crop(
   """
   with readable(str(path)), open_scene(path, name=str(path), how=how) as scene:
     check_size(*box[2:], max_pixels=MAX_PIXELS)
+    _check_inside(box, scene.size)
     return scene.read(box).image()
+
+
+def _check_inside(box: Sequence[int], size: tuple[int, int]) -> None:
+  left, top, width, height = box
+  if left + width > size[0] or top + height > size[1]:
+    raise UserError(
+      f'expected a box within {size[0]} x {size[1]} pixels; found '
+      f'{width} x {height} at {left}, {top}. Left comes first: --box=L,T,W,H.'
+    )
 
 
 class _Measured(NamedTuple):

@@ -72,6 +72,12 @@ def test_an_image_that_is_cut_is_decoded_once(paths, monkeypatch):
   assert len(calls) == 1
 
 
+def test_a_box_must_lie_within_the_image(paths):
+  for box in ((16, 0, 16, 16), (0, 8, 16, 16)):
+    with pytest.raises(UserError, match=r'expected a box within .* pixels; found 16 x'):
+      read_crop(paths[0], box)
+
+
 def test_a_crop_is_the_box_of_the_image(paths):
   crop = read_crop(paths[2], (4, 5, 16, 16))
   expected = np.asarray(read_image(paths[2]))[5:21, 4:20]
