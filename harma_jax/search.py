@@ -19,25 +19,22 @@ Examples:
   harma-jax search query --index=INDEX "ships next to a long pier" --top=20
 """
 
-import contextlib
 import functools
-import pathlib
 import time
 from collections.abc import Sequence
 
-from absl import flags, logging
+from absl import flags
 
 from harma_jax import cli
-from harma_jax.api import BATCH_SIZE, load
-from harma_jax.cli import index_flags, place_flags, query_flags
+from harma_jax.api import BATCH_SIZE, Model, load
+from harma_jax.cli import index_flags, place_flags, query_flags, serve_flags
 from harma_jax.errors import UserError
 from harma_jax.reporting.progress import show_progress
+from harma_jax.search_index.index import Index
 from harma_jax.search_index.majortom import write_embeddings
 from harma_jax.search_index.page import page_of
-from harma_jax.search_index.reader import read_crop, stored_how
 from harma_jax.search_index.tables import print_hits, print_made
 from harma_jax.search_page.archive import Archive
-from harma_jax.search_page.server import LOOPBACK, serve
 
 _WORKDIR = cli.shared_flag('workdir')
 _OUT = cli.shared_flag('out')
@@ -49,10 +46,7 @@ _BATCH_SIZE = flags.DEFINE_integer(
 )
 _HTML = flags.DEFINE_string('html', None, 'A page to write, images within.')
 flags.adopt_module_key_flags(place_flags)
-_HOST = flags.DEFINE_string('host', LOOPBACK, 'The address that the page listens at.')
-_PORT = flags.DEFINE_integer(
-  'port', 8000, 'Its port; 0: any that is free.', lower_bound=0, upper_bound=65535
-)
+flags.adopt_module_key_flags(serve_flags)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -94,19 +88,17 @@ def run_index(words: Sequence[str]) -> None:
 def run_query(words: Sequence[str]) -> None:
   """Prints what an index holds of a text or an image, and writes it where asked."""
   text, image = ' '.join(words), query_flags.IMAGE.value
-  texts, box = query_flags.queries(), query_flags.box()
+  texts = query_flags.queries()
   looked_for, settings = query_flags.query_settings(), query_flags.search_settings()
   index = place_flags.given_index()
   settings['allowed'] = place_flags.allowed_rows(index)
-  model = load(_WORKDIR.value or index.manifest['model_path'] or cli.workdir())
+  model = _model_of(index)
   if texts:
     place_flags.expect_no_files()
     answers = model.search_texts(index, texts, **settings)
     query_flags.write_answers(texts, answers, out=_OUT)
     return
-  shown = image and pathlib.Path(image).expanduser()
-  if box:
-    shown = read_crop(shown, box, how=stored_how(index.manifest['preprocessing']))
+  shown = query_flags.shown_image(index)
   hits = model.search(index, text=text, image=shown, **looked_for, **settings)
   print_hits(hits)
   if _HTML.value:
@@ -127,17 +119,14 @@ def run_serve(words: Sequence[str]) -> None:
   """Shows a page to search an index by, until it is interrupted."""
   cli.no_arguments(['serve', *words])
   index = place_flags.given_index()
-  model = load(_WORKDIR.value or index.manifest['model_path'] or cli.workdir())
+  model = _model_of(index)
   model.search(index, text='warm up')  # compiled before the first one asks
-  archive = Archive(index=index, search=functools.partial(model.search, index))
-  if _HOST.value != LOOPBACK:
-    logging.warning('--host=%s: others may see this archive; no password', _HOST.value)
-  with contextlib.suppress(KeyboardInterrupt):
-    serve(archive, host=_HOST.value, port=_PORT.value, ready=_say_where)
+  search = functools.partial(model.search, index)
+  serve_flags.serve_archive(Archive(index=index, search=search))
 
 
-def _say_where(address: str) -> None:
-  print(f'{address}: open it in a browser; Ctrl-C ends it', flush=True)
+def _model_of(index: Index) -> Model:
+  return load(_WORKDIR.value or index.manifest['model_path'] or cli.workdir())
 
 
 if __name__ == '__main__':

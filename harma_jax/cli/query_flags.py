@@ -4,12 +4,15 @@ import pathlib
 from collections.abc import Sequence
 
 from absl import flags
+from PIL import Image
 
 from harma_jax.cli.shared_flags import numbers, write_text
 from harma_jax.errors import UserError
 from harma_jax.search_index.answers import csv_of_answers, json_lines_of
+from harma_jax.search_index.index import Index
 from harma_jax.search_index.point import read_point
 from harma_jax.search_index.query import OVERLAPS, Hit
+from harma_jax.search_index.reader import read_crop, stored_how
 
 APPROXIMATE = flags.DEFINE_bool(
   'approximate', False, 'Make, and search by, a graph: for many millions of rows.'
@@ -64,6 +67,19 @@ def box() -> tuple[int, int, int, int] | None:
       '--box: expected the image that it is of, --image=FILE; found none.'
     )
   return tuple(values)
+
+
+def shown_image(index: Index) -> pathlib.Path | Image.Image | None:
+  """What --image and --box show, read as the index was; None for no image.
+
+  Raises:
+    UserError: as `box`, or a part of an image that cannot be read.
+  """
+  part = box()
+  path = IMAGE.value and pathlib.Path(IMAGE.value).expanduser()
+  if not part:
+    return path
+  return read_crop(path, part, how=stored_how(index.manifest['preprocessing']))
 
 
 def read_queries(path: str) -> list[str]:
