@@ -111,7 +111,7 @@ def test_a_folder_is_watched_until_it_is_stopped(
       shutil.copyfile(small_data / 'images' / name, pictures / name)
 
   shutil.copyfile(small_data / 'images/val_1.png', pictures / 'val_1.png')
-  monkeypatch.setattr('harma_jax.search.time.sleep', wait)
+  monkeypatch.setattr('harma_jax.cli.index_flags.time.sleep', wait)
   values = {'workdir': str(finished_run), 'images': str(pictures), 'watch': 5}
   with pytest.raises(KeyboardInterrupt):
     call('index', **values, out=str(tmp_path / 'index'))

@@ -60,6 +60,8 @@ def fit_to_devices(
     layers = choose_layers(model)
   if config.model.attention in ('auto', 'pallas') and platform == 'tpu':
     kernel = 'pallas' if model.dtype in HALF else 'xla'
+  elif config.model.attention == 'auto' and platform == 'cpu':
+    kernel = 'plain'
   return dataclasses.replace(
     model,
     layers=layers,

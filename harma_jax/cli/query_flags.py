@@ -10,6 +10,7 @@ from harma_jax.cli.shared_flags import numbers, write_text
 from harma_jax.errors import UserError
 from harma_jax.search_index.answers import csv_of_answers, json_lines_of
 from harma_jax.search_index.index import Index
+from harma_jax.search_index.page import page_of
 from harma_jax.search_index.point import read_point
 from harma_jax.search_index.query import OVERLAPS, Hit
 from harma_jax.search_index.reader import read_crop, stored_how
@@ -19,6 +20,7 @@ APPROXIMATE = flags.DEFINE_bool(
 )
 IMAGE = flags.DEFINE_string('image', None, 'An image file to search for.')
 _BOX = flags.DEFINE_list('box', None, 'Left, top, width, height: a part of --image.')
+_HTML = flags.DEFINE_string('html', None, 'A page to write, images within.')
 _AT = flags.DEFINE_string('at', None, 'LON,LAT: search for what the index has there.')
 _MINUS = flags.DEFINE_string('minus', None, 'Words for what to avoid.')
 _QUERIES = flags.DEFINE_string(
@@ -103,6 +105,13 @@ def read_queries(path: str) -> list[str]:
 def queries() -> list[str]:
   """The lines of the file that --queries names; none where it names none."""
   return read_queries(_QUERIES.value) if _QUERIES.value else []
+
+
+def write_page(hits: Sequence[Hit], index: Index, *, text: str) -> None:
+  """Writes what was found as a page, where --html names one, and says so."""
+  if _HTML.value:
+    page = page_of(hits, index, text=text, image=IMAGE.value or '')
+    print(f'{write_text(_HTML, page)}: {len(page.encode()):,} bytes')
 
 
 def write_answers(

@@ -9,6 +9,7 @@ import jax
 from absl import logging
 
 VARIABLE = 'JAX_COMPILATION_CACHE_DIR'
+SHORTEST = 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'
 FOLDER = pathlib.Path('~/.cache/harma_jax/compiled')
 
 
@@ -68,8 +69,12 @@ def keep_compiled(folder: pathlib.Path = FOLDER) -> pathlib.Path | None:
 
   What is in there is run: so nothing is kept, and a warning says why, where others than
   the user may write. The environment's `JAX_COMPILATION_CACHE_DIR`, also when empty,
-  takes the place of all this.
+  takes the place of all this but of what is kept: programs that took 0.1 s, unless
+  `JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS` says otherwise.
   """
+  if SHORTEST not in os.environ:
+    # By jax's 1 s a start would compile its dozen small programs each time.
+    jax.config.update(SHORTEST.lower(), 0.1)
   if VARIABLE in os.environ:
     return None
   folder = folder.expanduser()

@@ -17,7 +17,7 @@ def measure_eval(recipe: Recipe, *, steps: int, warmup: int) -> dict:
   """Encoding of images and of captions of the validation split, batch by batch."""
   table = recipe.data.read_table(recipe.data.splits['val'])
   split, size = recipe.data.evaluation_split(table), recipe.evaluation_batch
-  params = random_params(recipe.model, seed=recipe.seed)
+  params = random_params(recipe.model, jax.random.key(recipe.seed))
   params = jax.device_put(params, tree_shardings(params, mesh=recipe.mesh))
   encoders = make_encoders(recipe.model, mesh=recipe.mesh, batch_size=size)
   rows = {'images_per_second': split.images, 'captions_per_second': split.tokens}

@@ -56,7 +56,8 @@ def init_state(
     step=jnp.zeros((), jnp.int32),
     trainable=trainable,
     frozen=frozen,
-    optimizer_state=optimizer.init(trainable),
+    # At once: one program instead of one for each shape.
+    optimizer_state=jax.jit(optimizer.init)(trainable),
     curriculum={name: jnp.zeros(curriculum_size) for name in accounts},
   )
 

@@ -183,7 +183,7 @@ def test_what_a_config_names_stays(small_config, platform):
     ('pallas', 'cpu', jnp.bfloat16, 'xla', 'xla'),
     ('xla', 'tpu', jnp.bfloat16, 'xla', 'xla'),
     ('auto', 'gpu', jnp.bfloat16, 'cudnn', 'cudnn'),
-    ('auto', 'cpu', jnp.float32, 'xla', 'xla'),
+    ('auto', 'cpu', jnp.float32, 'xla', 'plain'),
   ],
 )
 def test_the_kernel_of_tpus_is_theirs_in_half_precision(
@@ -201,7 +201,7 @@ def test_where_cpus_stand_in_the_program_is_for_cpus(small_config):
   config = small_config()
   mesh, target = make_mesh(), named_target('v5e')
   found = fit_to_devices(config, toy_of(config), mesh=mesh, target=target)
-  assert (found.kernel, found.mesh) == ('xla', None)
+  assert (found.kernel, found.mesh) == ('plain', None)
   assert found.remat == 'outputs'
 
 

@@ -8,13 +8,12 @@ import sys
 import jax
 import pytest
 
-from harma_jax.devices.compilation import VARIABLE, keep_compiled
+from harma_jax.devices.compilation import SHORTEST, VARIABLE, keep_compiled
 
 PROGRAM = """
 import pathlib, sys
 import jax, jax.numpy as jnp
 from harma_jax.devices.compilation import keep_compiled
-jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
 keep_compiled(pathlib.Path(sys.argv[1]))
 print(jax.jit(lambda x: jnp.sin(x) * 3)(1.0))
 """
@@ -23,9 +22,12 @@ print(jax.jit(lambda x: jnp.sin(x) * 3)(1.0))
 @pytest.fixture(autouse=True)
 def _unchanged(monkeypatch):
   monkeypatch.delenv(VARIABLE, raising=False)
-  before = jax.config.jax_compilation_cache_dir
+  monkeypatch.delenv(SHORTEST, raising=False)
+  names = ('jax_compilation_cache_dir', SHORTEST.lower())
+  before = {name: getattr(jax.config, name) for name in names}
   yield
-  jax.config.update('jax_compilation_cache_dir', before)
+  for name, value in before.items():
+    jax.config.update(name, value)
 
 
 def test_a_second_process_finds_what_the_first_compiled(tmp_path):
@@ -34,11 +36,23 @@ def test_a_second_process_finds_what_the_first_compiled(tmp_path):
   for _ in range(2):
     command = [sys.executable, '-c', PROGRAM, str(folder)]
     environment = {k: v for k, v in os.environ.items() if k != 'XLA_FLAGS'}
+    environment[SHORTEST] = '0'
     outputs.append(subprocess.check_output(command, env=environment))
     kept.append(sorted(path.name for path in folder.glob('*-cache')))
   assert outputs[0] == outputs[1]
   assert kept[0] == kept[1] != []
   assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_what_takes_a_tenth_of_a_second_is_kept_unless_the_user_says_else(
+  tmp_path, monkeypatch
+):
+  keep_compiled(tmp_path / 'kept')
+  assert getattr(jax.config, SHORTEST.lower()) == 0.1
+  jax.config.update(SHORTEST.lower(), 5.0)
+  monkeypatch.setenv(SHORTEST, '5')
+  keep_compiled(tmp_path / 'kept')
+  assert getattr(jax.config, SHORTEST.lower()) == 5.0
 
 
 @pytest.mark.parametrize('mode', [0o777, 0o770, 0o702])

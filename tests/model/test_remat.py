@@ -151,7 +151,7 @@ KEPT = {
 
 
 @pytest.mark.parametrize('layers', LAYERS)
-@pytest.mark.parametrize('kernel', ['xla', 'pallas'])
+@pytest.mark.parametrize('kernel', ['xla', 'plain', 'pallas'])
 @pytest.mark.parametrize('remat', KEPT)
 def test_a_block_keeps_what_its_policy_names(remat, layers, kernel):
   """No f32 but statistics, no probabilities, the inside of the MLP once at most."""
