@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import rasterio
-from PIL import Image
+from PIL import Image, ImageCms
 from rasterio import shutil, warp
 from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp
@@ -175,9 +175,14 @@ class Scenes:
 
 def centre_of(shape, *, crs, transform) -> tuple[float, float] | None:
   """Longitude and latitude of the middle of values [bands, H, W]."""
-  x, y = transform * (shape[2] / 2, shape[1] / 2)
+  x, y = _at(transform, shape[2] / 2, shape[1] / 2)
   [longitude], [latitude] = warp.transform(crs, 'EPSG:4326', [x], [y])
   return (longitude + 180) % 360 - 180, latitude
+
+
+def _at(transform, column: float, row: float) -> tuple[float, float]:
+  to = transform
+  return to.a * column + to.b * row + to.c, to.d * column + to.e * row + to.f
 
 
 def make_scenes() -> dict[str, Scene]:
@@ -277,13 +282,15 @@ def _colors(scenes: Scenes) -> None:
   )
   colors = scenes.picture()
   scenes.tiff(
-    'colours/lab.tif',
-    'CIE L*a*b*',
-    colors,
-    bands_of(colors),
-    photometric='cielab',
-    refused='export it as RGB',
+    'colours/lab.tif', 'CIE L*a*b*', colors, _lab_of(colors), photometric='cielab'
   )
+
+
+def _lab_of(colors: np.ndarray) -> np.ndarray:
+  """[3, H, W] as TIFF has it: a* and b* with a sign."""
+  rgb, lab = ImageCms.createProfile('sRGB'), ImageCms.createProfile('LAB')
+  image = ImageCms.profileToProfile(Image.fromarray(colors), rgb, lab, outputMode='LAB')
+  return bands_of(np.asarray(image))
 
 
 def _bits(scenes: Scenes) -> None:
@@ -524,8 +531,7 @@ def _write_beside(
 ) -> None:
   Image.fromarray(colors).save(path, quality=92)
   a = transform
-  middle = a * (0.5, 0.5)
-  lines = [a.a, a.d, a.b, a.e, *middle]
+  lines = [a.a, a.d, a.b, a.e, *_at(a, 0.5, 0.5)]
   path.with_suffix(f'.{path.suffix[1]}{path.suffix[-1]}w').write_text(
     ''.join(f'{value}\n' for value in lines)
   )

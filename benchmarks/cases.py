@@ -33,6 +33,7 @@ def main() -> None:
   cases = options.cases.resolve()
   checks = run_cases(cases, run=options.run.resolve(), names=options.only)
   folders = {path.name for path in cases.iterdir() if path.is_dir()}
+  checks = [check._replace(found=_shortened(check.found, cases)) for check in checks]
   text = markdown(checks, unchecked=sorted(folders - set(options.only)))
   print(text)
   if options.out:
@@ -54,6 +55,11 @@ def run_cases(
         print(f'{name}: {check}', file=sys.stderr, flush=True)
         found.append(check._replace(case=name))
   return found
+
+
+def _shortened(found: str, cases: pathlib.Path) -> str:
+  """What was found, without the folder of this machine."""
+  return found.replace(f'{cases}/', '')
 
 
 def markdown(checks: Sequence[Check], *, unchecked: Sequence[str]) -> str:

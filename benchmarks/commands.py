@@ -1,5 +1,7 @@
 """The program's commands as a user types them, and what they print and write."""
 
+import base64
+import io
 import itertools
 import json
 import os
@@ -8,6 +10,9 @@ import re
 import subprocess
 import sys
 from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
 
 BOX = ('left', 'top', 'width', 'height')
 
@@ -104,3 +109,23 @@ class Program:
     return {
       (row['image'], *(row[side] for side in BOX)): row['similarity'] for row in rows
     }
+
+  def shown(self, index: pathlib.Path, query: str) -> dict[tuple, np.ndarray]:
+    """The pictures of the page of all rows of one scene, by box: f64[H, W, 3]."""
+    page = self.new('page.html')
+    flags = (f'--html={page}', '--overlap=keep', '--top=1000')
+    features, printed = self.mapped(index, query, *flags)
+    if printed.code:
+      raise RuntimeError(printed.messages)
+    encoded = re.findall(
+      r'<img [^>]*src="data:image/\w+;base64,([^"]+)"', page.read_text()
+    )
+    return {
+      tuple(feature['properties']['box']): _pixels(base64.b64decode(image))
+      for feature, image in zip(features, encoded, strict=True)
+    }
+
+
+def _pixels(content: bytes) -> np.ndarray:
+  with Image.open(io.BytesIO(content)) as image:
+    return np.asarray(image.convert('RGB'), np.float64)

@@ -14,7 +14,9 @@ from harma_jax.search_index.build import Made
 from harma_jax.search_index.catalogue import File, read_catalogue
 from harma_jax.search_index.query import Hit
 
-MOST_GROUPS = 12  # ways of reading, or mistakes, that are listed
+MOST_GROUPS = 24  # ways of reading, or mistakes, that are listed
+
+OTHERS = 'in other ways'
 
 
 def print_hits(hits: Sequence[Hit]) -> None:
@@ -23,7 +25,7 @@ def print_hits(hits: Sequence[Hit]) -> None:
   ranked = all(hit.searched for hit in hits)
   names = ['', 'cosine', *['better than'] * ranked, 'image', 'left, top, width, height']
   for name in names:
-    table.add_column(name)
+    table.add_column(name, overflow='fold')  # two may differ in their ends alone
   for number, hit in enumerate(hits, 1):
     cells = [
       str(number),
@@ -92,7 +94,7 @@ def _ways(files: Mapping[str, File]) -> Iterable[tuple[str, str]]:
   ways = {name: _words(file.facts) for name, file in files.items() if file.facts}
   for way, names in _grouped(ways):
     found = [files[name].facts.get('stretch') for name in names]
-    stretch = _stretches([each for each in found if each])
+    stretch = '' if way == OTHERS else _stretches([each for each in found if each])
     yield 'read as', f'{_some(names)} ({way}{stretch})'
 
 
@@ -135,7 +137,7 @@ def _grouped(words: Mapping[str, str]) -> list[tuple[str, list[str]]]:
   ordered = sorted(groups.items(), key=lambda group: -len(group[1]))
   rest = [name for _, names in ordered[MOST_GROUPS:] for name in names]
   shown = ordered[:MOST_GROUPS]
-  return [*shown, ('in other ways', rest)] if rest else shown
+  return [*shown, (OTHERS, rest)] if rest else shown
 
 
 def _words(facts: Mapping) -> str:

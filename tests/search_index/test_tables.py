@@ -23,6 +23,15 @@ def test_hits_are_numbered_and_names_are_printed_as_they_are(capsys, monkeypatch
   ]
 
 
+def test_of_long_names_the_end_is_printed_too(capsys, monkeypatch):
+  monkeypatch.setenv('COLUMNS', '80')
+  name = 'T31TGN_20250719T102559_TCI_10m.jp2'
+  print_hits([Hit(name, 0.5, (0, 842, 256, 256), None, rank=1, searched=1000)])
+  lines = capsys.readouterr().out.splitlines()
+  rows = [line.strip('│').split('│') for line in lines if line.startswith('│')]
+  assert ''.join(row[3].strip() for row in rows) == name
+
+
 @pytest.mark.parametrize(
   ('rank', 'searched', 'words'),
   [
