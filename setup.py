@@ -18,7 +18,10 @@ setup(
   long_description_content_type='text/markdown',
   packages=find_namespace_packages(include=['harma_jax*']),
   # harma_jax/configs is a link to configs/: the files themselves are installed.
-  package_data={'harma_jax.reporting': ['*.css', '*.json']},
+  package_data={
+    'harma_jax.reporting': ['*.css', '*.json'],
+    'harma_jax.search_page': ['*.css', '*.html', '*.js'],
+  },
   entry_points={'console_scripts': ['harma-jax = harma_jax.__main__:main']},
   python_requires='>=3.11',
   install_requires=[
@@ -47,7 +50,11 @@ setup(
     # Reads and writes PyTorch's pickled files; safetensors need none of it.
     'torch': ['torch>=2.6'],
     # Searching scenes with georeference, and more than a million vectors.
-    'geo': ['rasterio>=1.4'],
+    'geo': ['rasterio>=1.4', 'shapely>=2.1'],
+    # Tables of what was found, and embeddings, as GeoParquet.
+    'parquet': ['pyarrow>=18'],
+    # The page to search by.
+    'serve': ['starlette>=1.0', 'uvicorn>=0.40'],
     'search': ['usearch>=2.26'],
     # Tests against the code of the libraries whose files are read and written.
     'interop': ['torch>=2.6', 'open_clip_torch>=3.0'],

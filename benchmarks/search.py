@@ -6,6 +6,12 @@
 Indexes copies of the folder's images, again and again until there are `--count`, in a
 temporary folder, then asks for texts, one after the other. `--model` is what
 `harma_jax.load` takes. Prints JSON.
+
+  python -m benchmarks.search --rows=1000000 [--width=512] [--queries=1000]
+    [--folder=FOLDER] [--out=benchmarks/results/exact_search.json]
+
+Searches random unit rows exactly, of 32 and of 16 bits, beside faiss-cpu's IndexFlatIP
+with as many threads, in one process. `--folder` is on the disk that holds the indexes.
 """
 
 import argparse
@@ -17,26 +23,64 @@ import shutil
 import statistics
 import tempfile
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 
 import jax
+import numpy as np
 
 from harma_jax import load
+from harma_jax.search_index.catalogue import File, write_entry
+from harma_jax.search_index.exact import top_rows
 from harma_jax.search_index.files import find_images
-from harma_jax.search_index.index import open_index
+from harma_jax.search_index.index import Index, Part, open_index
+from harma_jax.search_index.manifest import claim, make_manifest
+from harma_jax.search_index.shards import (
+  STORAGES,
+  Features,
+  Shard,
+  store,
+  write_shard,
+)
 
 THINGS = ('ships', 'planes', 'trees', 'cars', 'white houses', 'fields', 'storage tanks')
 PLACES = ('a long pier', 'a runway', 'a river', 'a road', 'a beach', 'a parking lot')
 WORDS = ('next to', 'near', 'around')
 
+ROWS_A_SHARD = 2**16
+TOP, MANY, TIMED = 12, 64, 9
+TIMES = ('one_query_seconds', f'{MANY}_queries_seconds')
+
 
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument('--model', required=True)
-  parser.add_argument('--images', type=pathlib.Path, required=True)
+  parser.add_argument('--model')
+  parser.add_argument('--images', type=pathlib.Path)
   parser.add_argument('--count', type=int, default=10_000)
   parser.add_argument('--queries', type=int, default=100)
+  parser.add_argument('--rows', type=int)
+  parser.add_argument('--width', type=int, default=512)
+  parser.add_argument('--folder')
+  parser.add_argument('--out', type=pathlib.Path)
   options = parser.parse_args()
+  if options.rows:
+    with tempfile.TemporaryDirectory(dir=options.folder) as scratch:
+      found = measure_exact(
+        pathlib.Path(scratch),
+        n_rows=options.rows,
+        width=options.width,
+        n_queries=options.queries,
+      )
+  else:
+    found = measure_model(options)
+  text = json.dumps(found, indent=2)
+  print(text)
+  if options.out:
+    options.out.write_text(text + '\n')
+
+
+def measure_model(options: argparse.Namespace) -> dict:
+  """How fast a model indexes images and answers texts."""
   with tempfile.TemporaryDirectory() as scratch:
     folder, out = pathlib.Path(scratch) / 'images', pathlib.Path(scratch) / 'index'
     copy_images(options.images, folder, count=options.count)
@@ -45,7 +89,7 @@ def main() -> None:
     index = open_index(out)
     texts = itertools.islice(queries(), options.queries + 1)
     first, *later = (timed(model.search, index, text=text) for text in texts)
-  found = {
+  return {
     'model': pathlib.Path(options.model).name,
     'device': f'{jax.device_count()} {jax.devices()[0].device_kind}',
     'cores': len(os.sched_getaffinity(0)),
@@ -56,7 +100,120 @@ def main() -> None:
     'query_seconds': statistics.median(later),
     'query_seconds_p95': statistics.quantiles(later, n=20)[-1],
   }
-  print(json.dumps(found, indent=2))
+
+
+def measure_exact(
+  folder: pathlib.Path, *, n_rows: int, width: int, n_queries: int
+) -> dict:
+  """How fast, how large and how exact a search of random unit rows is."""
+  rng = np.random.default_rng(0)
+  rows = np.empty((n_rows, width), np.float32)
+  for start in range(0, n_rows, ROWS_A_SHARD):
+    some = unit_rows(rng, min(ROWS_A_SHARD, n_rows - start), width)
+    rows[start : start + len(some)] = some
+  queries = unit_rows(rng, n_queries, width)
+  threads = len(os.sched_getaffinity(0))
+  found = {'rows': n_rows, 'width': width, 'threads': threads}
+  found['faiss'] = measure_faiss(rows, queries, threads=threads)
+  first = {}
+  for storage in STORAGES:
+    index = write_rows(folder / storage, rows, storage=storage)
+    first[storage], found[storage] = measure_index(index, queries)
+    for name in TIMES:
+      found[storage][f'{name}_of_faiss'] = found[storage][name] / found['faiss'][name]
+  narrow, wide = (found[storage] for storage in reversed(STORAGES))
+  narrow['bytes_of_float32'] = narrow['bytes'] / wide['bytes']
+  found['same_first_ten'] = {
+    'int16': same_share(first['int16'], first['float32']),
+    'float16': same_share(first_ten_of_halves(rows, queries), first['float32']),
+    'queries': n_queries,
+  }
+  return found
+
+
+def unit_rows(rng: np.random.Generator, count: int, width: int) -> np.ndarray:
+  """f32[count, width], random, of length 1."""
+  rows = rng.standard_normal((count, width), np.float32)
+  return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def write_rows(folder: pathlib.Path, rows: np.ndarray, *, storage: str) -> Index:
+  """An index of rows that no image has, a thousand to a file."""
+  manifest = make_manifest(
+    folder,
+    images=folder,
+    model={'model_sha256': '', 'model_path': ''},
+    preprocessing={},
+    tiles=[(0, 0)],
+    storage=storage,
+  )
+  claim(folder, manifest)
+  for start in range(0, len(rows), ROWS_A_SHARD):
+    some = rows[start : start + ROWS_A_SHARD]
+    boxes = np.zeros((len(some), 4), np.int32)
+    name = write_shard(folder, Shard(store(some, storage=storage), boxes, None))
+    file = File(size=0, mtime_ns=0, shard=name, rows=len(some))
+    write_entry(folder, {f'{start:010}': file}, found=0)
+  return open_index(folder)
+
+
+def measure_faiss(rows: np.ndarray, queries: np.ndarray, *, threads: int) -> dict:
+  """Times of its exact index of f32."""
+  import faiss
+
+  faiss.omp_set_num_threads(threads)
+  index = faiss.IndexFlatIP(rows.shape[1])
+  index.add(rows)
+  return {
+    'version': faiss.__version__,
+    **times(lambda some: index.search(some, TOP), queries),
+    'bytes': rows.nbytes,
+  }
+
+
+def measure_index(index: Index, queries: np.ndarray) -> tuple[np.ndarray, dict]:
+  """The first ten rows of each query, and times, sizes and memory."""
+  arrays = [array for part in index.parts for array in part.features]
+  found = times(lambda some: top_rows(index.parts, some, top=TOP), queries)
+  found['bytes'] = sum(array.nbytes for array in arrays if array is not None)
+  tracemalloc.start()
+  first = [
+    top_rows(index.parts, queries[start : start + MANY], top=10).rows
+    for start in range(0, len(queries), MANY)
+  ]
+  found['memory_bytes'] = tracemalloc.get_traced_memory()[1]
+  tracemalloc.stop()
+  return np.concatenate(first), found
+
+
+def times(search: Callable, queries: np.ndarray) -> dict[str, float]:
+  """Median seconds of one query, and of many at once, when pages have been read."""
+  search(queries[:1])
+  one = [timed(search, queries[i : i + 1]) for i in range(TIMED)]
+  search(queries[:MANY])
+  many = [timed(search, queries[:MANY]) for _ in range(TIMED // 3)]
+  return dict(zip(TIMES, map(statistics.median, (one, many)), strict=True))
+
+
+def first_ten_of_halves(rows: np.ndarray, queries: np.ndarray) -> np.ndarray:
+  """The first ten rows of each query where rows are rounded to 16-bit floats."""
+  rounded = np.empty_like(rows)
+  for start in range(0, len(rows), ROWS_A_SHARD):
+    rounded[start : start + ROWS_A_SHARD] = rows[start : start + ROWS_A_SHARD].astype(
+      np.float16
+    )
+  parts = [Part(Features(rounded))]
+  return np.concatenate(
+    [
+      top_rows(parts, queries[start : start + MANY], top=10).rows
+      for start in range(0, len(queries), MANY)
+    ]
+  )
+
+
+def same_share(rows: np.ndarray, others: np.ndarray) -> float:
+  """The share of queries with the same set of rows."""
+  return float(np.mean([{*a} == {*b} for a, b in zip(rows, others, strict=True)]))
 
 
 def copy_images(source: pathlib.Path, folder: pathlib.Path, *, count: int) -> None:

@@ -100,6 +100,11 @@ DATA = {
   'cache': 'auto',
   'cache_side': 256,  # pixels of their shorter side; a smaller image stays as it is
   'max_pixels': 89_478_485,  # of an image file; a larger one is refused
+  # Of files with more bands, or other than 8 bits: red, green and blue, as 4,3,2 or
+  # B4,B3,B2, '' for what the file says; and the values that become black and white:
+  # auto | none | percent | MIN,MAX.
+  'bands': '',
+  'stretch': 'auto',
   'on_bad_image': 'raise',  # raise | skip, with its captions
   'threads': 2,
   'workers': 0,  # with cache=stream: processes that read images, of `threads` each

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from harma_jax.building.data import build_how
 from harma_jax.building.model import build_model
 from harma_jax.building.params import build_fresh, read_start, read_workdir
 from harma_jax.building.text import context_length
@@ -25,6 +26,7 @@ from harma_jax.data.images import (
   read_image,
   resize_for_evaluation,
 )
+from harma_jax.data.local_paths import check_local
 from harma_jax.data.tokenizer import clean_caption, tokenize
 from harma_jax.data.tracking import Track, untracked
 from harma_jax.devices.mesh import make_mesh, replicated
@@ -34,10 +36,15 @@ from harma_jax.evaluation.zero_shot import TEMPLATES, class_features, make_promp
 from harma_jax.model.adapter import AdapterSettings
 from harma_jax.model.clip import Clip
 from harma_jax.model.sizes import named_size
+from harma_jax.raster.how import DEFAULT, How
 from harma_jax.rundir.workdir import is_workdir, read_config
-from harma_jax.search_index.build import build_index
+from harma_jax.search_index.build import Made, build_index
+from harma_jax.search_index.files import make_tiles
+from harma_jax.search_index.graph import write_graph
 from harma_jax.search_index.index import Index, check_model, open_index
-from harma_jax.search_index.query import Hit, search, write_graph
+from harma_jax.search_index.point import rows_at
+from harma_jax.search_index.query import Hit, search_many
+from harma_jax.search_index.reader import stored_how
 from harma_jax.weights.load import (
   check_settings,
   has_adapters,
@@ -48,6 +55,8 @@ from harma_jax.weights.names import paths_of
 from harma_jax.weights.sources import Source, find_source, open_source
 
 BATCH_SIZE = 64
+QUERIES_AT_ONCE = 64  # whose products with all rows are computed together
+UNWANTED = 0.5  # the weight of what a query is to be unlike
 
 ImageLike = str | os.PathLike | np.ndarray | Image.Image
 
@@ -64,6 +73,7 @@ def load(path: str | os.PathLike, *, size: str = 'auto') -> 'Model':
   Raises:
     UserError: there is no model, or it cannot be read.
   """
+  check_local(path, 'The model')
   path = os.path.expanduser(path)
   if is_workdir(path):
     return _model_of_run(path, read_workdir(path))
@@ -94,6 +104,7 @@ class Model:
     clip: how features are computed.
     params: its parameters, numpy arrays.
     context_length: tokens of a text.
+    how: how it is used to image files of many bands, or other than 8 bits.
   """
 
   def __init__(
@@ -103,19 +114,23 @@ class Model:
     *,
     path: str | os.PathLike = '',
     context_length: int,
+    how: How = DEFAULT,
   ):
     self.path, self.clip, self.params = os.fspath(path), clip, params
-    self.context_length = context_length
+    self.context_length, self.how = context_length, how
     # Each process works for itself, whatever others there are.
     self._mesh = make_mesh(devices=jax.local_devices())
     self._encoders = functools.cache(self._make_encoders)
 
-  def encode_images(self, images: Sequence[ImageLike]) -> np.ndarray:
+  def encode_images(
+    self, images: Sequence[ImageLike], *, how: How | None = None
+  ) -> np.ndarray:
     """Unit features f32[n, D]: their inner products are cosines.
 
     Args:
       images: paths, Pillow images, or arrays u8[H, W, 3]; any sizes. Each is resized as
         a whole to what the model sees.
+      how: which bands and values of files are shown; by default, as in training.
 
     Raises:
       UserError: a file that cannot be read, or another kind of array.
@@ -125,7 +140,7 @@ class Model:
     features = [self._no_features]
     for start in range(0, len(images), BATCH_SIZE):
       some = images[start : start + BATCH_SIZE]
-      pixels = np.stack([self._pixels(image) for image in some])
+      pixels = np.stack([self._pixels(image, how=how or self.how) for image in some])
       encode, _ = self._encoders(self._batch_size(len(pixels)))
       features.append(encode(self._placed, pixels))
     return np.concatenate(features)
@@ -195,52 +210,59 @@ class Model:
     images: str | os.PathLike,
     out: str | os.PathLike,
     *,
-    tile: int = 0,
-    stride: int = 0,
+    tile: int | Sequence[int] = 0,
+    stride: int | Sequence[int] = 0,
+    storage: str = 'float32',
+    verify: bool = False,
     share: tuple[int, int] = (0, 1),
     threads: int = 0,
     batch_size: int = BATCH_SIZE,
     approximate: bool = False,
+    how: How | None = None,
     track: Track = untracked,
-  ) -> dict[str, str]:
-    """Makes an index of a folder of images, or goes on with one: see `build_index`.
+  ) -> Made:
+    """Makes an index of a folder of images, or brings one up to date: `build_index`.
 
     Args:
       images: the folder.
       out: folder of the index.
-      tile: side in pixels of the tiles that images are cut into; 0 for whole images.
-      stride: from one tile to the next; 0 for half a tile.
+      tile: side in pixels of the tiles that images are cut into, or several sides; 0
+        for whole images.
+      stride: from one tile to the next, of each side; 0 for half a tile.
+      storage: of features: `float32`, or `int16` in half the bytes.
+      verify: whether files that look unchanged are compared by content too.
       share: (i, n), of the i-th of n machines that work on one index.
       threads: how many images are read at once; 0 for the processor's number.
       batch_size: images that are encoded at once; rounded up for the devices.
       approximate: whether to make the graph of `search(approximate=True)` at the end.
+      how: which bands and values of files are shown; by default, as in training.
       track: shows the progress.
 
     Returns:
-      Name -> what is wrong, of images that were skipped.
+      What has been done, and what cannot be read.
 
     Raises:
-      UserError: as `build_index`; `approximate` without usearch, or while shares of
-        other machines are missing.
+      UserError: as `build_index`; `approximate` without usearch.
     """
     batch_size = -(-batch_size // self._mesh.size) * self._mesh.size
     encode, _ = self._encoders(batch_size)
-    problems = build_index(
+    made = build_index(
       images,
       out,
       encode=functools.partial(encode, self._placed),
       model={'model_sha256': self.sha256, 'model_path': _absolute(self.path)},
-      preprocessing=self.preprocessing,
+      preprocessing=self.preprocessing | (how or self.how)._asdict(),
       batch_size=batch_size,
-      tile=tile,
-      stride=stride or -(-tile // 2),
+      tiles=make_tiles(tile, stride),
+      storage=storage,
+      verify=verify,
       share=share,
       threads=threads or os.cpu_count(),
       track=track,
     )
     if approximate:
       write_graph(open_index(out))
-    return problems
+    return made
 
   def search(
     self,
@@ -248,28 +270,98 @@ class Model:
     *,
     text: str = '',
     image: ImageLike | None = None,
+    at: tuple[float, float] | None = None,
+    minus: str = '',
     top: int = 12,
     approximate: bool = False,
+    allowed: np.ndarray | None = None,
+    overlap: str = 'best',
   ) -> list[Hit]:
-    """The images, or tiles, of an index that are most like a text or an image.
+    """The images, or tiles, of an index that are most like what is asked for.
+
+    Of text, image and place, those that are given count alike: the query is the sum of
+    their unit features, less half of that of `minus`, made a unit again.
 
     Args:
       index: its folder; or what `open_index` gave, to search it more than once.
-      text: what to look for; or
+      text: what to look for.
       image: what to look for.
+      at: longitude and latitude of what to look for, in the index.
+      minus: a text; what is like it comes later.
       top: how many.
       approximate: by the graph of an index that has one.
+      allowed: bool[n], the rows that may be found, see `search_many`.
+      overlap: `best` or `keep`, see `search_many`.
 
     Raises:
-      UserError: not one of text and image, an index of another model, or one that is
-        not complete.
+      UserError: nothing to look for, an index of another model, or as `search_many`.
     """
-    if bool(text) == (image is not None):
-      raise UserError('Expected a text or an image to search for; found both or none.')
+    index = self._opened(index)
+    feature = self._feature(index, text=text, image=image, at=at, minus=minus)
+    settings = {'top': top, 'approximate': approximate, 'overlap': overlap}
+    [hits] = search_many(index, feature[None], allowed=allowed, **settings)
+    return hits
+
+  def search_texts(
+    self,
+    index: str | os.PathLike | Index,
+    texts: Sequence[str],
+    *,
+    top: int = 12,
+    approximate: bool = False,
+    allowed: np.ndarray | None = None,
+    overlap: str = 'best',
+  ) -> list[list[Hit]]:
+    """`search` of many texts, the rows of the index read once for all of them.
+
+    Args:
+      index: as `search` takes it.
+      texts: what to look for, one query each.
+      top: how many for each.
+      approximate: as `search` takes it.
+      allowed: as `search` takes it.
+      overlap: as `search` takes it.
+
+    Raises:
+      UserError: as `search`.
+    """
+    index, found = self._opened(index), []
+    settings = {'top': top, 'approximate': approximate, 'overlap': overlap}
+    for start in range(0, len(texts), QUERIES_AT_ONCE):
+      features = self.encode_texts(texts[start : start + QUERIES_AT_ONCE])
+      found += search_many(index, features, allowed=allowed, **settings)
+    return found
+
+  def _opened(self, index: str | os.PathLike | Index) -> Index:
     index = index if isinstance(index, Index) else open_index(index)
-    check_model(index, sha256=self.sha256)
-    [feature] = self.encode_texts([text]) if text else self.encode_images([image])
-    return search(index, feature, top=top, approximate=approximate)
+    check_model(index, sha256=self.sha256, width=self.clip.size.embedding)
+    return index
+
+  def _feature(
+    self,
+    index: Index,
+    *,
+    text: str,
+    image: ImageLike | None,
+    at: tuple[float, float] | None,
+    minus: str,
+  ) -> np.ndarray:
+    """f32[D], the unit feature of a query."""
+    wanted = self.encode_texts([text]) if text else self._no_features
+    if image is not None:
+      how = stored_how(index.manifest['preprocessing'])
+      wanted = np.concatenate([wanted, self.encode_images([image], how=how)])
+    if at is not None:
+      there = index.features_at(rows_at(index.corners, at)).mean(axis=0)
+      wanted = np.concatenate([wanted, [there / np.linalg.norm(there)]])
+    if not len(wanted):
+      raise UserError(
+        'Expected a text, an image or a place in the index to search for; found none.'
+      )
+    feature = wanted.sum(axis=0)
+    if minus:
+      feature -= UNWANTED * self.encode_texts([minus])[0]
+    return (feature / np.linalg.norm(feature)).astype(np.float32)
 
   @functools.cached_property
   def sha256(self) -> str:
@@ -308,7 +400,7 @@ class Model:
     a_device = -(-min(count, BATCH_SIZE) // self._mesh.size)
     return self._mesh.size * 2 ** max(a_device - 1, 0).bit_length()
 
-  def _pixels(self, image: ImageLike) -> np.ndarray:
+  def _pixels(self, image: ImageLike, *, how: How) -> np.ndarray:
     if isinstance(image, np.ndarray):
       if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise UserError(
@@ -317,7 +409,7 @@ class Model:
         )
       image = Image.fromarray(image)
     if not isinstance(image, Image.Image):
-      image = read_image(image)
+      image = read_image(image, how=how)
     side = self.clip.size.image_size
     return resize_for_evaluation(image.convert('RGB'), side=side)
 
@@ -343,7 +435,8 @@ def _model_of_run(path: str, params: dict) -> Model:
   config = read_config(path)
   model = build_model(config)
   length = context_length(config, model)
-  return Model(model, params, path=path, context_length=length)
+  how = build_how(config)
+  return Model(model, params, path=path, context_length=length, how=how)
 
 
 def _model_of(source: Source, *, size: str, settings: dict) -> Clip:

@@ -20,6 +20,7 @@ from harma_jax.classification.folders import read_folders
 from harma_jax.classification.results import classify_folders
 from harma_jax.classification.tables import print_results
 from harma_jax.errors import UserError
+from harma_jax.raster.how import how_of
 from harma_jax.reporting.progress import show_progress
 from harma_jax.rundir.workdir import is_workdir
 
@@ -35,6 +36,8 @@ _TEMPLATES = flags.DEFINE_string(
 _ON_BAD_IMAGE = flags.DEFINE_enum(
   'on_bad_image', 'raise', ('raise', 'skip'), 'What to do with unreadable images.'
 )
+_BANDS = cli.shared_flag('bands')
+_STRETCH = cli.shared_flag('stretch')
 _JSON = flags.DEFINE_string('json', None, 'A file for all numbers.')
 
 
@@ -45,11 +48,13 @@ def main(argv: Sequence[str]) -> None:
   classes = read_folders(
     _IMAGES.value, classes=_CLASSES.value or '', templates=_TEMPLATES.value or ''
   )
+  models = load_models(path)
   found = classify_folders(
-    load_models(path),
+    models,
     classes,
     batch_size=BATCH_SIZE,
     skip=_ON_BAD_IMAGE.value == 'skip',
+    how=how_of(bands=_BANDS.value, stretch=_STRETCH.value, others=models['model'].how),
     track=show_progress,
   )
   results = {'model_path': path, 'images': _IMAGES.value} | found

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from absl import flags, logging
 
 from harma_jax import cli
-from harma_jax.building.data import build_table
+from harma_jax.building.data import build_how, build_table
 from harma_jax.reporting.conflicts_page import conflicts_page
 from harma_jax.reporting.tables import print_conflicts
 from harma_jax.results.conflicts import read_conflicts
@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> None:
   print_conflicts(rows)
   config = read_config(workdir)
   table = build_table(config, config.data.train_split)
-  page = conflicts_page(rows, table=table)
+  page = conflicts_page(rows, table=table, how=build_how(config))
   path = cli.write_text(_OUT, page, default=workdir / 'conflicts.html')
   logging.info('wrote %s', path)
 

@@ -41,7 +41,8 @@ def images(small_data):
 def index(model, small_data, tmp_path_factory):
   """The folder of an index of all 24 images."""
   out = tmp_path_factory.mktemp('indexes') / 'small'
-  assert model.make_index(small_data / 'images', out, threads=2, batch_size=5) == {}
+  made = model.make_index(small_data / 'images', out, threads=2, batch_size=5)
+  assert (made.added, made.skipped) == (24, {})
   return out
 
 
@@ -122,10 +123,43 @@ def test_a_text_finds_what_the_products_say(model, index, images):
   assert [hit.image for hit in hits] == expected
 
 
-@pytest.mark.parametrize('query', [{}, {'text': 'fields', 'image': 'a.png'}])
-def test_one_of_text_and_image_is_needed(model, index, query):
-  with pytest.raises(UserError, match='a text or an image'):
-    model.search(index, **query)
+def test_text_and_image_count_alike_and_what_is_unwanted_half(model, index, images):
+  opened = open_index(index)
+  text, unwanted = model.encode_texts(['fields', 'river'])
+  [image] = model.encode_images(images[:1])
+  for query, wanted in (
+    ({'text': 'fields', 'image': images[0]}, text + image),
+    ({'text': 'fields', 'minus': 'river'}, text - 0.5 * unwanted),
+  ):
+    cosines = opened.features @ wanted / np.linalg.norm(wanted)
+    hits = model.search(opened, **query, top=4)
+    assert [hit.row for hit in hits] == np.argsort(-cosines)[:4].tolist()
+    assert hits[0].similarity == pytest.approx(cosines.max(), abs=1e-5)
+
+
+def test_a_place_is_searched_for_by_the_mean_of_its_rows(model, index):
+  opened = open_index(index)
+  opened.corners[3] = [[8, 47], [8, 46], [9, 46], [9, 47]]
+  assert model.search(opened, at=(8.5, 46.5), top=1)[0].row == 3
+  opened.corners[5] = opened.corners[3]
+  mean = opened.features[[3, 5]].mean(axis=0)
+  expected = np.argsort(-opened.features @ mean)[:3].tolist()
+  hits = model.search(opened, at=(8.5, 46.5), top=3, overlap='keep')
+  assert {hit.row for hit in hits} == {*expected} > {3, 5}
+
+
+def test_many_texts_are_answered_as_one_by_one(model, index):
+  texts = [f'fields {number}' for number in range(70)]
+  answers = model.search_texts(index, texts, top=3)
+  assert len(answers) == 70
+  for number in (0, 69):
+    alone = model.search(index, text=texts[number], top=3)
+    assert [hit.row for hit in answers[number]] == [hit.row for hit in alone]
+
+
+def test_something_to_look_for_is_needed(model, index):
+  with pytest.raises(UserError, match='a text, an image or a place'):
+    model.search(index, minus='clouds')
 
 
 def test_another_models_query_is_refused(model, index):

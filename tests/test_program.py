@@ -129,5 +129,8 @@ def test_a_command_says_what_it_does_with_two_examples_and_its_flags(command):
 def test_a_command_shows_no_flags_of_libraries():
   text = help_of(module_of('search'), width=WIDTH)
   of_query = {'index', 'image', 'top', 'html', 'geojson', 'approximate'}
+  of_query |= {'box', 'at', 'minus', 'queries', 'overlap'}
+  of_query |= {'geoparquet', 'csv', 'bbox', 'within', 'made_by'}
   of_index = {'workdir', 'images', 'out', 'tile', 'stride', 'share', 'batch_size'}
+  of_index |= {'bands', 'stretch', 'min_valid', 'storage', 'verify', 'watch'}
   assert flags_of(text) == of_query | of_index

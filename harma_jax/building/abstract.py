@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from harma_jax.building.data import build_table
+from harma_jax.building.data import build_how, build_table
 from harma_jax.building.text import context_length
 from harma_jax.data.pixels import choose_cache, open_pixels
 from harma_jax.devices.mesh import batch_sharding, replicated
@@ -62,6 +62,7 @@ def train_sizes(config: ConfigDict, *, device_bytes: int | None = None) -> Train
       side=config.data.cache_side,
       threads=config.data.threads,
       max_pixels=config.data.max_pixels,
+      how=build_how(config),
     )
     if cache == 'auto':
       cache = choose_cache(pixels.n_bytes, device_bytes=device_bytes, host_bytes=0)

@@ -7,6 +7,7 @@ import operator
 from ml_collections import ConfigDict
 
 from harma_jax.augment.level import MAX_LEVEL
+from harma_jax.building.data import build_how
 from harma_jax.building.model import build_model
 from harma_jax.building.step import build_head, build_optimizer, state_shapes
 from harma_jax.building.text import context_length
@@ -14,6 +15,7 @@ from harma_jax.devices.mesh import check_batch, make_mesh
 from harma_jax.errors import UserError, expect
 from harma_jax.model.attention_kernel import has_choice
 from harma_jax.objective.alignment import make_objective
+from harma_jax.raster.how import check_how
 
 AT_LEAST = {
   'train.microbatch': 0,
@@ -58,6 +60,7 @@ def check_config(config: ConfigDict, *, devices: list | None = None) -> None:
   _check_ranges(config)
   _check_augment(config)
   _check_splits(config)
+  _check_reading(config)
   mesh = make_mesh(fsdp=config.mesh.fsdp, devices=devices)
   check_batch(config.train.batch_size, mesh=mesh, field='train.batch_size')
   check_batch(config.evaluation.batch_size, mesh=mesh, field='evaluation.batch_size')
@@ -110,6 +113,13 @@ def _check_augment(config: ConfigDict) -> None:
     f'a number of operations and their level, 0 to {MAX_LEVEL}',
     found=drawn,
   )
+
+
+def _check_reading(config: ConfigDict) -> None:
+  try:
+    check_how(build_how(config))
+  except UserError as error:
+    raise UserError(f'data.{error} Set --config.data.FIELD=VALUE.') from error
 
 
 def _check_image_reuse(config: ConfigDict) -> None:

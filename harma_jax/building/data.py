@@ -22,6 +22,7 @@ from harma_jax.data.tables import Scenes, Source, read_table
 from harma_jax.devices.mesh import free_device_bytes, place_rows
 from harma_jax.devices.processes import maximum
 from harma_jax.errors import expect_one_of
+from harma_jax.raster.how import How
 from harma_jax.stepping.inputs import make_inputs
 from harma_jax.stepping.microbatch import at_once
 
@@ -31,6 +32,11 @@ def build_splits(config: ConfigDict) -> dict[str, str]:
   data = config.data
   names = {'train': data.train_split, 'val': data.val_split, 'test': data.test_split}
   return {role: name for role, name in names.items() if name}
+
+
+def build_how(config: ConfigDict) -> How:
+  """What `config.data` says of bands and values."""
+  return How(bands=config.data.bands, stretch=config.data.stretch)
 
 
 def build_source(config: ConfigDict) -> Source:
@@ -48,6 +54,7 @@ def build_source(config: ConfigDict) -> Source:
     seed=config.seed,
     skips_bad_images=settings.on_bad_image == 'skip',
     max_pixels=settings.max_pixels,
+    how=build_how(config),
     threads=settings.threads,
     scenes=_build_scenes(config) if settings.scenes.style else None,
   )
@@ -84,6 +91,7 @@ def build_pixels(config: ConfigDict, table: CaptionTable) -> tuple[PixelStore, s
     side=settings.cache_side,
     threads=settings.threads,
     max_pixels=settings.max_pixels,
+    how=build_how(config),
   )
   cache = settings.cache if config.train.epochs else 'stream'  # none is looked at
   if cache == 'auto':

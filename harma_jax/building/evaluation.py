@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from harma_jax.building.data import build_how
 from harma_jax.building.text import build_tokens, longest_length
 from harma_jax.data.annotations import CaptionTable
 from harma_jax.data.pipeline import (
@@ -29,6 +30,7 @@ def build_evaluation_split(
     batch_size=config.evaluation.batch_size,
     threads=config.data.threads,
     max_pixels=config.data.max_pixels,
+    how=build_how(config),
   )
   tokens = build_tokens(config, table, model)
   return EvaluationSplit(

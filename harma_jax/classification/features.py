@@ -11,6 +11,8 @@ from absl import logging
 
 from harma_jax.data.tracking import Track
 from harma_jax.errors import UserError
+from harma_jax.raster.how import DEFAULT, How
+from harma_jax.search_index.files import tile_boxes
 from harma_jax.search_index.reader import read_rows
 
 # Images u8[side, side, 3] -> f32[n, D], unit rows.
@@ -40,6 +42,7 @@ def encode_folders(
   batch_size: int,
   skip: bool,
   track: Track,
+  how: How = DEFAULT,
 ) -> Encoded:
   """Reads each image once, for all models, which see the same pixels.
 
@@ -50,6 +53,7 @@ def encode_folders(
     batch_size: images that are encoded at once.
     skip: leave out images that cannot be read.
     track: shows the progress.
+    how: what the user says of bands and values.
 
   Raises:
     UserError: an image cannot be read; with `skip`, none of a class can be.
@@ -58,7 +62,8 @@ def encode_folders(
   labels = np.repeat(np.arange(len(folders)), [len(i) for i in folders.values()])
   parts = {key: [] for key in encoders}
   kept, skipped = [], {}
-  rows = _read(paths, side=side, skipped=skipped if skip else None, track=track)
+  noted = skipped if skip else None
+  rows = _read(paths, side=side, how=how, skipped=noted, track=track)
   while batch := list(itertools.islice(rows, batch_size)):
     files, pixels = zip(*batch, strict=True)
     kept += files
@@ -74,11 +79,13 @@ def _read(
   paths: Sequence[pathlib.Path],
   *,
   side: int,
+  how: How,
   skipped: dict[str, str] | None,
   track: Track,
 ) -> Iterator[tuple[int, np.ndarray]]:
   """Numbers of files with u8[side, side, 3]; notes in `skipped` what cannot be read."""
-  rows = read_rows(paths, side=side, tile=0, stride=0, threads=os.cpu_count())
+  whole = how._replace(min_valid=0)  # no image is left out
+  rows = read_rows(paths, side=side, cut=tile_boxes, threads=os.cpu_count(), how=whole)
   for file, found in track(rows, title='images', total=len(paths)):
     if not isinstance(found, UserError):
       yield file, found.images[0]

@@ -9,6 +9,7 @@ from harma_jax.classification.accuracies import measure
 from harma_jax.classification.features import encode_folders
 from harma_jax.classification.folders import Classes
 from harma_jax.data.tracking import Track, untracked
+from harma_jax.raster.how import DEFAULT, How
 
 
 class ZeroShotModel(Protocol):
@@ -31,6 +32,7 @@ def classify_folders(
   *,
   batch_size: int,
   skip: bool = False,
+  how: How = DEFAULT,
   track: Track = untracked,
 ) -> dict:
   """Zero-shot accuracies of a model, and of the weights that it started from.
@@ -40,6 +42,7 @@ def classify_folders(
     classes: of `read_folders`.
     batch_size: images that are encoded at once.
     skip: leave out images that cannot be read.
+    how: what the user says of bands and values.
     track: shows the progress.
 
   Returns:
@@ -54,6 +57,7 @@ def classify_folders(
     {key: model.encode_images for key, model in models.items()},
     classes.images,
     side=models['model'].preprocessing['side'],
+    how=how,
     batch_size=batch_size,
     skip=skip,
     track=track,

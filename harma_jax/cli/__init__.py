@@ -7,6 +7,7 @@ from harma_jax.cli.shared_flags import (
   read_config_flag,
   shared_flag,
   workdir,
+  write_bytes,
   write_json,
   write_text,
 )
@@ -19,6 +20,7 @@ __all__ = [
   'run',
   'shared_flag',
   'workdir',
+  'write_bytes',
   'write_json',
   'write_text',
 ]

@@ -1,14 +1,16 @@
 """From the words of a command line to flags; a word that does not fit is named."""
 
+import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import ml_collections
 from absl import flags
 
 from harma_jax.building.config_file import find_config, load_config
 from harma_jax.cli.help import asks_for_help, help_of, terminal_width
+from harma_jax.data.local_paths import check_local
 from harma_jax.errors import UserError, did_you_mean
 
 
@@ -23,11 +25,15 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
   if asks_for_help(argv):
     print(help_of(sys.modules['__main__'], width=terminal_width()))
     sys.exit(0)
+  _check_local(argv)
   argv, config = _find_configs(argv) if 'config' in flags.FLAGS else (argv, '')
   if config:
     load_config(config)  # Flags would swallow its errors.
   try:
-    return flags.FLAGS(argv)
+    words = flags.FLAGS(argv)
+    _check_config()
+    _expand_home()
+    return words
   except flags.Error as error:
     raise UserError(f'{error}. --help lists the flags.') from error
   except (AttributeError, KeyError) as error:
@@ -38,6 +44,40 @@ def no_arguments(argv: Sequence[str]) -> None:
   """Raises UserError where words stand on the command line that no flag takes."""
   if len(argv) > 1:
     raise UserError(f'Expected only --flags=...; found {" ".join(argv[1:])}.')
+
+
+def _check_local(argv: Sequence[str]) -> None:
+  """Raises UserError where a word, or the value of a flag, is no path of a disk."""
+  for word in argv[1:]:
+    flag, equals, value = word.partition('=')
+    if not (equals and flag.startswith('-')):
+      flag, value = 'a path', word
+    for one in value.split(','):
+      check_local(one, flag)
+
+
+def _check_config() -> None:
+  """The same of what a config file says."""
+  if 'config' in flags.FLAGS and flags.FLAGS['config'].value is not None:
+    for field, value in _texts('config', flags.FLAGS['config'].value):
+      check_local(value, field)
+
+
+def _texts(name: str, value: object) -> Iterator[tuple[str, str]]:
+  """All texts in a config, by their names with dots."""
+  if isinstance(value, ml_collections.ConfigDict):
+    for key, inner in value.items():
+      yield from _texts(f'{name}.{key}', inner)
+  elif isinstance(value, str):
+    yield name, value
+
+
+def _expand_home() -> None:
+  """Gives flags their paths with `~` as the shell would, which leaves `--out=~/x`."""
+  for name in flags.FLAGS:
+    flag = flags.FLAGS[name]
+    if flag.present and isinstance(flag.value, str):
+      flag.value = os.path.expanduser(flag.value)
 
 
 def _find_configs(argv: Sequence[str]) -> tuple[list[str], str]:
@@ -51,7 +91,7 @@ def _find_configs(argv: Sequence[str]) -> tuple[list[str], str]:
     match = re.fullmatch(r'--?config(?:=(.*))?', word)
     name = match and (next(following, '') if match[1] is None else match[1])
     if name:
-      config = find_config(name)
+      config = find_config(os.path.expanduser(name))
     words.append(f'--config={config}' if name else word)
   return words, config
 

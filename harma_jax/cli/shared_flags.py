@@ -48,6 +48,18 @@ _SHARED = {
     flags.DEFINE_list, 'split', None, 'Default: the splits that the runs evaluate.'
   ),
   'out': lambda: OUT,
+  'bands': functools.partial(
+    flags.DEFINE_string,
+    'bands',
+    None,
+    'Red, green and blue of files with more bands: 4,3,2 or names, B4,B3,B2.',
+  ),
+  'stretch': functools.partial(
+    flags.DEFINE_string,
+    'stretch',
+    None,
+    'Of values that are not of 8 bits: auto, none, percent or MIN,MAX.',
+  ),
 }
 SHARED = tuple(_SHARED)
 
@@ -108,6 +120,21 @@ def given(flag: flags.FlagHolder, what: str) -> str:
   return flag.value
 
 
+def numbers(flag: flags.FlagHolder) -> list[int]:
+  """The whole numbers of a flag that lists some.
+
+  Raises:
+    UserError: one is none.
+  """
+  try:
+    return [int(word) for word in flag.value]
+  except ValueError as error:
+    raise UserError(
+      f'--{flag.name}: expected whole numbers with commas between; found '
+      f'{",".join(flag.value)!r}.'
+    ) from error
+
+
 def write_json(flag: flags.FlagHolder, content) -> None:
   """Writes `content` to the file that a flag names.
 
@@ -130,9 +157,16 @@ def write_text(
   Raises:
     UserError: it cannot be written.
   """
+  return write_bytes(flag, text.encode(), default=default)
+
+
+def write_bytes(
+  flag: flags.FlagHolder, content: bytes, *, default: pathlib.Path | None = None
+) -> pathlib.Path:
+  """As `write_text`, of what is no text."""
   path = pathlib.Path(flag.value or default).expanduser()
   try:
-    path.write_text(text, encoding='utf-8')
+    path.write_bytes(content)
   except OSError as error:
     raise UserError(
       f'--{flag.name}={path}: expected a file that can be written; {error.strerror}. '

@@ -23,6 +23,7 @@ from harma_jax.data.audit import ERROR, WARNING, audit
 from harma_jax.data.audit_tables import print_report, print_splits
 from harma_jax.data.builders.prepare import DATASETS, prepare
 from harma_jax.errors import UserError
+from harma_jax.raster.how import how_of
 from harma_jax.reporting.progress import show_progress
 
 _OUT = cli.shared_flag('out')
@@ -33,6 +34,8 @@ _ANNOTATIONS = flags.DEFINE_string(
   'annotations', 'auto', 'A file below the source; {split} in it stands for the split.'
 )
 _IMAGES = cli.shared_flag('images')  # below the source
+_BANDS = cli.shared_flag('bands')
+_STRETCH = cli.shared_flag('stretch')
 _THREADS = flags.DEFINE_integer(
   'threads', os.cpu_count(), 'Images that are worked on at once.', lower_bound=1
 )
@@ -98,7 +101,8 @@ def run_check() -> int:
 
 def _reading() -> dict:
   """The keyword arguments that both commands share."""
-  reading = {'annotations': _ANNOTATIONS.value, 'images': _IMAGES.value}
+  how = how_of(bands=_BANDS.value, stretch=_STRETCH.value)
+  reading = {'annotations': _ANNOTATIONS.value, 'images': _IMAGES.value, 'how': how}
   return reading | {'threads': _THREADS.value, 'track': show_progress}
 
 

@@ -9,7 +9,6 @@ import collections
 import concurrent.futures
 import functools
 import hashlib
-import io
 import itertools
 import os
 import pathlib
@@ -27,14 +26,17 @@ from harma_jax.data.annotation_files import (
   shorten,
   unusable_row,
 )
-from harma_jax.data.images import decode_image
+from harma_jax.data.images import read_header, read_image
 from harma_jax.data.source import find_splits
 from harma_jax.data.tokenizer import clean_caption
 from harma_jax.data.tracking import Track, untracked
 from harma_jax.errors import UserError
+from harma_jax.raster.how import DEFAULT, How
+from harma_jax.raster.limits import said
 
 ERROR, WARNING = 'error', 'warning'
 MISSING = 'no such file'
+OWN_STRETCH = 'images of more than 8 bits, each stretched by itself'
 
 
 class Row(NamedTuple):
@@ -52,6 +54,7 @@ class ImageFacts(NamedTuple):
   problem: str
   sha256: str = ''
   difference_hash: int = 0
+  bits: int = 8
 
 
 class Finding(NamedTuple):
@@ -97,6 +100,7 @@ def audit(
   images: str = 'images',
   threads: int = 1,
   track: Track = untracked,
+  how: How = DEFAULT,
 ) -> Report:
   """Reads all annotations of a source and decodes all its images.
 
@@ -104,6 +108,7 @@ def audit(
     root: folder of the data set; see `load_captions` for it, `annotations`, `images`.
     threads: how many images are decoded at once.
     track: shows the progress, see `untracked`.
+    how: what the user says of bands and values.
 
   Raises:
     UserError: a folder or the annotations are missing, or no JSON or CSV.
@@ -114,11 +119,12 @@ def audit(
   folder = root / pathlib.Path(images).expanduser()
   folder = require_folder(folder, field='data.images', what='the image folder')
   names = tuple(dict.fromkeys(row.image for row in rows))
-  facts = inspect_images(names, folder=folder, threads=threads, track=track)
+  facts = inspect_images(names, folder=folder, threads=threads, track=track, how=how)
   findings = [
     Finding(ERROR, 'rows that cannot be used', tuple(unusable)),
     *caption_findings(rows),
     *image_findings(rows, facts),
+    Finding(WARNING, OWN_STRETCH, _own_stretch(facts, how=how)),
   ]
   found = [kind for kind in findings if kind.examples]
   found.sort(key=lambda kind: kind.severity != ERROR)
@@ -152,16 +158,17 @@ def inspect_images(
   folder: pathlib.Path,
   threads: int = 1,
   track: Track = untracked,
+  how: How = DEFAULT,
 ) -> dict[str, ImageFacts]:
   """Reads and decodes files below a folder, several at once."""
   with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-    inspect = functools.partial(inspect_image, folder=folder.resolve())
+    inspect = functools.partial(inspect_image, folder=folder.resolve(), how=how)
     facts = pool.map(inspect, names)
     tracked = track(facts, title='images', total=len(names))
     return dict(zip(names, tracked, strict=True))
 
 
-def inspect_image(name: str, *, folder: pathlib.Path) -> ImageFacts:
+def inspect_image(name: str, *, folder: pathlib.Path, how: How = DEFAULT) -> ImageFacts:
   """Checksum and difference hash of a file below `folder`, or what is wrong with it.
 
   As for training, a symbolic link must not lead out of the folder, itself resolved.
@@ -171,15 +178,16 @@ def inspect_image(name: str, *, folder: pathlib.Path) -> ImageFacts:
     if not path.resolve().is_relative_to(folder):
       return ImageFacts(f'a link to {path.resolve()}, outside of the image folder')
     content = path.read_bytes()
-    image = decode_image(io.BytesIO(content), name=name)
+    image, bits = read_image(path, how=how), read_header(path).bits
   except FileNotFoundError:
     return ImageFacts(MISSING)
   except (OSError, ValueError) as error:  # ValueError: a name that no file can have
     return ImageFacts(str(error))
   except UserError as error:
     unknown = isinstance(error.__cause__, UnidentifiedImageError)
-    return ImageFacts('not an image' if unknown else str(error.__cause__))
-  return ImageFacts('', hashlib.sha256(content).hexdigest(), difference_hash(image))
+    return ImageFacts('not an image' if unknown else said(error.__cause__))
+  digest = hashlib.sha256(content).hexdigest()
+  return ImageFacts('', digest, difference_hash(image), bits)
 
 
 def difference_hash(image: Image.Image) -> int:
@@ -253,6 +261,14 @@ def caption_findings(rows: Iterable[Row]) -> list[Finding]:
     Finding(WARNING, 'captions of several images', within),
     Finding(WARNING, 'captions repeated at an image', _repeated_captions(uses)),
   ]
+
+
+def _own_stretch(facts: Mapping[str, ImageFacts], *, how: How) -> tuple[str, ...]:
+  """Lines on images in which one brightness means values of its own."""
+  if how.stretch not in ('auto', 'percent'):
+    return ()
+  deep = [name for name, found in facts.items() if found.bits > 8]
+  return tuple(f'{name}: say --stretch=MIN,MAX for all' for name in deep)
 
 
 def _read_row(entry: Entry, *, split: object) -> Row:

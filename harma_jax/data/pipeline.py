@@ -28,6 +28,7 @@ from harma_jax.data.workers import (
   take_over,
 )
 from harma_jax.errors import UserError
+from harma_jax.raster.how import DEFAULT, How
 
 
 def train_batches(
@@ -227,6 +228,7 @@ def image_batches(
   batch_size: int,
   threads: int = 2,
   max_pixels: int = MAX_PIXELS,
+  how: How = DEFAULT,
 ) -> Iterator[np.ndarray]:
   """All images of the table in its order, from their files, for evaluation.
 
@@ -240,7 +242,9 @@ def image_batches(
 
   def make(start):
     rows = range(start, min(start + batch_size, table.n_images))
-    images = (read_image(table.image_path(row), max_pixels=max_pixels) for row in rows)
+    images = (
+      read_image(table.image_path(row), max_pixels=max_pixels, how=how) for row in rows
+    )
     return np.stack([resize_for_evaluation(image, side=side) for image in images])
 
   return _prepare_ahead(

@@ -7,10 +7,12 @@ import os
 from typing import NamedTuple
 
 import numpy as np
+from absl import logging
 from PIL import Image
 
 from harma_jax.data.annotations import CaptionTable
-from harma_jax.data.images import MAX_PIXELS, read_image, read_size
+from harma_jax.data.images import MAX_PIXELS, read_header, read_image
+from harma_jax.raster.how import DEFAULT, How
 
 CACHES = ('device', 'host', 'stream')  # from the nearest to the farthest
 LONGEST = 2  # times the shorter side
@@ -40,6 +42,7 @@ class PixelStore:
     shape: height and width of the canvas that all of them fit.
     kept: all images, or None where each is read when asked for.
     max_pixels: of an image file.
+    how: what the user says of bands and values.
   """
 
   table: CaptionTable
@@ -47,6 +50,7 @@ class PixelStore:
   shape: tuple[int, int]
   kept: Pixels | None = None
   max_pixels: int = MAX_PIXELS
+  how: How = DEFAULT
 
   @property
   def n_bytes(self) -> int:
@@ -81,7 +85,8 @@ class PixelStore:
 
     def read(place):
       path = self.table.image_path(rows[place])
-      image = shrink(read_image(path, max_pixels=self.max_pixels), side=self.side)
+      image = read_image(path, max_pixels=self.max_pixels, how=self.how)
+      image = shrink(image, side=self.side)
       width, height = image.size
       pixels.images[place, :height, :width] = np.asarray(image)
       pixels.sizes[place] = height, width
@@ -95,21 +100,45 @@ class PixelStore:
 
 
 def open_pixels(
-  table: CaptionTable, *, side: int, threads: int = 1, max_pixels: int = MAX_PIXELS
+  table: CaptionTable,
+  *,
+  side: int,
+  threads: int = 1,
+  max_pixels: int = MAX_PIXELS,
+  how: How = DEFAULT,
 ) -> PixelStore:
   """A store that reads images when asked for; now it reads their headers.
+
+  Images of other than 8 bits that would be stretched each by itself are warned of.
 
   Raises:
     UserError: a file is no image, or too large.
   """
-  size_of = functools.partial(read_size, max_pixels=max_pixels)
+  header_of = functools.partial(read_header, max_pixels=max_pixels)
   paths = map(table.image_path, range(table.n_images))
   with concurrent.futures.ThreadPoolExecutor(max(threads, 1)) as pool:
-    sizes = [shrunk(size, side=side) for size in pool.map(size_of, paths)]
+    headers = list(pool.map(header_of, paths))
+  if how.stretch in ('auto', 'percent'):
+    _warn_of_stretch(sum(header.bits > 8 for header in headers), table=table)
+  sizes = [shrunk(header.size, side=side) for header in headers]
   width, height = np.max(sizes, axis=0)
   return PixelStore(
-    table=table, side=side, shape=(int(height), int(width)), max_pixels=max_pixels
+    table=table,
+    side=side,
+    shape=(int(height), int(width)),
+    max_pixels=max_pixels,
+    how=how,
   )
+
+
+def _warn_of_stretch(count: int, *, table: CaptionTable) -> None:
+  if count:
+    logging.warning(
+      '%s of %s images of split %r have more than 8 bits; each is stretched by itself, '
+      'so that one brightness means many values. Set --config.data.stretch=MIN,MAX, as '
+      'in 0,3000 for reflectance times 10,000.',
+      *(f'{count:,}', f'{table.n_images:,}', table.split),
+    )
 
 
 def shrunk(size: tuple[int, int], *, side: int) -> tuple[int, int]:

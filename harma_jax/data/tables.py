@@ -18,6 +18,7 @@ from harma_jax.data.noise import swap_captions
 from harma_jax.data.prepared import is_prepared, read_prepared
 from harma_jax.data.scenes import write_scenes
 from harma_jax.errors import UserError
+from harma_jax.raster.how import How
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,7 @@ class Source:
     seed: of these places.
     skips_bad_images: leaves out images that cannot be read, and their captions.
     max_pixels: of an image; a larger one cannot be read.
+    how: what the user says of bands and values.
     threads: images that are tried at once.
     scenes: to draw below `root` first, and to read.
   """
@@ -66,6 +68,7 @@ class Source:
   seed: int
   skips_bad_images: bool
   max_pixels: int
+  how: How
   threads: int
   scenes: Scenes | None
 
@@ -134,7 +137,7 @@ def _readable(source: Source, table: CaptionTable) -> CaptionTable:
     return table
 
   def read(row):
-    read_image(table.image_path(row), max_pixels=source.max_pixels)
+    read_image(table.image_path(row), max_pixels=source.max_pixels, how=source.how)
 
   problems = find_unreadable(table.n_images, read, threads=source.threads)
   if not problems:

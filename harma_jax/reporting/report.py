@@ -10,6 +10,7 @@ from harma_jax import __version__
 from harma_jax.building.params import read_workdir
 from harma_jax.data.images import read_image
 from harma_jax.errors import UserError
+from harma_jax.raster.how import How
 from harma_jax.reporting.curves import conflicts_section, curves_section
 from harma_jax.reporting.measured import Measured, measure
 from harma_jax.reporting.overview import caution_section, cautions, overview_section
@@ -100,7 +101,10 @@ def _measured_parts(measured: Measured, fields: Mapping) -> str:
 
   def show(row, alt):
     read = functools.partial(
-      read_image, table.image_path(row), max_pixels=fields['data.max_pixels']
+      read_image,
+      table.image_path(row),
+      max_pixels=fields['data.max_pixels'],
+      how=How(bands=fields['data.bands'], stretch=fields['data.stretch']),
     )
     return picture(read, alt=alt)
 

@@ -50,6 +50,8 @@ LATER = {
   'data.hold_out': 0.0,
   'data.image_reuse': False,
   'data.max_pixels': 89_478_485,
+  'data.bands': '',
+  'data.stretch': 'auto',
   'data.on_bad_image': 'raise',
   'data.workers': 0,
   'checkpoint.keep_every': 0,

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -42,13 +43,68 @@ def find_images(root: str | os.PathLike) -> list[str]:
   return sorted(path.as_posix() for path in found)
 
 
-def check_tiling(tile: int, stride: int) -> None:
-  """Raises UserError unless tiles can be `tile` pixels wide and `stride` apart."""
-  if tile < 0 or stride < 0 or stride > tile or (tile and not stride):
+def make_tiles(
+  tile: int | Sequence[int], stride: int | Sequence[int] = 0
+) -> list[tuple[int, int]]:
+  """Tile and stride of each scale in pixels.
+
+  Args:
+    tile: side of a tile, or of several; 0 for whole images.
+    stride: of each; 0 for half a tile, which is also meant for all by a single 0.
+
+  Raises:
+    UserError: as `check_tiles`, or another number of strides.
+  """
+  tiles, strides = ([x] if isinstance(x, int) else [*x] for x in (tile, stride))
+  strides = [0] * len(tiles) if strides in ([], [0]) else strides
+  if len(tiles) != len(strides):
     raise UserError(
-      '--tile, --stride: expected a stride of 1 to the tile, in pixels, or no tile; '
-      f'found --tile={tile} --stride={stride}. As in --tile=256 --stride=128.'
+      f'--stride: expected one for each of {len(tiles)} tiles; found {len(strides)}. '
+      'As in --tile=256,512 --stride=128,256, or leave it out: half a tile each.'
     )
+  pairs = [(t, s or -(-t // 2)) for t, s in zip(tiles, strides, strict=True)]
+  check_tiles(pairs)
+  return pairs
+
+
+def check_tiles(tiles: Sequence[tuple[int, int]]) -> None:
+  """Raises UserError unless each tile can be so wide, and so far from the next.
+
+  Args:
+    tiles: tile and stride of each scale in pixels; both 0 for whole images.
+  """
+  wrong = [
+    (tile, stride)
+    for tile, stride in tiles
+    if min(tile, stride) < 0 or stride > tile or (tile and not stride)
+  ]
+  if wrong or not tiles or len({*tiles}) < len(tiles):
+    sides, strides = ([str(of[i]) for of in wrong or tiles] for i in (0, 1))
+    raise UserError(
+      '--tile, --stride: expected a stride of 1 to the tile, in pixels, for each tile, '
+      'or no tile, and no tile twice; found '
+      f'--tile={",".join(sides)} --stride={",".join(strides)}. As in --tile=256 '
+      '--stride=128, or --tile=256,512 --stride=128,256.'
+    )
+
+
+def cut_by(tiles: Sequence[tuple[int, int]]) -> Callable[[int, int], np.ndarray]:
+  """`cut(width, height)`: the boxes i32[n, 4] of all scales, each once.
+
+  A scene that is smaller than several tiles is one box for all of them.
+  """
+  if list(tiles) == [(0, 0)]:
+    return tile_boxes
+
+  def cut(width: int, height: int) -> np.ndarray:
+    scales = [
+      tile_boxes(width, height, tile=tile, stride=stride) for tile, stride in tiles
+    ]
+    boxes = np.concatenate(scales)
+    _, first = np.unique(boxes, axis=0, return_index=True)
+    return boxes[np.sort(first)]
+
+  return cut
 
 
 def tile_boxes(

@@ -7,7 +7,7 @@ from harma_jax.data.images import read_image
 from harma_jax.reporting.page import escape, figure, page, picture
 from harma_jax.search_index.index import Index
 from harma_jax.search_index.query import Hit
-from harma_jax.search_index.reader import read_crop
+from harma_jax.search_index.reader import read_crop, stored_how
 
 THUMBNAIL = 320  # pixels
 
@@ -37,7 +37,8 @@ def page_of(
   title = text or f'like {pathlib.Path(image).name}'
   query = ''
   if image:
-    query = picture(lambda: read_image(image), alt=image, side=THUMBNAIL)
+    how = stored_how(index.manifest['preprocessing'])
+    query = picture(lambda: read_image(image, how=how), alt=image, side=THUMBNAIL)
   note = f'The {len(hits)} most similar of {len(index):,}, by cosine.'
   figures = [_figure(hit, index, rank=rank) for rank, hit in enumerate(hits, 1)]
   header = f'<header><h1>{escape(title)}</h1>{query}<p>{note}</p></header>'
@@ -45,10 +46,11 @@ def page_of(
 
 
 def _figure(hit: Hit, index: Index, *, rank: int) -> str:
-  tiled = bool(index.manifest['tile'])
+  tiled = index.tiled
   path = index.images / hit.image
+  how = stored_how(index.manifest['preprocessing'])
   shown = picture(
-    lambda: read_crop(path, hit.box, tiled=tiled), alt=hit.image, side=THUMBNAIL
+    lambda: read_crop(path, hit.box, how=how), alt=hit.image, side=THUMBNAIL
   )
   left, top, width, height = hit.box
   box = f'<br>{width} x {height} px at {left}, {top}' if tiled else ''

@@ -1,26 +1,38 @@
 """Image files to the pixels that a model sees, read ahead in threads.
 
-Memory is bounded by what the threads hold: a TIFF is read window by window where
-rasterio is installed, any other image that is cut into tiles is decoded as a whole.
+Memory is bounded by what is open: of what GDAL reads the parts that are in use, any
+other image as a whole.
 """
 
 import contextlib
-import functools
+import dataclasses
+import os
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+import threading
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
 from typing import NamedTuple
 
 import grain
 import numpy as np
+from absl import logging
 from PIL import Image
 
-from harma_jax.data.images import read_image, read_size, resize_for_evaluation
+from harma_jax.data.images import resize_for_evaluation
 from harma_jax.errors import UserError
-from harma_jax.search_index import geo
-from harma_jax.search_index.files import tile_boxes
+from harma_jax.raster.gdal import KEPT_BYTES, GdalScene
+from harma_jax.raster.how import DEFAULT, How
+from harma_jax.raster.limits import MAX_PIXELS, check_size, readable
+from harma_jax.raster.pixels import turned_box
+from harma_jax.raster.scene import Scene, open_scene
+from harma_jax.search_index.places import read_corners, read_corners_beside
 
 BOXES_AT_ONCE = 32
+NO_DATA = 'no data'  # why boxes are left out
+
+# `cut(width, height)`: i32[n, 4], the boxes of an image.
+Cut = Callable[[int, int], np.ndarray]
 
 
 class Rows(NamedTuple):
@@ -29,105 +41,211 @@ class Rows(NamedTuple):
   Attributes:
     boxes: i32[n, 4]: left, top, width, height in pixels.
     images: u8[n, side, side, 3].
-    corners: f64[n, 4, 2], see `geo.read_corners`, or None.
+    corners: f64[n, 4, 2], see `places.read_corners`, or None.
+    facts: how the file was read, as JSON has it; the same in each part of it.
+    dropped: why boxes of this part were left out -> how many.
   """
 
   boxes: np.ndarray
   images: np.ndarray
   corners: np.ndarray | None
+  facts: Mapping = types.MappingProxyType({})
+  dropped: Mapping[str, int] = types.MappingProxyType({})
+
+
+def stored_how(preprocessing: Mapping) -> How:
+  """How files were read, by what an index says of its preprocessing."""
+  stored = {name: preprocessing[name] for name in How._fields if name in preprocessing}
+  return DEFAULT._replace(**stored)
 
 
 def read_rows(
-  paths: Sequence[pathlib.Path], *, side: int, tile: int, stride: int, threads: int
+  paths: Sequence[pathlib.Path],
+  *,
+  side: int,
+  cut: Cut,
+  threads: int,
+  how: How = DEFAULT,
 ) -> Iterator[tuple[int, Rows | UserError]]:
-  """The boxes of files in their order, at most `BOXES_AT_ONCE` at a time.
+  """The boxes of files, file by file, at most `BOXES_AT_ONCE` at a time.
+
+  Boxes come in the order of `cut`, but for scenes that are too wide to keep a row of
+  their blocks: of these, one column of blocks after the other.
 
   Args:
     paths: of the files.
     side: pixels of what the model sees.
-    tile: see `tile_boxes`.
-    stride: see `tile_boxes`.
+    cut: the boxes of an image of some width and height.
     threads: how many read at once.
+    how: what the user says of bands and values.
 
   Yields:
     The number of the file, counted from 0, with some of its boxes, or with what is
     wrong with it.
   """
-  cut = functools.partial(tile_boxes, tile=tile, stride=stride)
   with futures.ThreadPoolExecutor(threads) as pool:
-    sizes = list(pool.map(_caught(functools.partial(_size, tiled=bool(tile))), paths))
+    measured = list(pool.map(_caught(_measure), paths))
   parts = []
-  for file, size in enumerate(sizes):
-    boxes = [None] if isinstance(size, UserError) else _split(cut(*size))
-    parts += [(file, part) for part in boxes]
-  # The parts of one image follow each other: it is decoded once, not once for each.
-  decode = functools.lru_cache(maxsize=threads)(read_image)
+  for file, found in enumerate(measured):
+    split = [None] if isinstance(found, UserError) else _split(cut(*found.size), found)
+    parts += [(file, boxes) for boxes in split]
+  scenes = _Scenes(paths, parts=[file for file, _ in parts], how=how)
 
   def make(number):
     file, boxes = parts[number]
     if boxes is None:
-      return file, sizes[file]
-    read = functools.partial(_read, side=side, tiled=bool(tile), decode=decode)
-    return file, _caught(read)(paths[file], boxes)
+      return file, measured[file]
+    with scenes.use(file) as scene:
+      read = _caught(_read)
+      return file, read(scene, boxes, name=str(paths[file]), side=side, how=how)
 
   options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
   dataset = grain.MapDataset.range(len(parts)).map(make).to_iter_dataset(options)
-  with contextlib.closing(iter(dataset)) as found:
+  with contextlib.closing(scenes), contextlib.closing(iter(dataset)) as found:
     yield from found
 
 
-def read_crop(path: pathlib.Path, box: Sequence[int], *, tiled: bool) -> Image.Image:
+def read_crop(
+  path: pathlib.Path, box: Sequence[int], *, how: How = DEFAULT
+) -> Image.Image:
   """One box of an image file, as RGB.
 
   Raises:
     UserError: it cannot be read.
   """
-  [crop] = _crops(path, np.array([box], np.int32), tiled=tiled, decode=read_image)
-  return Image.new('RGB', tuple(box[2:])) if crop is None else crop
+  with readable(str(path)), open_scene(path, name=str(path), how=how) as scene:
+    check_size(*box[2:], max_pixels=MAX_PIXELS)
+    return scene.read(box).image()
+
+
+class _Measured(NamedTuple):
+  """Width and height, of an image and of what is decoded at once."""
+
+  size: tuple[int, int]
+  unit: tuple[int, int]
+
+
+@dataclasses.dataclass
+class _Opened:
+  """A scene that is used by some parts, and how many of them are left."""
+
+  left: int
+  lock: threading.Lock
+  stack: contextlib.ExitStack
+  scene: Scene | None = None
+
+
+class _Scenes:
+  """The scenes that are read at a time: each is opened once, for all of its parts."""
+
+  def __init__(self, paths: Sequence[pathlib.Path], *, parts: Sequence[int], how: How):
+    self._paths, self._how = paths, how
+    files, counts = np.unique(parts, return_counts=True)
+    self._opened = {
+      file: _Opened(count, threading.Lock(), contextlib.ExitStack())
+      for file, count in zip(files.tolist(), counts.tolist(), strict=True)
+    }
+
+  @contextlib.contextmanager
+  def use(self, file: int) -> Iterator[Callable[[], Scene]]:
+    """What gives the scene of a file, for one of its parts."""
+    opened = self._opened[file]
+    try:
+      yield lambda: self._scene(opened, self._paths[file])
+    finally:
+      with opened.lock:
+        opened.left -= 1
+        if not opened.left:
+          opened.stack.close()
+
+  def close(self) -> None:
+    """Closes what is open, where the parts have not all been read."""
+    for opened in self._opened.values():
+      opened.stack.close()
+
+  def _scene(self, opened: _Opened, path: pathlib.Path) -> Scene:
+    with opened.lock:
+      if opened.scene is None:
+        scene = open_scene(path, name=str(path), how=self._how)
+        opened.scene = opened.stack.enter_context(scene)
+        _log(opened.scene.facts, path=path)
+      return opened.scene
 
 
 def _read(
-  path: pathlib.Path, boxes: np.ndarray, *, side: int, tiled: bool, decode: Callable
+  scene_of: Callable[[], Scene],
+  boxes: np.ndarray,
+  *,
+  name: str,
+  side: int,
+  how: How,
 ) -> Rows:
-  crops = _crops(path, boxes, tiled=tiled, decode=decode)
-  kept = np.array([crop is not None for crop in crops])
-  images = [resize_for_evaluation(crop, side=side) for crop in crops if crop]
-  placed = kept.any() and geo.can_read(path)
-  corners = geo.read_corners(path, boxes[kept]) if placed else None
-  pixels = np.stack(images) if images else np.zeros((0, side, side, 3), np.uint8)
-  return Rows(boxes[kept], pixels, corners)
+  with readable(name):
+    scene = scene_of()
+    images, kept = [], np.zeros(len(boxes), bool)
+    for number, box in enumerate(boxes.tolist()):
+      check_size(*box[2:], max_pixels=MAX_PIXELS)
+      pixels = scene.read(box)
+      kept[number] = pixels.share_valid() >= how.min_valid
+      if kept[number]:
+        images.append(resize_for_evaluation(pixels.image(), side=side))
+    corners, reason = _corners(scene, boxes[kept], path=pathlib.Path(name))
+    return Rows(
+      boxes=boxes[kept],
+      images=np.stack(images) if images else np.zeros((0, side, side, 3), np.uint8),
+      corners=corners,
+      facts={**scene.facts, **({'no_place': reason} if reason else {})},
+      dropped={} if kept.all() else {NO_DATA: int((~kept).sum())},
+    )
 
 
-def _crops(
-  path: pathlib.Path, boxes: np.ndarray, *, tiled: bool, decode: Callable
-) -> list[Image.Image | None]:
-  if tiled and geo.can_read(path):
-    return geo.read_windows(path, boxes)
-  image = decode(path)
-  return [
-    image.crop((left, top, left + width, top + height))
-    for left, top, width, height in boxes.tolist()
-  ]
+def _corners(
+  scene: Scene, boxes: np.ndarray, *, path: pathlib.Path
+) -> tuple[np.ndarray | None, str]:
+  if not len(boxes):
+    return None, _corners(scene, np.array([[0, 0, 1, 1]]), path=path)[1]
+  if scene.orientation != 1:  # places are those of what is stored
+    turn = {'size': scene.size, 'orientation': scene.orientation}
+    boxes = np.array([turned_box(box, **turn) for box in boxes.tolist()])
+  if not isinstance(scene, GdalScene):
+    return read_corners_beside(path, boxes, size=scene.size)
+  with scene.dataset() as dataset:
+    return read_corners(dataset, boxes)
 
 
-def _size(path: pathlib.Path, *, tiled: bool) -> tuple[int, int]:
-  in_windows = tiled and geo.can_read(path)
-  return geo.read_size(path) if in_windows else read_size(path)
+def _measure(path: pathlib.Path) -> _Measured:
+  name = os.fspath(path)
+  with readable(name), open_scene(path, name=name) as scene:
+    return _Measured(scene.size, scene.unit)
 
 
-def _split(boxes: np.ndarray) -> list[np.ndarray]:
-  return [
-    boxes[start : start + BOXES_AT_ONCE]
-    for start in range(0, len(boxes), BOXES_AT_ONCE)
-  ]
+def _split(boxes: np.ndarray, measured: _Measured) -> list[np.ndarray]:
+  """Boxes in parts; of wide scenes in stripes whose blocks can be kept."""
+  width, height = measured.unit
+  stripe = max(KEPT_BYTES // (2 * 3 * height) // width, 1) * width
+  if stripe < measured.size[0]:
+    boxes = boxes[np.argsort(boxes[:, 0] // stripe, kind='stable')]
+  starts = range(0, len(boxes), BOXES_AT_ONCE)
+  return [boxes[start : start + BOXES_AT_ONCE] for start in starts]
+
+
+def _log(facts: Mapping, *, path: pathlib.Path) -> None:
+  if 'stretch' in facts:
+    black, white = facts['stretch']
+    bands = ', '.join(map(str, facts.get('bands', [1])))
+    words = facts['stretch_by']
+    logging.info(
+      '%s: bands %s; %g becomes black and %g white (%s)',
+      *(path, bands, black, white, words),
+    )
 
 
 def _caught(read: Callable) -> Callable:
   """`read`, which returns a user's mistake instead of raising it."""
 
-  def call(*arguments):
+  def call(*arguments, **keywords):
     try:
-      return read(*arguments)
+      return read(*arguments, **keywords)
     except UserError as error:
       return error
 

@@ -55,6 +55,8 @@ from harma_jax.errors import UserError, expect
     ({'evaluation.select_on': 'train'}, "evaluation.select_on: .* found 'train'"),
     ({'evaluation.select_on': 'test', 'data.test_split': ''}, 'data.test_split set'),
     ({'data.test_split': 'val'}, "data.test_split: .* found 'val' for both"),
+    ({'data.bands': '4,3'}, r'data.bands: expected red, .*found .4,3'),
+    ({'data.stretch': 'best'}, r'data.stretch: expected auto, .* --config.data'),
     ({'data.hold_out': 1.0}, 'data.hold_out: expected a share, 0 to below 1; found 1'),
     (
       {'data.hold_out': 0.1, 'data.val_split': 'train'},

@@ -8,6 +8,7 @@ from PIL import Image
 
 from harma_jax.data.audit import (
   ERROR,
+  OWN_STRETCH,
   WARNING,
   Row,
   audit,
@@ -19,6 +20,7 @@ from harma_jax.data.audit import (
 )
 from harma_jax.data.audit import ImageFacts as Facts
 from harma_jax.errors import UserError
+from harma_jax.raster.how import How
 
 
 def slow_difference_hash(image):
@@ -267,3 +269,17 @@ def test_real_annotations_without_errors(data_dir):
     (40, 200),
   ]
   assert report.count(ERROR) == 0
+
+
+@pytest.mark.parametrize(('stretch', 'lines'), [('auto', 1), ('0,3000', 0)])
+def test_images_that_are_stretched_each_by_itself_are_told(tmp_path, stretch, lines):
+  (tmp_path / 'images').mkdir()
+  grey = np.random.default_rng(0).integers(200, 3000, (30, 40)).astype(np.uint16)
+  Image.fromarray(grey).save(tmp_path / 'images/a.png')
+  noise(0).save(tmp_path / 'images/b.png')
+  rows = [{'image': name, 'caption': f'field {name}'} for name in ('a.png', 'b.png')]
+  text = '\n'.join(json.dumps(row | {'split': 'train'}) for row in rows)
+  (tmp_path / 'captions.jsonl').write_text(text)
+  told = found(audit(tmp_path, how=How(stretch=stretch)).findings).get(OWN_STRETCH, ())
+  assert len(told) == lines
+  assert all(line.startswith('a.png') for line in told)

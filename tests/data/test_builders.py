@@ -154,7 +154,9 @@ def test_an_interrupted_prepare_goes_on_after_the_finished_splits(
     return encode_image_file(path)
 
   monkeypatch.setattr(
-    captions_builder, 'encode_image_file', lambda path: encode(path, until='val_3.png')
+    captions_builder,
+    'encode_image_file',
+    lambda path, **_: encode(path, until='val_3.png'),
   )
   with pytest.raises(KeyboardInterrupt):
     prepare(small_data, tmp_path / 'out', dataset='captions')
@@ -204,7 +206,7 @@ def test_a_split_whose_captions_have_changed_is_not_gone_on_with(
 def test_a_finished_folder_is_verified_and_not_written(
   small_data, prepared_data, monkeypatch
 ):
-  monkeypatch.setattr(captions_builder, 'encode_image_file', lambda _: 1 / 0)
+  monkeypatch.setattr(captions_builder, 'encode_image_file', lambda *_, **__: 1 / 0)
   before = file_bytes(prepared_data)
   prepare(small_data, prepared_data, dataset='captions')
   assert file_bytes(prepared_data) == before

@@ -11,6 +11,7 @@ from harma_jax.data.annotations import CaptionTable
 from harma_jax.data.images import read_image
 from harma_jax.data.pixels import choose_cache, open_pixels, shrink, shrunk
 from harma_jax.errors import UserError
+from harma_jax.raster.how import How
 
 # Width and height.
 SIZES = ((30, 20), (30, 21), (12, 40), (5, 5))
@@ -90,6 +91,19 @@ def test_what_is_no_image_is_told_when_opened(table):
 def test_too_many_pixels_are_told_when_opened(table):
   with pytest.raises(UserError, match=r'more than max_pixels = 500'):
     open_pixels(table, side=10, max_pixels=500)
+
+
+@pytest.mark.parametrize(('stretch', 'warned'), [('auto', True), ('0,3000', False)])
+def test_images_that_are_stretched_each_by_itself_are_warned_of(
+  table, caplog, stretch, warned
+):
+  grey = np.random.default_rng(0).integers(200, 3000, (30, 40)).astype(np.uint16)
+  Image.fromarray(grey).save(table.image_root / '0.png')
+  how = How(stretch=stretch)
+  pixels = open_pixels(table, side=100, how=how).take(np.array([0])).images[0]
+  expected = read_image(table.image_root / '0.png', how=how)
+  np.testing.assert_array_equal(pixels[:30, :40], expected)
+  assert ('data.stretch=MIN,MAX' in caplog.text) == warned
 
 
 def test_a_damaged_image_is_told_when_it_is_kept(table):

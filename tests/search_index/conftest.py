@@ -1,17 +1,14 @@
 """Indexes made of features that are given, without any model."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from harma_jax.search_index.index import (
-  Shard,
-  claim,
-  make_manifest,
-  open_index,
-  shard_count,
-  shard_path,
-  write_shard,
-)
+from harma_jax.search_index.catalogue import File, write_entry
+from harma_jax.search_index.index import open_index
+from harma_jax.search_index.manifest import claim, make_manifest
+from harma_jax.search_index.shards import Shard, store, write_shard
 
 
 @pytest.fixture(scope='session')
@@ -27,53 +24,73 @@ def unit_rows():
 
 @pytest.fixture
 def begin(tmp_path):
-  """`begin(n)`: the manifest of an index of n files that are not read."""
+  """`begin()`: the folder of an index that is empty so far."""
 
-  def make(n, *, name='index', sha256='ab' * 32, tile=0, **changes):
-    manifest = make_manifest(
-      tmp_path / name,
-      [f'{i}.png' for i in range(n)],
-      images=tmp_path / 'pictures',
-      model={'model_sha256': sha256, 'model_path': 'run'},
-      preprocessing={'side': 16},
-      tile=tile,
-      stride=tile,
+  def make(
+    *, name='index', sha256='ab' * 32, path='run', tile=0, images='pictures', **changes
+  ):
+    folder = tmp_path / name
+    settings = {
+      'images': tmp_path / images,
+      'model': {'model_sha256': sha256, 'model_path': path},
+      'preprocessing': {'side': 16},
+      'tiles': [(tile, tile)],
+      'storage': 'float32',
+    }
+    claim(folder, make_manifest(folder, **(settings | changes)))
+    return folder
+
+  return make
+
+
+@pytest.fixture
+def write():
+  """`write(folder, features)`: one shard and its entry, a row a file."""
+
+  def make(
+    folder,
+    features,
+    *,
+    first=0,
+    corners=None,
+    boxes=None,
+    storage='float32',
+    found=None,
+  ):
+    n = len(features)
+    boxes = (
+      np.tile(np.array([[0, 0, 4, 4]], np.int32), (n, 1)) if boxes is None else boxes
     )
-    claim(tmp_path / name, manifest | changes)
-    return manifest | changes
+    shard = Shard(store(features, storage=storage), boxes, corners)
+    name = write_shard(folder, shard)
+    file = File(size=1, mtime_ns=1, shard=name, rows=1)
+    files = {
+      f'{first + i:03}.png': dataclasses.replace(file, start=i) for i in range(n)
+    }
+    write_entry(folder, files, found=first + n if found is None else found)
+    return name
 
   return make
 
 
 @pytest.fixture
-def write(tmp_path):
-  """`write(manifest, features)`: the shards of given features, a row a file."""
+def made_index(begin, write):
+  """`made_index(features)`: opened; five rows a shard."""
 
-  def make(manifest, features, *, numbers=None, name='index', corners=None):
-    size = manifest['files_a_shard']
-    for number in range(shard_count(manifest)) if numbers is None else numbers:
-      part = slice(number * size, (number + 1) * size)
-      rows = features[part]
-      shard = Shard(
-        features=rows,
-        file=np.arange(len(rows), dtype=np.int32),
-        boxes=np.tile(np.array([[0, 0, 4, 4]], np.int32), (len(rows), 1)),
+  def make(
+    features, *, corners=None, boxes=None, name='index', storage='float32', tile=0
+  ):
+    folder = begin(name=name, storage=storage, tile=tile)
+    for start in range(0, len(features), 5):
+      part = slice(start, start + 5)
+      write(
+        folder,
+        features[part],
+        first=start,
         corners=None if corners is None else corners[part],
-        names=[f'{i}.png' for i in range(number * size, number * size + len(rows))],
-        skipped={},
+        boxes=None if boxes is None else boxes[part],
+        storage=storage,
       )
-      write_shard(shard_path(tmp_path / name, number), shard, manifest=manifest)
-
-  return make
-
-
-@pytest.fixture
-def made_index(tmp_path, begin, write):
-  """`made_index(features)`: opened; five files a shard."""
-
-  def make(features, *, corners=None, name='index'):
-    manifest = begin(len(features), name=name, files_a_shard=5)
-    write(manifest, features, corners=corners, name=name)
-    return open_index(tmp_path / name)
+    return open_index(folder)
 
   return make

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from harma_jax.errors import UserError
-from harma_jax.search_index.files import check_tiling, find_images, tile_boxes
+from harma_jax.search_index.files import (
+  check_tiles,
+  find_images,
+  make_tiles,
+  tile_boxes,
+)
 
 
 def test_images_are_found_below_the_folder_sorted_and_by_their_ending(tmp_path):
@@ -46,4 +51,15 @@ def test_an_image_smaller_than_a_tile_is_one_tile_of_its_own_size():
 @pytest.mark.parametrize(('tile', 'stride'), [(8, 9), (8, 0), (0, 4), (-8, -8)])
 def test_tiles_that_would_leave_gaps_are_refused(tile, stride):
   with pytest.raises(UserError, match=f'--tile={tile} --stride={stride}'):
-    check_tiling(tile, stride)
+    check_tiles([(256, 128), (tile, stride)])
+
+
+def test_a_stride_is_half_a_tile_where_it_is_not_given():
+  assert make_tiles(0) == [(0, 0)]
+  assert make_tiles(7) == [(7, 4)]
+  assert make_tiles([256, 512], [0]) == [(256, 128), (512, 256)]
+  assert make_tiles([256, 0], [64, 0]) == [(256, 64), (0, 0)]
+  with pytest.raises(UserError, match='expected one for each of 2 tiles; found 3'):
+    make_tiles([256, 512], [1, 2, 3])
+  with pytest.raises(UserError, match='no tile twice; found --tile=8,8'):
+    make_tiles([8, 8])

@@ -1,35 +1,10 @@
-"""Exact search beside a plain sort; approximate search beside exact search."""
+"""What an index answers: hits that say where they are, each place once."""
 
 import numpy as np
 import pytest
 
 from harma_jax.errors import UserError
-from harma_jax.search_index.query import search, top_rows, write_graph
-
-
-def sorted_rows(features, query, *, top):
-  """All products sorted: the reference."""
-  products = [float(np.dot(row, query)) for row in features.astype(np.float64)]
-  return sorted(range(len(products)), key=lambda row: -products[row])[:top]
-
-
-@pytest.mark.parametrize('rows_at_once', [1, 7, 100])
-@pytest.mark.parametrize('top', [1, 6, 40])
-def test_the_rows_are_those_of_a_full_sort(unit_rows, rows_at_once, top):
-  features, queries = unit_rows(30), unit_rows(4, seed=1)
-  for query in queries:
-    rows, products = top_rows(features, query, top=top, rows_at_once=rows_at_once)
-    assert rows.tolist() == sorted_rows(features, query, top=top)
-    np.testing.assert_allclose(products, features[rows] @ query, atol=1e-6)
-
-
-@pytest.mark.parametrize('rows_at_once', [1, 2, 100])
-def test_of_equal_products_the_first_comes_first(rows_at_once):
-  features = np.eye(3, dtype=np.float32)[[1, 0, 2, 0, 1, 0]]
-  query = np.array([1, 0.5, 0], np.float32)
-  for top in range(1, 7):
-    rows, _ = top_rows(features, query, top=top, rows_at_once=rows_at_once)
-    assert rows.tolist() == [1, 3, 5, 0, 4, 2][:top]
+from harma_jax.search_index.query import search, search_many
 
 
 def test_hits_name_the_file_and_its_place(made_index, unit_rows):
@@ -38,7 +13,7 @@ def test_hits_name_the_file_and_its_place(made_index, unit_rows):
   corners[7] = [[8, 47], [8, 46], [9, 46], [9, 47]]
   index = made_index(features, corners=corners)
   first, *rest = search(index, features[7], top=3)
-  assert first.image == '7.png'
+  assert first.image == '007.png'
   assert first.similarity == pytest.approx(1)
   assert first.box == (0, 0, 4, 4)
   assert first.corners == ((8, 47), (8, 46), (9, 46), (9, 47))
@@ -50,25 +25,58 @@ def test_top_must_be_positive(made_index, unit_rows):
     search(made_index(unit_rows(3)), unit_rows(1)[0], top=0)
 
 
-def test_a_graph_finds_nearly_what_exact_search_finds(made_index, unit_rows):
-  pytest.importorskip('usearch')
-  features = unit_rows(300)
-  index = made_index(features)
-  write_graph(index)
-  found = shared = 0
-  for query in unit_rows(10, seed=1):
-    exact = search(index, query, top=10)
-    near = search(index, query, top=10, approximate=True)
-    assert [hit.similarity for hit in near] == sorted(
-      (hit.similarity for hit in near), reverse=True
-    )
-    found += len(near)
-    shared += len({hit.image for hit in near} & {hit.image for hit in exact})
-  assert found == 100
-  assert shared >= 95
+def test_many_queries_have_the_answers_of_each_alone(made_index, unit_rows):
+  index, queries = made_index(unit_rows(30)), unit_rows(5, seed=1)
+  answers = search_many(index, queries, top=4)
+  for query, hits in zip(queries, answers, strict=True):
+    alone = search(index, query, top=4)
+    assert [hit.row for hit in hits] == [hit.row for hit in alone]
 
 
-def test_approximate_search_asks_for_its_graph(made_index, unit_rows):
-  pytest.importorskip('usearch')
-  with pytest.raises(UserError, match=r'--approximate: expected .* found none'):
-    search(made_index(unit_rows(3)), unit_rows(1)[0], top=1, approximate=True)
+@pytest.fixture
+def tiles(made_index, begin, write):
+  """Nine tiles of 64 px in steps of 16, in one file; the fifth is the best."""
+  features = np.eye(9, dtype=np.float32)
+  boxes = np.array([[16 * i, 0, 64, 64] for i in range(9)], np.int32)
+  query = np.array([8, 3, 4, 7, 9, 6, 5, 2, 1], np.float32)
+
+  def make(**settings):
+    index = made_index(features, boxes=boxes, tile=64, **settings)
+    index.file[:] = 0
+    return index, query / np.linalg.norm(query)
+
+  return make
+
+
+def test_overlapping_tiles_are_one_answer_by_their_best(tiles):
+  index, query = tiles()
+  hits = search(index, query, top=5)
+  # Steps of 16 and 32 overlap, of 48 and more do not.
+  assert [hit.box[0] // 16 for hit in hits] == [4, 0, 7]
+  assert [hit.rank for hit in hits] == [1, 2, 8]
+  kept = search(index, query, top=5, overlap='keep')
+  assert [hit.box[0] // 16 for hit in kept] == [4, 0, 3, 5, 6]
+  with pytest.raises(UserError, match=r"--overlap: .* best, keep; found 'x'"):
+    search(index, query, top=5, overlap='x')
+
+
+def test_more_is_looked_at_where_one_place_has_many_rows(made_index):
+  """Of 300 rows 290 lie in one place, and are the best."""
+  angles = np.linspace(0, 1, 300)
+  features = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+  boxes = np.tile(np.array([[0, 0, 8, 8]], np.int32), (300, 1))
+  boxes[290:, 0] = 100 * np.arange(1, 11)
+  index = made_index(features, boxes=boxes, tile=8)
+  index.file[:] = 0
+  hits = search(index, features[0], top=3)
+  assert [hit.row for hit in hits] == [0, 290, 291]
+
+
+def test_a_filter_counts_in_the_rank_and_must_leave_something(made_index, unit_rows):
+  features = unit_rows(12)
+  index, allowed = made_index(features), np.arange(12) >= 8
+  hits = search(index, features[3], top=2, allowed=allowed)
+  assert [(hit.rank, hit.searched) for hit in hits] == [(1, 4), (2, 4)]
+  assert min(hit.row for hit in hits) >= 8
+  with pytest.raises(UserError, match='found none there'):
+    search(index, features[3], top=2, allowed=np.zeros(12, bool))

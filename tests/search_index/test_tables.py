@@ -1,7 +1,11 @@
-"""The table of what was found."""
+"""The tables of what was found, and of what was indexed."""
 
+import pytest
+
+from harma_jax.search_index.build import Made
+from harma_jax.search_index.catalogue import File
 from harma_jax.search_index.query import Hit
-from harma_jax.search_index.tables import print_hits
+from harma_jax.search_index.tables import better_than, facts_of, print_hits
 
 
 def test_hits_are_numbered_and_names_are_printed_as_they_are(capsys, monkeypatch):
@@ -16,4 +20,59 @@ def test_hits_are_numbered_and_names_are_printed_as_they_are(capsys, monkeypatch
   assert [[cell.strip() for cell in row] for row in rows] == [
     ['1', '0.250', '[b]/port.png', '0, 10, 20, 30'],
     ['2', '-0.500', 'river.png', '0, 0, 32, 32'],
+  ]
+
+
+@pytest.mark.parametrize(
+  ('rank', 'searched', 'words'),
+  [
+    (1, 24, '95 %'),
+    (1, 1000, '99.9 %'),
+    (2, 1_000_000, '99.9998 %'),
+    (1_000_000, 1_000_000, '0.0000 %'),
+    (1, 1, '0 %'),
+  ],
+)
+def test_a_share_tells_one_row_from_the_next_and_is_never_rounded_up(
+  rank, searched, words
+):
+  hit = Hit('a.png', 0.5, (0, 0, 1, 1), None, rank=rank, searched=searched)
+  assert better_than(hit) == words
+
+
+def test_the_share_is_printed_with_what_it_is_of(capsys):
+  print_hits([Hit('a.png', 0.5, (0, 0, 1, 1), None, rank=1, searched=1000)])
+  printed = capsys.readouterr().out
+  assert '99.9 %' in printed
+  assert 'of the 1,000 rows' in printed
+
+
+def test_an_index_says_how_files_were_read_and_what_was_left_out():
+  eight = {'reader': 'Pillow'}
+  files = {
+    'a.png': File(size=1, mtime_ns=1, rows=4, facts=eight),
+    'b.png': File(size=1, mtime_ns=1, rows=4, facts=eight),
+    'c.tif': File(
+      size=1,
+      mtime_ns=1,
+      rows=2,
+      facts={'reader': 'GDAL', 'no_place': 'no crs', 'stretch': [0.0, 3000.0]},
+      dropped={'no data': 6},
+    ),
+    'd.tif': File(size=1, mtime_ns=1, dropped={'no data': 8}),
+    'x/e.png': File(size=1, mtime_ns=1, error='/p/x/e.png: no picture: at all'),
+    'f.png': File(size=1, mtime_ns=1, error='/p/f.png: no picture: at all'),
+  }
+  made = Made(added=3, changed=1, dropped=2, unchanged=0, skipped={'f.png': ''})
+  assert list(facts_of(files, made, missing=7)) == [
+    ('this call', '3 added, 1 changed, 2 dropped, 1 failed, 0 as they were'),
+    ('images', '4'),
+    ('rows', '10'),
+    ('not yet', '7 images that other calls are to read'),
+    ('read as', '2 images, as a.png (reader: Pillow)'),
+    ('read as', 'c.tif (reader: GDAL; stretch: 0 3000)'),
+    ('no place', 'c.tif: no crs'),
+    ('left out', '14 boxes of 2 images: no data'),
+    ('without a row', 'd.tif'),
+    ('cannot be read', '2 images, as x/e.png: no picture: at all'),
   ]

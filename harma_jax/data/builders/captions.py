@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import functools
 import os
 from collections.abc import Iterator, Sequence
 
@@ -11,6 +12,7 @@ import tensorflow_datasets as tfds
 from harma_jax.data.annotations import CaptionTable, load_captions
 from harma_jax.data.builders.encode import encode_image_file
 from harma_jax.data.tracking import Track, untracked
+from harma_jax.raster.how import DEFAULT, How
 
 # Images that are encoded ahead and wait in memory to be written.
 AHEAD = 64
@@ -57,11 +59,13 @@ class Captions(tfds.core.GeneratorBasedBuilder):
     images: str = 'images',
     threads: int = 1,
     track: Track = untracked,
+    how: How = DEFAULT,
     **of_tfds,
   ):
     """See `load_captions` for `source`, `annotations` and `images`."""
     self._read = {'root': source, 'annotations': annotations, 'images': images}
     self._splits, self._threads, self._track = tuple(splits), threads, track
+    self._how = how
     super().__init__(**of_tfds)
 
   def _info(self) -> tfds.core.DatasetInfo:
@@ -85,15 +89,15 @@ class Captions(tfds.core.GeneratorBasedBuilder):
 
   def _generate_examples(self, split: str) -> Iterator[tuple[int, dict]]:
     table = load_captions(split=split, **self._read)
-    examples = _examples(table, threads=self._threads)
+    examples = _examples(table, threads=self._threads, how=self._how)
     yield from self._track(enumerate(examples), title=split, total=table.n_images)
 
 
-def _examples(table: CaptionTable, *, threads: int) -> Iterator[dict]:
+def _examples(table: CaptionTable, *, threads: int, how: How) -> Iterator[dict]:
   rows = collections.defaultdict(list)
   for row, image in enumerate(table.caption_image.tolist()):
     rows[image].append(row)
-  for image, content in enumerate(_encoded(table, threads=threads)):
+  for image, content in enumerate(_encoded(table, threads=threads, how=how)):
     yield {
       'image': content,
       'image_file': table.image_files[image],
@@ -102,9 +106,10 @@ def _examples(table: CaptionTable, *, threads: int) -> Iterator[dict]:
     }
 
 
-def _encoded(table: CaptionTable, *, threads: int) -> Iterator[bytes]:
+def _encoded(table: CaptionTable, *, threads: int, how: How) -> Iterator[bytes]:
   """The bytes of all images in order; not more than `AHEAD` are held."""
+  encode = functools.partial(encode_image_file, how=how)
   with concurrent.futures.ThreadPoolExecutor(threads) as pool:
     for start in range(0, table.n_images, AHEAD):
       images = range(start, min(start + AHEAD, table.n_images))
-      yield from pool.map(encode_image_file, map(table.image_path, images))
+      yield from pool.map(encode, map(table.image_path, images))

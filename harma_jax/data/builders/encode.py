@@ -7,6 +7,8 @@ import pathlib
 from PIL import ExifTags, Image
 
 from harma_jax.data.images import read_image
+from harma_jax.raster.formats import raster_kind
+from harma_jax.raster.how import DEFAULT, How
 
 KEPT = ('JPEG', 'PNG')
 
@@ -14,21 +16,29 @@ KEPT = ('JPEG', 'PNG')
 PNG_LEVEL = 3
 
 
-def encode_image_file(path: str | os.PathLike) -> bytes:
-  """The bytes of a JPEG or PNG in RGB whose pixels are those of `read_image(path)`.
+def encode_image_file(path: str | os.PathLike, *, how: How = DEFAULT) -> bytes:
+  """The bytes of a JPEG or PNG in RGB whose pixels are those of
+  `read_image(path, how=how)`.
 
   A JPEG or PNG file in RGB is kept byte for byte, unless it says that it is to be
-  turned. Everything else (TIFF, grey, a palette, alpha, 16-bit grey) becomes a PNG,
+  turned. Everything else (TIFF, grey, a palette, alpha, 16 bits) becomes a PNG,
   which loses nothing.
 
   Raises:
     UserError: the file is missing, or cannot be decoded to its end.
   """
-  image = read_image(path)
-  with Image.open(path) as header:
-    upright = header.getexif().get(ExifTags.Base.Orientation, 1) == 1
-    if header.format in KEPT and header.mode == 'RGB' and upright:
-      return pathlib.Path(path).read_bytes()
+  image = read_image(path, how=how)
+  if _is_kept(path):
+    return pathlib.Path(path).read_bytes()
   encoded = io.BytesIO()
   image.save(encoded, 'PNG', compress_level=PNG_LEVEL)
   return encoded.getvalue()
+
+
+def _is_kept(path: str | os.PathLike) -> bool:
+  with pathlib.Path(path).open('rb') as file:
+    if raster_kind(file):
+      return False
+    with Image.open(file) as header:
+      upright = header.getexif().get(ExifTags.Base.Orientation, 1) == 1
+      return header.format in KEPT and header.mode == 'RGB' and upright

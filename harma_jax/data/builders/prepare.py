@@ -33,6 +33,7 @@ from harma_jax.data.prepared import (
 from harma_jax.data.source import find_splits
 from harma_jax.data.tracking import Track, untracked
 from harma_jax.errors import UserError
+from harma_jax.raster.how import DEFAULT, How
 
 DATASETS = tuple(config.name for config in CONFIGS)
 
@@ -55,6 +56,7 @@ def prepare(
   images: str = 'images',
   threads: int = 1,
   track: Track = untracked,
+  how: How = DEFAULT,
 ) -> dict:
   """Writes the splits of a source as one TFDS data set, or verifies what was written.
 
@@ -65,6 +67,7 @@ def prepare(
     splits: their names; empty for all that `source` has.
     threads: how many images are encoded at once.
     track: shows the progress, see `untracked`.
+    how: what the user says of bands and values.
 
   Returns:
     The manifest: `dataset`; `splits`, of each how many `images` and `captions`, the
@@ -86,9 +89,10 @@ def prepare(
     logging.info('%s is finished already: it is verified', out)
   else:
     read = {'source': source, 'annotations': annotations, 'images': images}
-    how = {'threads': threads, 'track': track, 'file_format': 'array_record'}
+    writing = {'threads': threads, 'track': track, 'file_format': 'array_record'}
     _check_unused(out)
-    _write(out, tables, make=functools.partial(Captions, config=dataset, **read, **how))
+    make = functools.partial(Captions, config=dataset, how=how, **read, **writing)
+    _write(out, tables, make=make)
     _write_manifest(out, manifest)
   _check_same(out, manifest)
   verify(out)

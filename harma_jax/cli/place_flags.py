@@ -1,0 +1,86 @@
+"""The flags of searches that name an index, ask for places and write them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from absl import flags
+
+from harma_jax.cli.shared_flags import given, write_bytes
+from harma_jax.errors import UserError
+from harma_jax.search_index.csv_table import csv_of
+from harma_jax.search_index.filters import rows_within
+from harma_jax.search_index.geojson import geojson_of
+from harma_jax.search_index.geoparquet import geoparquet_of
+from harma_jax.search_index.index import Index, open_index
+from harma_jax.search_index.majortom import is_embeddings, read_embeddings
+from harma_jax.search_index.query import Hit
+
+_INDEX = flags.DEFINE_string('index', None, 'The folder of an index.')
+_MADE_BY = flags.DEFINE_string(
+  'made_by', None, "The model that made others' embeddings: that of --workdir."
+)
+_BBOX = flags.DEFINE_string(
+  'bbox', None, 'W,S,E,N in degrees: only what touches it; W above E crosses 180.'
+)
+_WITHIN = flags.DEFINE_string(
+  'within', None, 'A file of GeoJSON: only what touches its polygons.'
+)
+_GEOJSON = flags.DEFINE_string('geojson', None, 'A file for maps to write, in WGS84.')
+_GEOPARQUET = flags.DEFINE_string('geoparquet', None, 'The same as GeoParquet 1.1.')
+_CSV = flags.DEFINE_string('csv', None, 'A table to write, outlines as WKT.')
+
+_MAKERS = ((_GEOJSON, geojson_of), (_GEOPARQUET, geoparquet_of), (_CSV, csv_of))
+
+
+def given_index() -> Index:
+  """What --index names: an index, or embeddings in parquet.
+
+  Raises:
+    UserError: it names none, --made_by is for none of this kind, or as `open_index` and
+      `read_embeddings`.
+  """
+  path, made_by = given(_INDEX, 'INDEX'), _MADE_BY.value or ''
+  if is_embeddings(path):
+    return read_embeddings(path, made_by=made_by)
+  if made_by:
+    raise UserError(
+      f'--made_by: expected embeddings in parquet; found {path}, which is none. Leave '
+      'it out: an index knows the model that made it.'
+    )
+  return open_index(path)
+
+
+def allowed_rows(index: Index) -> np.ndarray | None:
+  """Which rows --bbox and --within allow, bool[n]; None for all.
+
+  Raises:
+    UserError: as `rows_within`.
+  """
+  return rows_within(index.corners, bbox=_BBOX.value or '', within=_WITHIN.value or '')
+
+
+def expect_no_files() -> None:
+  """That no file is asked for where there is more than one query.
+
+  Raises:
+    UserError: one is.
+  """
+  for flag, _ in _MAKERS:
+    if flag.value:
+      raise UserError(
+        f'--{flag.name}: expected one query; found --queries, whose answers go to '
+        '--out. Leave one of them out.'
+      )
+
+
+def write_places(hits: Sequence[Hit]) -> None:
+  """Writes what was found to the files that the flags name, and says so.
+
+  Raises:
+    UserError: a file cannot be written, or as the function that makes it.
+  """
+  for flag, make in _MAKERS:
+    if flag.value:
+      content = make(hits)
+      content = content.encode() if isinstance(content, str) else content
+      print(f'{write_bytes(flag, content)}: {len(content):,} bytes')

@@ -1,0 +1,101 @@
+"""The flags of `search query` that say what to look for, as plain values."""
+
+import pathlib
+from collections.abc import Sequence
+
+from absl import flags
+
+from harma_jax.cli.shared_flags import numbers, write_text
+from harma_jax.errors import UserError
+from harma_jax.search_index.answers import csv_of_answers, json_lines_of
+from harma_jax.search_index.point import read_point
+from harma_jax.search_index.query import OVERLAPS, Hit
+
+APPROXIMATE = flags.DEFINE_bool(
+  'approximate', False, 'Make, and search by, a graph: for many millions of rows.'
+)
+IMAGE = flags.DEFINE_string('image', None, 'An image file to search for.')
+_BOX = flags.DEFINE_list('box', None, 'Left, top, width, height: a part of --image.')
+_AT = flags.DEFINE_string('at', None, 'LON,LAT: search for what the index has there.')
+_MINUS = flags.DEFINE_string('minus', None, 'Words for what to avoid.')
+_QUERIES = flags.DEFINE_string(
+  'queries',
+  None,
+  'A file of queries, one a line; answers go to --out=FILE.csv or to lines of JSON.',
+)
+_TOP = flags.DEFINE_integer('top', 12, 'How many are shown.', lower_bound=1)
+_OVERLAP = flags.DEFINE_enum(
+  'overlap',
+  OVERLAPS[0],
+  OVERLAPS,
+  'Show each place once, by its best row, or all rows.',
+)
+
+
+def search_settings() -> dict:
+  """What the flags say of a search, as `Model.search_texts` takes it."""
+  return {
+    'top': _TOP.value,
+    'approximate': APPROXIMATE.value,
+    'overlap': _OVERLAP.value,
+  }
+
+
+def query_settings() -> dict:
+  """What the flags say to look for, as `Model.search` takes it."""
+  return {
+    'at': read_point(_AT.value) if _AT.value else None,
+    'minus': _MINUS.value or '',
+  }
+
+
+def box() -> tuple[int, int, int, int] | None:
+  """Left, top, width and height of a part of `--image`; None for the whole."""
+  if _BOX.value is None:
+    return None
+  values = numbers(_BOX)
+  if len(values) != 4 or min(values[:2]) < 0 or min(values[2:]) < 1:
+    raise UserError(
+      '--box: expected left, top, width and height in pixels, as in '
+      f'--box=512,0,256,256; found {",".join(_BOX.value)!r}.'
+    )
+  if not IMAGE.value:
+    raise UserError(
+      '--box: expected the image that it is of, --image=FILE; found none.'
+    )
+  return tuple(values)
+
+
+def read_queries(path: str) -> list[str]:
+  """The lines of a file that are not empty.
+
+  Raises:
+    UserError: it cannot be read, or has none.
+  """
+  try:
+    lines = pathlib.Path(path).expanduser().read_text(encoding='utf-8').splitlines()
+  except (OSError, UnicodeError) as error:
+    raise UserError(
+      f'--queries: expected a file in UTF-8, a query a line; found {path}: {error}.'
+    ) from error
+  queries = [line.strip() for line in lines if line.strip()]
+  if not queries:
+    raise UserError(f'--queries: expected a query a line; found none in {path}.')
+  return queries
+
+
+def queries() -> list[str]:
+  """The lines of the file that --queries names; none where it names none."""
+  return read_queries(_QUERIES.value) if _QUERIES.value else []
+
+
+def write_answers(
+  texts: Sequence[str], answers: Sequence[Sequence[Hit]], *, out: flags.FlagHolder
+) -> None:
+  """Writes what was found to the file that `out` names, or prints it."""
+  as_table = (out.value or '').endswith('.csv')
+  content = (csv_of_answers if as_table else json_lines_of)(texts, answers)
+  if out.value:
+    print(f'{write_text(out, content)}: {len(content.encode()):,} bytes')
+  else:
+    print(content, end='')
