@@ -117,6 +117,7 @@ def study_config(data: str, *, root: str) -> ConfigDict:
   config.data.update(
     {'root': root, 'cache_side': 96, 'context_length': 20, 'threads': 1}
   )
+  config.data.cleaning = 'released'  # of the recorded results
   config.data.captions_per_image = CAPTIONS
   config.data.test_split = ''
   config.augment.update({'quarter_turns': True, 'rand_augment': (0, 0)})
@@ -163,7 +164,10 @@ def run_group(
     return
   noise, seed = place['noise'], place['seed']
   table, wrong = swap_captions(study.pixels.table, share=noise, seed=seed)
-  tokens = tokenize_table(table, context_length=study.config.data.context_length)
+  data = study.config.data
+  tokens = tokenize_table(
+    table, cleaning=data.cleaning, context_length=data.context_length
+  )
   group = functools.partial(run, study, tokens=tokens, wrong=wrong, place=place)
   shared = group(
     'plain', start_state(study, seed=seed), last_step=plain_steps, log=not done

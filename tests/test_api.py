@@ -13,8 +13,9 @@ import harma_jax
 from harma_jax.api import Model, load
 from harma_jax.building.model import build_model
 from harma_jax.building.params import read_workdir
+from harma_jax.data.cleaning import clean_caption
 from harma_jax.data.images import normalize, read_image, resize_for_evaluation
-from harma_jax.data.tokenizer import clean_caption, tokenize
+from harma_jax.data.tokenizer import tokenize
 from harma_jax.errors import UserError
 from harma_jax.model.adapter import AdapterSettings
 from harma_jax.results.export import export
@@ -192,7 +193,7 @@ def test_adapters_come_with_their_settings(
   clip = build_model(config)
   assert clip.adapter == AdapterSettings(bottleneck=8, shared_bottleneck=8, heads=2)
   params = random_params(clip)
-  write_remote(tmp_path / 'remote', params, model=clip)
+  write_remote(tmp_path / 'remote', params, model=clip, cleaning='released')
   made, loaded = Model(clip, params, context_length=8), load(tmp_path / 'remote')
   assert loaded.sha256 == made.sha256
   np.testing.assert_allclose(

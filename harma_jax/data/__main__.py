@@ -22,6 +22,7 @@ from harma_jax import cli
 from harma_jax.data.audit import ERROR, WARNING, audit
 from harma_jax.data.audit_tables import print_report, print_splits
 from harma_jax.data.builders.prepare import DATASETS, prepare
+from harma_jax.data.cleaning import CLEANINGS
 from harma_jax.errors import UserError
 from harma_jax.raster.how import how_of
 from harma_jax.reporting.progress import show_progress
@@ -34,6 +35,9 @@ _ANNOTATIONS = flags.DEFINE_string(
   'annotations', 'auto', 'A file below the source; {split} in it stands for the split.'
 )
 _IMAGES = cli.shared_flag('images')  # below the source
+_CLEANING = flags.DEFINE_enum(
+  'cleaning', 'sound', tuple(CLEANINGS), 'How training cleans captions; for check.'
+)
 _BANDS = cli.shared_flag('bands')
 _STRETCH = cli.shared_flag('stretch')
 _THREADS = flags.DEFINE_integer(
@@ -90,7 +94,8 @@ def run_prepare() -> int:
 
 def run_check() -> int:
   """Prints the report, writes all of it to `--out`, and returns the exit code."""
-  report = audit(cli.given(_SOURCE, 'FOLDER'), **_reading())
+  source = cli.given(_SOURCE, 'FOLDER')
+  report = audit(source, cleaning=_CLEANING.value, **_reading())
   print_report(report, examples=_EXAMPLES.value)
   if _OUT.value:
     content = json.dumps(report.content(), indent=2, ensure_ascii=False)

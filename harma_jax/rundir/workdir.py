@@ -48,6 +48,7 @@ LATER = {
   'train.steps_per_dispatch': 1,
   'train.on_nonfinite': 'raise',
   'data.hold_out': 0.0,
+  'data.cleaning': 'released',
   'data.image_reuse': False,
   'data.max_pixels': 89_478_485,
   'data.bands': '',

@@ -120,7 +120,7 @@ def test_a_harma_file_comes_back_bit_for_bit(
   clip = make_clip(**WITH_ADAPTERS[name])
   params, fresh = random_params(clip, seed=1), random_params(clip, seed=2)
   path = tmp_path / 'weights.safetensors'
-  write_harma(path, params, model=clip, config={})
+  write_harma(path, params, model=clip, cleaning='sound', config={})
   loaded = load_weights(open_source(str(path)), fresh, model=clip)
   jax.tree.map(np.testing.assert_array_equal, loaded, params)
   inputs = toy_batch['images'], toy_batch['tokens']
@@ -158,7 +158,7 @@ def test_weights_of_the_original_go_in_and_come_out(tmp_path, reference_dir, fil
   )
   params = tree_of(dict(take(names, given)))
   path = tmp_path / 'weights.safetensors'
-  write_harma(path, params, model=clip, config={})
+  write_harma(path, params, model=clip, cleaning='sound', config={})
   written = read(path)
   assert {name: array.shape for name, array in written.items()} == {
     name: array.shape for name, array in given.items()
@@ -173,7 +173,7 @@ def test_frozen_bf16_weights_are_written_as_f32(tmp_path, make_clip, random_para
   params = random_params(clip)
   params['text']['projection'] = params['text']['projection'].astype(jnp.bfloat16)
   path = tmp_path / 'weights.safetensors'
-  write_harma(path, params, model=clip, config={})
+  write_harma(path, params, model=clip, cleaning='sound', config={})
   written = read(path)['model.text_projection']
   assert written.dtype == np.float32
   np.testing.assert_array_equal(written, params['text']['projection'].astype('f4'))
@@ -190,7 +190,9 @@ def test_a_pth_wants_torch(tmp_path, make_clip, random_params, monkeypatch):
   monkeypatch.setitem(sys.modules, 'torch', None)
   clip = make_clip()
   with pytest.raises(UserError, match=r'torch.*not installed.*\.safetensors'):
-    write_harma(tmp_path / 'w.pth', random_params(clip), model=clip, config={})
+    write_harma(
+      tmp_path / 'w.pth', random_params(clip), model=clip, cleaning='sound', config={}
+    )
 
 
 def test_a_pth_is_loaded_without_running_code(
@@ -200,7 +202,7 @@ def test_a_pth_is_loaded_without_running_code(
   params = random_params(clip)
   path = tmp_path / 'checkpoint_best.pth'
   config = {'model': {'size': 'toy'}, 'crop': [0.5, 1.0]}
-  write_harma(path, params, model=clip, config=config)
+  write_harma(path, params, model=clip, cleaning='sound', config=config)
   checkpoint = torch.load(path, weights_only=True)
   assert checkpoint['config'] == config
   expected = tensors_of(params, model=clip, layout='harma')
@@ -237,7 +239,7 @@ def test_transformers_reads_the_folder_and_computes_the_same(
 ):
   clip, images, tokens = plain(name)
   params = random_params(clip)
-  write_huggingface(tmp_path / 'out', params, model=clip)
+  write_huggingface(tmp_path / 'out', params, model=clip, cleaning='sound')
   model, report = transformers.CLIPModel.from_pretrained(
     tmp_path / 'out', output_loading_info=True
   )
@@ -260,7 +262,7 @@ def test_open_clip_reads_the_folder_and_computes_the_same(
 ):
   clip, images, tokens = plain(name)
   params = random_params(clip)
-  write_open_clip(tmp_path / 'out', params, model=clip)
+  write_open_clip(tmp_path / 'out', params, model=clip, cleaning='sound')
   model, _, preprocess = open_clip.create_model_and_transforms(
     f'local-dir:{tmp_path}/out'
   )
@@ -308,7 +310,7 @@ def test_transformers_computes_the_same_with_lora_merged(
   tmp_path, merged, torch, transformers
 ):
   model, params, (images, tokens), expected = merged
-  write_huggingface(tmp_path / 'out', params, model=model)
+  write_huggingface(tmp_path / 'out', params, model=model, cleaning='sound')
   theirs = transformers.CLIPModel.from_pretrained(tmp_path / 'out')
   pixels, ids = torch.from_numpy(channels_first(images)), torch.from_numpy(tokens)
   with torch.no_grad():
@@ -322,7 +324,7 @@ def test_open_clip_computes_the_same_with_lora_merged(
   tmp_path, merged, torch, open_clip
 ):
   model, params, (images, tokens), expected = merged
-  write_open_clip(tmp_path / 'out', params, model=model)
+  write_open_clip(tmp_path / 'out', params, model=model, cleaning='sound')
   theirs, *_ = open_clip.create_model_and_transforms(f'local-dir:{tmp_path}/out')
   theirs.eval()
   with torch.no_grad():
@@ -336,7 +338,7 @@ def test_open_clip_takes_the_file_for_a_model_of_its_own(
   tmp_path, plain, random_params, torch, open_clip
 ):
   clip, _, _ = plain('toy, gelu')
-  write_open_clip(tmp_path / 'out', random_params(clip), model=clip)
+  write_open_clip(tmp_path / 'out', random_params(clip), model=clip, cleaning='sound')
   config = json.loads((tmp_path / 'out/open_clip_config.json').read_text())
   (tmp_path / 'toy-of-tests.json').write_text(json.dumps(config['model_cfg']))
   open_clip.add_model_config(tmp_path / 'toy-of-tests.json')
@@ -359,7 +361,7 @@ def test_a_remote_folder_comes_back_bit_for_bit(
 ):
   clip = make_clip(shared_adapter='both', adapter_padding='padding')
   params, fresh = random_params(clip, seed=1), random_params(clip, seed=2)
-  write_remote(tmp_path / 'out', params, model=clip)
+  write_remote(tmp_path / 'out', params, model=clip, cleaning='sound')
   loaded = load_weights(open_source(str(tmp_path / 'out')), fresh, model=clip)
   jax.tree.map(np.testing.assert_array_equal, loaded, params)
   inputs = toy_batch['images'], toy_batch['tokens']
@@ -372,7 +374,9 @@ def test_captions_are_as_long_as_in_training(
 ):
   clip = make_clip(adapter_padding='none')
   params = random_params(clip)
-  write_remote(tmp_path / 'out', params, model=clip, context_length=given)
+  write_remote(
+    tmp_path / 'out', params, model=clip, cleaning='sound', context_length=given
+  )
   config = json.loads((tmp_path / 'out/tokenizer_config.json').read_text())
   assert (config['model_max_length'], config['pad_token']) == (length, '!')
   config = json.loads((tmp_path / 'out/config.json').read_text())
@@ -381,7 +385,7 @@ def test_captions_are_as_long_as_in_training(
 
 def test_a_remote_folder_describes_its_model(tmp_path, make_clip, random_params):
   clip = make_clip(shared_adapter='both', adapter_padding='padding')
-  write_remote(tmp_path / 'out', random_params(clip), model=clip)
+  write_remote(tmp_path / 'out', random_params(clip), model=clip, cleaning='sound')
   config = json.loads((tmp_path / 'out/config.json').read_text())
   assert config['model_type'] == 'harma'
   assert (config['shared_adapter'], config['adapter_padding']) == ('both', 'padding')
@@ -397,7 +401,7 @@ def test_a_remote_folder_computes_the_same(
 ):
   clip = make_clip(**WITH_ADAPTERS[name])
   params = random_params(clip)
-  write_remote(tmp_path / 'out', params, model=clip)
+  write_remote(tmp_path / 'out', params, model=clip, cleaning='sound')
   model, report = transformers.AutoModel.from_pretrained(
     tmp_path / 'out', trust_remote_code=True, output_loading_info=True
   )
@@ -475,7 +479,9 @@ def test_without_a_vocabulary_all_else_is_written(
   monkeypatch.setitem(sys.modules, 'open_clip', None)
   clip, _, _ = plain('toy, gelu')
   with caplog.at_level(logging.WARNING):
-    write_huggingface(tmp_path / 'out', random_params(clip), model=clip)
+    write_huggingface(
+      tmp_path / 'out', random_params(clip), model=clip, cleaning='sound'
+    )
   assert 'hf download openai/clip-vit-base-patch32 tokenizer.json' in caplog.text
   names = {path.name for path in (tmp_path / 'out').iterdir()}
   assert names == {'config.json', 'model.safetensors', 'preprocessor_config.json'}
