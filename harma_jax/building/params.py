@@ -26,6 +26,7 @@ from harma_jax.weights.adapter import load_adapter
 from harma_jax.weights.load import (
   check_settings,
   graft,
+  has_adapters,
   is_new,
   load_weights,
   recognise,
@@ -92,7 +93,9 @@ def _build_backbone(config: ConfigDict, model: Clip, *, init: str) -> tuple[dict
   if init:
     source = open_source(init)
     check_settings(source, model.size)
-    warn_of_cleaning(source.cleaning, cleaning=config.data.cleaning, source=init)
+    # Adapters that say nothing are of the original, or of an older export.
+    trained = source.cleaning or ('released' if has_adapters(source) else '')
+    warn_of_cleaning(trained, cleaning=config.data.cleaning, source=init)
     params = load_weights(source, build_fresh(model, key), model=model)
     return params, provenance(source, init=init, model=model)
   if config.optimizer.train != 'full':

@@ -110,17 +110,18 @@ _LOADING = {
 
 _INPUT = """\
 Images: the whole image resized to {side} x {side} px (bicubic, no crop), normalised
-with OpenAI's mean and standard deviation. {cleaning}, {length} tokens. harma_jax cleans
-captions and queries so by itself; for another program, this does it:
+with OpenAI's mean and standard deviation.
+
+Captions and queries (`data.cleaning={cleaning}`): {how}, {length} tokens.
+harma_jax cleans them by itself; for another program, this does it:
 
 {code}"""
 
 _CLEANED = {
   'released': """\
-Captions (`data.cleaning=released`): lower case, `-` and `/` as spaces, without
-`, . ' ! ? " ( ) * # : ; ~`, at most 30 words""",
-  'sound': """\
-Captions (`data.cleaning=sound`): lower case, spaces in place of punctuation""",
+lower case, `-` and `/` as
+spaces, without `, . ' ! ? " ( ) * # : ; ~`, at most 30 words""",
+  'sound': 'lower case, spaces in\nplace of punctuation',
 }
 
 _CLEAN = {
@@ -185,7 +186,8 @@ def model_card(
   how = _INPUT.format(
     side=size.image_size,
     length=length,
-    cleaning=_CLEANED[cleaning],
+    cleaning=cleaning,
+    how=_CLEANED[cleaning],
     code=_CLEAN[cleaning],
   )
   loading = '\n\n'.join([_loading(format, name=name, config=config), *notes])

@@ -110,6 +110,28 @@ def test_folders_that_name_no_kind_of_adapters_hold_those_of_harma(adapters):
   jax.tree.map(np.testing.assert_array_equal, loaded, params)
 
 
+@pytest.mark.parametrize(
+  ('changes', 'cleaning', 'warned'),
+  [
+    ({}, 'sound', False),
+    ({}, 'released', True),
+    ({'cleaning': None}, 'released', False),  # as before there was a choice
+    ({'cleaning': None}, 'sound', True),
+  ],
+)
+def test_captions_cleaned_in_another_way_are_warned_of(
+  adapters, caplog, changes, cleaning, warned
+):
+  clip, params, folder = adapters
+  config = json.loads((folder / CONFIG_FILE).read_text()) | changes
+  if config['cleaning'] is None:
+    del config['cleaning']
+  (folder / CONFIG_FILE).write_text(json.dumps(config))
+  load_adapter(folder, params, model=clip, cleaning=cleaning)
+  trained = config.get('cleaning', 'released')
+  assert (f'--config.data.cleaning={trained} to keep' in caplog.text) == warned
+
+
 def test_folders_that_hold_no_adapters_are_refused(adapters, tmp_path):
   clip, params, folder = adapters
   with pytest.raises(UserError, match=r'export --format=adapter.*--config\.adapter='):

@@ -1,6 +1,7 @@
 """Weights out: the same weights come back in, and other libraries compute the same."""
 
 import dataclasses
+import functools
 import gzip
 import importlib
 import importlib.util
@@ -18,6 +19,7 @@ import safetensors.numpy
 from huggingface_hub.errors import LocalEntryNotFoundError
 from PIL import Image
 
+from harma_jax.data.cleaning import CLEANINGS
 from harma_jax.data.images import CLIP_STD, normalize, resize_for_evaluation
 from harma_jax.data.tokenizer import tokenize
 from harma_jax.errors import UserError
@@ -48,6 +50,7 @@ WITH_ADAPTERS = {
   'none, quick': {'shared_adapter': 'none', 'activation': 'quick_gelu'},
 }
 FOLDERS = {'open_clip': write_open_clip, 'huggingface': write_huggingface}
+CONFIGS = ('config.json', 'open_clip_config.json')
 SLOW = pytest.param('ViT-B-32-quickgelu', marks=pytest.mark.slow)
 
 
@@ -224,7 +227,7 @@ def test_a_folder_comes_back_bit_for_bit(
 ):
   clip, images, tokens = plain(f'toy, {activation}')
   params, fresh = random_params(clip, seed=1), random_params(clip, seed=2)
-  FOLDERS[format](tmp_path / 'out', params, model=clip)
+  FOLDERS[format](tmp_path / 'out', params, model=clip, cleaning='sound')
   source = open_source(str(tmp_path / 'out'))
   assert (source.format, source.activation) == (format, activation)
   loaded = load_weights(source, fresh, model=clip)
@@ -538,3 +541,52 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
   (tmp_path / 'file').write_text('')
   with pytest.raises(UserError, match=r'place that can be written.*another --out'):
     written(tmp_path / 'file/out', 'nothing')
+
+
+# How captions were cleaned.
+
+WRITERS = {
+  'harma.safetensors': functools.partial(write_harma, config={}),
+  'harma.pth': lambda path, params, *, cleaning, **more: write_harma(
+    path, params, cleaning='', config={'data': {'cleaning': cleaning}}, **more
+  ),
+  'remote': write_remote,
+  **FOLDERS,
+}
+
+
+@pytest.mark.parametrize('cleaning', CLEANINGS)
+@pytest.mark.parametrize('name', WRITERS)
+def test_cleaning_comes_back_from_every_format(
+  tmp_path, plain, make_clip, random_params, name, cleaning
+):
+  if name.endswith('.pth'):
+    pytest.importorskip('torch')
+  clip = plain('toy, gelu')[0] if name in FOLDERS else make_clip()
+  path = tmp_path / name
+  WRITERS[name](path, random_params(clip), model=clip, cleaning=cleaning)
+  assert open_source(str(path)).cleaning == cleaning
+
+
+@pytest.mark.parametrize('name', ['remote', *FOLDERS])
+def test_folders_from_before_say_nothing_of_cleaning(
+  tmp_path, plain, make_clip, random_params, name
+):
+  clip = plain('toy, gelu')[0] if name in FOLDERS else make_clip()
+  path = tmp_path / name
+  WRITERS[name](path, random_params(clip), model=clip, cleaning='sound')
+  [config] = [path / file for file in CONFIGS if (path / file).is_file()]
+  content = json.loads(config.read_text())
+  del content['harma_jax']
+  config.write_text(json.dumps(content))
+  assert open_source(str(path)).cleaning == ''
+
+
+def test_an_unknown_cleaning_is_refused(tmp_path, make_clip, random_params):
+  clip = make_clip()
+  path = tmp_path / 'harma.safetensors'
+  write_harma(path, random_params(clip), model=clip, cleaning='newer', config={})
+  with pytest.raises(
+    UserError, match=r"ways released, sound; found 'newer' in .*harma"
+  ):
+    open_source(str(path))
