@@ -494,7 +494,11 @@ def test_the_real_vocabulary_gives_the_tokens_of_training(tmp_path, processors):
   if importlib.util.find_spec('open_clip') is None:
     pytest.skip('the package open_clip, whose vocabulary is wanted, is not installed')
   assert write_processor(tmp_path, side=224, context_length=77, pad_zero=True)
-  captions = ['a big runway with 3 planes', 'déjà vu   near the river', "it's green"]
+  captions = [
+    *('a big runway with 3 planes', 'déjà vu   near the river', "it's green"),
+    # What spells a special token is text, and so is the sign of the padding.
+    *('a <|endoftext|> boat', '<|startoftext|>', '<end_of_text>', 'a boat! ! no'),
+  ]
   theirs = processors.CLIPTokenizer.from_pretrained(tmp_path)(
     captions, padding='max_length', return_tensors='np'
   )
