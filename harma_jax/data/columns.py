@@ -78,7 +78,7 @@ def choose_columns(
   missing = [name for wanted in found.values() for name in wanted if name not in names]
   if missing:
     raise UserError(
-      f'{_at(place)}expected the column {missing[0]!r}, as data.columns asks; found '
+      f'{_at(place)}expected the column {missing[0]!r} that is asked for; found '
       f'{_list(names)}. Correct --config.data.columns.'
     )
   images = found.get('image') or _known(names, IMAGES)

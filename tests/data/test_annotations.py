@@ -281,10 +281,10 @@ def test_unreadable_line_is_numbered(root, name):
 
 
 def test_header_without_the_columns(root):
-  (root / 'train.csv').write_text('file,text\na.jpg,ship\n')
+  (root / 'train.csv').write_text('picture,words\na.jpg,ship\n')
   message = message_of(root)
   assert 'columns image and caption' in message
-  assert 'file, text' in message
+  assert 'picture, words' in message
 
 
 def test_text_in_another_encoding(root):
@@ -314,8 +314,8 @@ def test_json_without_a_list_of_rows(root, content):
     {'image': 'train/a.jpg', 'caption': []},
     {'image': 'train/a.jpg', 'caption': ['one ship', None]},
     {'image': 'train/a.jpg', 'caption': {'raw': 'one ship'}},
-    {'filename': 'train/a.jpg', 'sentences': ['one ship']},
-    {'filename': 'train/a.jpg', 'sentences': [{'text': 'one ship'}]},
+    {'filename': 'train/a.jpg', 'sentences': [3]},
+    {'filename': 'train/a.jpg', 'sentences': [{'words': 'one ship'}]},
     {'filename': 'train/a.jpg', 'sentences': None},
     ['train/a.jpg', 'one ship'],
     'train/a.jpg',
