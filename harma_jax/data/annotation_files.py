@@ -239,6 +239,7 @@ def entries_of_split(
       this one.
   """
   found, unnamed, wanted = collections.Counter(), None, split.strip().lower()
+  taken = 0
   for entry in entries:
     name = split_of(entry)
     if name is None and unnamed is None and not found:
@@ -252,8 +253,11 @@ def entries_of_split(
       if restval and name == RESTVAL:
         name = 'train'
     if name is None or name == wanted:
+      taken += 1
       yield entry
-  _check_found(found, path=path, split=wanted, restval=restval)
+  if not taken:
+    raise _no_split(found, path=path, split=split)
+  say_restval(found[RESTVAL] * (restval and wanted == 'train'), path=path)
 
 
 def split_of(entry: Entry) -> str | None:
@@ -277,19 +281,15 @@ def splits_in(entries: Iterable[Entry], *, restval: bool = True) -> set[str]:
   return {'train' if restval and name == RESTVAL else name for name in names}
 
 
-def _check_found(
-  found: collections.Counter, *, path: pathlib.Path, split: str, restval: bool
-) -> None:
-  """Says what became of `RESTVAL`, and refuses a split that no row names."""
-  added = found[RESTVAL] if restval and split == 'train' else 0
-  say_restval(added, path=path)
-  if found and not found[split] and not added:
-    counts = ', '.join(f'{name} ({count} rows)' for name, count in found.items())
-    raise UserError(
-      f'{path}: expected rows of split {split!r}; found only {counts}. Ask for one of '
-      'these, or pass --config.data.annotations=FILE; --config.data.hold_out=0.1 takes '
-      'a tenth of the training images for validation.'
-    )
+def _no_split(
+  found: collections.Counter, *, path: pathlib.Path, split: str
+) -> UserError:
+  counts = ', '.join(f'{name} ({count} rows)' for name, count in found.items())
+  return UserError(
+    f'{path}: expected rows of split {split!r}; found only {counts}. Ask for one of '
+    'these, or pass --config.data.annotations=FILE; --config.data.hold_out=0.1 takes '
+    'a tenth of the training images for validation.'
+  )
 
 
 def say_restval(rows: int, *, path: pathlib.Path) -> None:

@@ -172,10 +172,12 @@ def _read_row(entry, *, path_of: PathOf) -> Row:
 
 
 def _check_caption(caption: str, *, place: str) -> None:
-  if not caption.strip():
+  if not caption or caption.isspace():
     raise UserError(
       f'{place}: expected a caption; found {caption!r}. Write one or remove the row.'
     )
+  if caption.isascii():  # as most are, and Python knows it of each text
+    return
   try:
     caption.encode()
   except UnicodeEncodeError as error:

@@ -200,7 +200,7 @@ def _name_findings(alike: Mapping[str, Alike], *, taken: bool) -> list[Finding]:
   kinds = collections.defaultdict(list)
   for name, (file, kind) in alike.items():
     kinds[kind].append(f'{name}: {file}')
-  what = 'taken from' if taken else 'are there; --match=name takes'
+  what = 'are taken from' if taken else 'are there; --match=name takes'
   return [
     Finding(WARNING, f'images that {what} files that differ in {kind}', tuple(lines))
     for kind, lines in sorted(kinds.items())

@@ -77,13 +77,19 @@ def say_columns(columns: Columns, *, path: pathlib.Path) -> None:
     say_once(f'{path.name}: {columns}')
 
 
+def say_fields(entry: Entry, *, path: pathlib.Path, asked: str) -> None:
+  """`say_columns` of a row of JSON."""
+  if not entry.problem and (asked or not _is_karpathy(entry.found)):
+    say_columns(_columns_of(tuple(entry.found), asked), path=path)
+
+
 def _numbered(
   rows: Sequence, *, path: pathlib.Path, asked: str, within: str = ''
 ) -> Iterator[Entry]:
   for row, fields in enumerate(rows, start=1):
     entry = entry_of(fields, place=f'{path}{within}, row {row}', asked=asked)
-    if row == 1 and not entry.problem and not _is_karpathy(fields):
-      say_columns(_columns_of(tuple(fields), asked), path=path)
+    if row == 1:
+      say_fields(entry, path=path, asked=asked)
     yield entry
 
 

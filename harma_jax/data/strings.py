@@ -1,6 +1,7 @@
 """Many texts in little memory: one block of UTF-8, and where each of them ends."""
 
 import array
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -54,16 +55,32 @@ class Strings(Sequence[str]):
 class Packer:
   """Collects texts one by one, for `Strings`."""
 
-  def __init__(self):
+  def __init__(self, *, at_once: int = 4096):
+    """At most `at_once` texts wait to be put into the block together."""
     self._block, self._ends = bytearray(), array.array('q')
+    self._waiting, self._at_once = [], at_once
 
   def append(self, text: str) -> None:
-    self._block += text.encode(*_ENCODING)
-    self._ends.append(len(self._block))
+    self._waiting.append(text)
+    if len(self._waiting) == self._at_once:
+      self._put()
 
   def strings(self) -> Strings:
     """What was collected; nothing may be appended after that."""
+    self._put()
     return Strings(self._block, np.frombuffer(self._ends, np.int64))
+
+  def _put(self) -> None:
+    start, texts = len(self._block), self._waiting
+    joined = ''.join(texts)
+    self._block += joined.encode(*_ENCODING)
+    of_a_byte = len(self._block) - start == len(joined)
+    sizes = map(
+      len, texts if of_a_byte else (text.encode(*_ENCODING) for text in texts)
+    )
+    self._ends.extend(itertools.accumulate(sizes, initial=start))
+    del self._ends[-len(texts) - 1]  # the initial one
+    self._waiting = []
 
 
 def pack(texts: Iterable[str]) -> Strings:

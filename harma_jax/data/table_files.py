@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from harma_jax.data.columns import Columns, choose_columns
 from harma_jax.data.entries import Entry, shorten
-from harma_jax.data.json_forms import captions_of, entry_of, say_columns
+from harma_jax.data.json_forms import captions_of, entry_of, say_columns, say_fields
 from harma_jax.errors import UserError
 
 _SEPARATORS = ',\t;|'
@@ -27,24 +27,18 @@ def read_csv(path: pathlib.Path, *, asked: str) -> Iterator[Entry]:
   with open(path, encoding='utf-8-sig', newline='') as file:
     separator, columns, names = _read_header(file.readline(), path=path, asked=asked)
   say_columns(columns, path=path)
-  image, split = names.index(columns.image), None
-  if columns.split:
-    split = names.index(columns.split)
+  image = names.index(columns.image)
+  split = names.index(columns.split) if columns.split else None
   captions = [names.index(name) for name in columns.captions]
-  needed = max(image, *captions)
-  with open(path, encoding='utf-8-sig', newline='') as file:
-    for line, row in _csv_rows(file, path=path, separator=separator):
-      if len(row) > len(names):
-        raise _too_long(row, names=names, place=f'{path}, line {line}')
-      row += [None] * (len(names) - len(row)) if len(row) <= needed else []
-      cells = [row[column] for column in captions]
-      yield Entry(
-        f'{path}, line {line}',
-        row[image],
-        captions_of([_listed(cell) for cell in cells]),
-        None if split is None else row[split] if split < len(row) else '',
-        row,
-      )
+  needed, width = max(image, *captions), len(names)
+  for line, row in _csv_rows(path, separator=separator):
+    if len(row) != width:
+      row = _filled(row, needed=needed, names=names, place=f'{path}, line {line}')
+    texts = [row[captions[0]]] if len(captions) == 1 else [row[i] for i in captions]
+    if len(texts) > 1 or texts[0] is None or texts[0][:2] == '["':
+      texts = captions_of([_listed(text) for text in texts])
+    name = None if split is None else row[split]
+    yield Entry(f'{path}, line {line}', row[image], texts, name, row)
 
 
 def read_json_lines(path: pathlib.Path, *, asked: str) -> Iterator[Entry]:
@@ -59,7 +53,10 @@ def read_json_lines(path: pathlib.Path, *, asked: str) -> Iterator[Entry]:
     for line, row in enumerate(file, start=1):
       if row.strip():
         fields = parse_json(row.rstrip('\n'), path=path, first_line=line)
-        yield entry_of(fields, place=f'{path}, line {line}', asked=asked)
+        entry = entry_of(fields, place=f'{path}, line {line}', asked=asked)
+        if line == 1:
+          say_fields(entry, path=path, asked=asked)
+        yield entry
 
 
 def parse_json(text: str, *, path: pathlib.Path, first_line: int = 1) -> object:
@@ -123,29 +120,39 @@ def _read_header(
   raise max(refusals, key=lambda refusal: refusal[0])[1]
 
 
-def _csv_rows(file, *, path: pathlib.Path, separator: str) -> Iterator[tuple]:
-  """The lines of a table after its header, numbered, without those that are blank."""
-  rows = csv.reader(file, delimiter=separator, skipinitialspace=True, strict=True)
-  line = 0
-  try:
-    next(rows)
-    line = rows.line_num
-    for row in rows:
+def _csv_rows(path: pathlib.Path, *, separator: str) -> Iterator[tuple[int, list[str]]]:
+  """The rows of a table after its header, without blank ones, and the lines they end.
+
+  A row may hold line breaks, so that lines are not rows.
+  """
+  with open(path, encoding='utf-8-sig', newline='') as file:
+    rows = csv.reader(file, delimiter=separator, skipinitialspace=True, strict=True)
+    line = 0
+    try:
+      next(rows)
       line = rows.line_num
-      if row:
-        yield line, row
-  except csv.Error as error:
-    # An open quote swallows the rest of the file: name where the row begins.
+      for row in rows:
+        line = rows.line_num
+        if row:
+          yield line, row
+    except csv.Error as error:
+      # An open quote swallows the rest of the file: name where the row begins.
+      raise UserError(
+        f'{path}, line {line + 1}: expected CSV; {error}. Correct the line.'
+      ) from error
+
+
+def _filled(
+  row: list[str], *, needed: int, names: Sequence[str], place: str
+) -> list[str | None]:
+  """A short row with what it lacks at its end: None, or '' for what is not needed."""
+  if len(row) > len(names):
     raise UserError(
-      f'{path}, line {line + 1}: expected CSV; {error}. Correct the line.'
-    ) from error
-
-
-def _too_long(row: Sequence[str], *, names: Sequence[str], place: str) -> UserError:
-  return UserError(
-    f'{place}: expected {len(names)} columns; found {len(row)}. Put a caption that '
-    'contains commas between double quotes.'
-  )
+      f'{place}: expected {len(names)} columns; found {len(row)}. Put a caption that '
+      'contains commas between double quotes.'
+    )
+  missing = len(names) - len(row)
+  return row + ([None] if len(row) <= needed else ['']) * missing
 
 
 def _listed(cell: str | None) -> object:
