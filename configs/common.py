@@ -83,8 +83,15 @@ TRAIN = {
 }
 DATA = {
   'root': '',
-  'annotations': 'auto',  # or a file of root, {split} in its name is filled in
+  'annotations': 'auto',  # or files of root, {split} in their names is filled in
   'images': 'images',  # folder of root that the annotations' paths start from
+  # Which columns of a table are what, where their names do not say it:
+  # image=NAME,caption=NAME,split=NAME.
+  'columns': '',
+  # OLD=NEW (several with commas): a leading folder of images that becomes another.
+  'prefix': '',
+  'match': 'exact',  # exact | name: files may differ in case, ending or folder
+  'restval': True,  # rows of Karpathy's split restval are training data
   'train_split': 'train',
   'val_split': 'val',  # '' for none: then the last step is selected
   'test_split': 'test',  # '' for none
@@ -108,7 +115,7 @@ DATA = {
   # auto | none | percent | MIN,MAX.
   'bands': '',
   'stretch': 'auto',
-  'on_bad_image': 'raise',  # raise | skip, with its captions
+  'on_bad_image': 'raise',  # raise | skip, with its captions; a missing one too
   'threads': 2,
   'workers': 0,  # with cache=stream: processes that read images, of `threads` each
   # Draws the data set instead of reading one, where a style is given.

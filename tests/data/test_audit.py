@@ -20,6 +20,7 @@ from harma_jax.data.audit import (
 )
 from harma_jax.data.audit import ImageFacts as Facts
 from harma_jax.data.cleaning import CLEANINGS
+from harma_jax.data.reading import Reading
 from harma_jax.errors import UserError
 from harma_jax.raster.how import How
 
@@ -316,3 +317,42 @@ def test_images_that_are_stretched_each_by_itself_are_told(tmp_path, stretch, li
   told = found(audit(tmp_path, how=How(stretch=stretch)).findings).get(OWN_STRETCH, ())
   assert len(told) == lines
   assert all(line.startswith('a.png') for line in told)
+
+
+def test_names_that_differ_are_told_by_kind(write_data, tmp_path):
+  root = write_data(tmp_path / 'data')
+  images = root / 'images'
+  (images / 'train_0.png').rename(images / 'Train_0.png')
+  for number in (1, 2):
+    (images / f'train_{number}.png').rename(images / f'train_{number}.PNG2')
+  (images / 'more').mkdir()
+  (images / 'val_0.png').rename(images / 'more/val_0.png')
+  told = found(audit(root).findings)
+  assert len(told['images that are missing']) == 4
+  what = 'images that are there; --match=name takes files that differ in'
+  assert told[f'{what} case'] == ('train_0.png: Train_0.png',)
+  assert told[f'{what} folder'] == ('val_0.png: more/val_0.png',)
+  for number in (1, 2):
+    (images / f'train_{number}.PNG2').rename(images / f'train_{number}.png')
+  report = audit(root, reading=Reading(match='name'))
+  assert report.count(ERROR) == 0
+  what = 'images that are taken from files that differ in'
+  assert set(found(report.findings)) == {f'{what} case', f'{what} folder'}
+
+
+def test_captions_other_than_the_clean_ones_are_counted(write_data, tmp_path):
+  root = write_data(tmp_path / 'data')
+  clean = (root / 'captions.jsonl').read_text()
+  rows = [row for row in clean.splitlines() if '"train"' in row]
+  (root / 'clean.jsonl').write_text('\n'.join(rows))
+  noisy = clean.replace('train_3 shows fields', 'train_4 shows a wood')
+  (root / 'captions.jsonl').write_text(noisy)
+  told = found(audit(root, clean='clean.jsonl').findings)
+  (lines,) = told.values()
+  assert list(told) == ['captions other than the clean ones: 4.17% of 24']
+  assert lines == (
+    'captions.jsonl, line 7: train_4 shows a wood (clean: train_3 shows fields)',
+  )
+  (root / 'clean.jsonl').write_text('\n'.join(rows[1:]))
+  with pytest.raises(UserError, match=r'^--clean=.*clean\.jsonl: expected two tables'):
+    audit(root, clean='clean.jsonl')
