@@ -2,12 +2,17 @@
 
   python -m benchmarks.curriculum --data=rsicd --root=RSICD [--group=0 --groups=1]
   python -m benchmarks.curriculum --data=scenes --root=FOLDER
+  python -m benchmarks.curriculum --data=rrsitr --root=FOLDER --init=WEIGHTS
 
 A tiny CLIP is trained from random weights on images with all their captions, a share of
-which change places. The first epochs are plain and shared by all settings; the rest is
-trained once with each. Results go to benchmarks/curriculum_<data>.jsonl, one line each;
-what is there already is not run again; `python -m benchmarks.curriculum_tables` prints
-them. Several processes may work with `--groups` of them, each at its own `--group`.
+which change places. With `rrsitr` the captions are those of the published tables
+(RSITMD-NC-00.csv to -08, rsitmd_val.csv and rsitmd_test.csv in FOLDER, RSITMD's images
+in FOLDER/images), five seeds train HarMA's adapters on WEIGHTS, and the test split is
+measured too, for the epoch that is best on val. The first epochs are plain and shared
+by all settings; the rest is trained once with each. Results go to
+benchmarks/curriculum_<data>.jsonl, one line each; what is there already is not run
+again; `python -m benchmarks.curriculum_tables` prints them. Several processes may work
+with `--groups` of them, each at its own `--group`.
 """
 
 import argparse
@@ -28,11 +33,13 @@ from benchmarks.judging import CAPTIONS, areas_of, judge
 from harma_jax.building.data import build_inputs, build_pixels, build_table
 from harma_jax.building.evaluation import build_evaluation_split
 from harma_jax.building.model import build_model
+from harma_jax.building.params import build_params, resolve_size
 from harma_jax.building.step import build_optimizer, build_state, build_step
+from harma_jax.building.text import context_length
 from harma_jax.configs.backbones import scratch
 from harma_jax.configs.common import get_config as common
 from harma_jax.data.annotations import CaptionTable
-from harma_jax.data.noise import swap_captions
+from harma_jax.data.noise import compare_tables, swap_captions
 from harma_jax.data.pipeline import image_batches, train_batches
 from harma_jax.data.pixels import PixelStore
 from harma_jax.data.tokenizer import tokenize_table
@@ -50,6 +57,7 @@ JUDGED_IMAGES = 2560  # of the training set, for the areas under the curve
 DATA = {
   'rsicd': {'epochs': 3, 'plain_epochs': 1, 'batch_size': 128},
   'scenes': {'epochs': 9, 'plain_epochs': 3, 'batch_size': 64},
+  'rrsitr': {'epochs': 10, 'plain_epochs': 2, 'batch_size': 128},
 }
 DROP = {'curriculum': 'drop', 'realign': False}
 SETTINGS = {
@@ -70,6 +78,10 @@ SETTINGS = {
 # The settings that every group trains before any group trains the others.
 FIRST = tuple(SETTINGS)[:6]
 GROUPS = [(noise, seed) for seed in range(3) for noise in (0.2, 0.0, 0.4)]
+# RRSITR reports five seeds of each of its tables.
+RRSITR_GROUPS = [
+  (noise, seed) for seed in range(5) for noise in (0.2, 0.0, 0.4, 0.6, 0.8)
+]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,6 +92,7 @@ class Study:
   model: Clip
   pixels: PixelStore
   val: EvaluationSplit
+  test: EvaluationSplit | None
   evaluate: object
   encoders: tuple
   per_epoch: int
@@ -95,28 +108,38 @@ def main() -> None:
   parser.add_argument('--data', choices=DATA, required=True)
   parser.add_argument('--root', required=True)
   parser.add_argument('--out', type=pathlib.Path)
+  parser.add_argument('--init', default='', help='rrsitr: starting weights')
   parser.add_argument('--group', type=int, default=0)
   parser.add_argument('--groups', type=int, default=1)
   options = parser.parse_args()
   logging.set_verbosity(logging.ERROR)
   out = options.out or FOLDER / f'curriculum_{options.data}.jsonl'
-  study = prepare(study_config(options.data, root=options.root), out=out)
+  config = study_config(options.data, root=options.root, init=options.init)
+  study = prepare(config, out=out)
+  all_groups = RRSITR_GROUPS if options.data == 'rrsitr' else GROUPS
   plain_steps = DATA[options.data]['plain_epochs'] * study.per_epoch
   for settings in (FIRST, tuple(SETTINGS)):
-    for noise, seed in GROUPS[options.group :: options.groups]:
+    for noise, seed in all_groups[options.group :: options.groups]:
       place = {'noise': noise, 'seed': seed}
       run_group(study, settings, place=place, plain_steps=plain_steps)
 
 
-def study_config(data: str, *, root: str) -> ConfigDict:
-  """A tiny CLIP in `full` mode with the contrastive loss, for two cores."""
+def study_config(data: str, *, root: str, init: str = '') -> ConfigDict:
+  """A tiny CLIP in `full` mode with the contrastive loss, for two cores.
+
+  With weights to start from, HarMA's adapters on them.
+  """
   config = common()
-  config.update(scratch(epochs=float(DATA[data]['epochs'])))
-  config.model.update({'size': 'tiny-16', 'layers': 'unroll'})
+  config.train.epochs = float(DATA[data]['epochs'])
+  config.data.update({'root': root, 'threads': 1})
+  if init:
+    config.init = init
+  else:
+    config.update(scratch(epochs=config.train.epochs))
+    config.model.update({'size': 'tiny-16', 'layers': 'unroll'})
+    config.data.update({'cache_side': 96, 'context_length': 20})
   config.train.batch_size = DATA[data]['batch_size']
-  config.data.update(
-    {'root': root, 'cache_side': 96, 'context_length': 20, 'threads': 1}
-  )
+  config.data.cleaning = 'released'  # of the recorded results, and of HarMA
   config.data.captions_per_image = CAPTIONS
   config.data.test_split = ''
   config.augment.update({'quarter_turns': True, 'rand_augment': (0, 0)})
@@ -125,6 +148,10 @@ def study_config(data: str, *, root: str) -> ConfigDict:
     {'pair': 'captions', 'start': plain, 'anneal': (1 - plain) / 4}
   )
   config.harmonization.update({'threshold': (0.0, 0.2), 'threshold_unit': 'share'})
+  if data == 'rrsitr':
+    config.data.annotations = rrsitr_files(0.0)
+    config.data.match = 'name'  # their paths begin with a folder of the authors
+    config.data.test_split = 'test'
   if data == 'scenes':
     config.data.context_length = 24
     config.data.scenes.update({'style': 'summer', 'train': 1500, 'val': 300})
@@ -134,15 +161,26 @@ def study_config(data: str, *, root: str) -> ConfigDict:
   return config
 
 
+def rrsitr_files(noise: float) -> str:
+  """The published tables of all splits, at a share of permuted captions."""
+  return f'RSITMD-NC-{round(10 * noise):02}.csv,rsitmd_val.csv,rsitmd_test.csv'
+
+
 def prepare(config: ConfigDict, *, out: pathlib.Path) -> Study:
+  config = resolve_size(config, workdir=out.with_suffix(''))
   model, mesh = build_model(config), make_mesh()
   table = build_table(config, 'train')
   pixels, _ = build_pixels(config, table)
+  splits = {
+    split: build_evaluation_split(config, build_table(config, split), model)
+    for split in filter(None, ('val', config.data.test_split))
+  }
   return Study(
     config=config,
     model=model,
     pixels=pixels,
-    val=build_evaluation_split(config, build_table(config, 'val'), model),
+    val=splits['val'],
+    test=splits.get('test'),
     evaluate=make_evaluator(model, mesh=mesh, batch_size=256),
     encoders=make_encoders(model, mesh=mesh, batch_size=256),
     per_epoch=table.n_images // config.train.batch_size,
@@ -162,8 +200,10 @@ def run_group(
   if done >= set(settings):
     return
   noise, seed = place['noise'], place['seed']
-  table, wrong = swap_captions(study.pixels.table, share=noise, seed=seed)
-  tokens = tokenize_table(table, context_length=study.config.data.context_length)
+  table, wrong = noisy_captions(study, noise=noise, seed=seed)
+  length = context_length(study.config, study.model)
+  cleaning = study.config.data.cleaning
+  tokens = tokenize_table(table, cleaning=cleaning, context_length=length)
   group = functools.partial(run, study, tokens=tokens, wrong=wrong, place=place)
   shared = group(
     'plain', start_state(study, seed=seed), last_step=plain_steps, log=not done
@@ -182,8 +222,26 @@ def run_group(
       write_row(study.out, place | end)
 
 
+def noisy_captions(
+  study: Study, *, noise: float, seed: int
+) -> tuple[CaptionTable, np.ndarray]:
+  """The training captions at a share of noise, and bool[n]: which are wrong."""
+  clean = study.pixels.table
+  if not study.test:
+    return swap_captions(clean, share=noise, seed=seed)
+  config = study.config.copy_and_resolve_references()
+  config.data.annotations = rrsitr_files(noise)
+  table = build_table(config, 'train')
+  return table, compare_tables(table, clean).wrong
+
+
 def start_state(study: Study, *, seed: int) -> TrainState:
-  params = init_params(study.model, jax.random.key(seed))
+  if study.config.init:
+    config = study.config.copy_and_resolve_references()
+    config.seed = seed
+    params, _ = build_params(config, study.model, init=config.init)
+  else:
+    params = init_params(study.model, jax.random.key(seed))
   optimizer, _ = build_optimizer(study.config, total_steps=study.total_steps)
   n_captions = study.pixels.table.n_captions
   return build_state(study.config, params, optimizer, n_captions=n_captions)
@@ -212,6 +270,9 @@ def run(
       recall = study.evaluate(state.params, study.val)
       row = {'kind': 'recall', 'setting': setting, **recall}
       write_row(study.out, place | row)
+      if study.test:
+        recall = study.evaluate(state.params, study.test)
+        write_row(study.out, place | row | recall | {'kind': 'test'})
       if setting == 'plain' and place['noise']:
         for row in areas(study, state.params, tokens=tokens, wrong=wrong):
           write_row(study.out, place | row)

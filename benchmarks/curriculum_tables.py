@@ -21,6 +21,10 @@ def main(*paths: str) -> None:
   recalls = [row for row in rows if row['kind'] == 'recall' and key(row) in ended]
   areas = [row for row in rows if row['kind'] == 'area']
   print(*recall_table(recalls), '', *drop_table(rows), sep='\n')
+  tests = [row for row in rows if row['kind'] == 'test' and key(row) in ended]
+  if tests:
+    print('', 'test, at the epoch that is best on val', '', sep='\n')
+    print(*recall_table(selected(tests, recalls)), sep='\n')
   for noise, n in itertools.product(sorted({row['noise'] for row in areas}), (5, 2, 1)):
     chosen = [row for row in areas if (row['noise'], row['captions']) == (noise, n)]
     if chosen:
@@ -30,6 +34,18 @@ def main(*paths: str) -> None:
 
 def key(row: dict) -> tuple:
   return row['noise'], row['seed'], row['setting']
+
+
+def selected(tests: list[dict], recalls: list[dict]) -> list[dict]:
+  """Of each run the row of the test split at its best epoch on val, as the last."""
+  best = {}
+  for row in recalls:
+    if key(row) not in best or row['mean_recall'] > best[key(row)]['mean_recall']:
+      best[key(row)] = row
+  last = max(row['epoch'] for row in recalls)
+  return [
+    row | {'epoch': last} for row in tests if row['epoch'] == best[key(row)]['epoch']
+  ]
 
 
 def recall_table(rows: list[dict]) -> list[str]:

@@ -83,8 +83,15 @@ TRAIN = {
 }
 DATA = {
   'root': '',
-  'annotations': 'auto',  # or a file of root, {split} in its name is filled in
+  'annotations': 'auto',  # or files of root, {split} in their names is filled in
   'images': 'images',  # folder of root that the annotations' paths start from
+  # Which columns of a table are what, where their names do not say it:
+  # image=NAME,caption=NAME,split=NAME.
+  'columns': '',
+  # OLD=NEW (several with commas): a leading folder of images that becomes another.
+  'prefix': '',
+  'match': 'exact',  # exact | name: files may differ in case, ending or folder
+  'restval': True,  # rows of Karpathy's split restval are training data
   'train_split': 'train',
   'val_split': 'val',  # '' for none: then the last step is selected
   'test_split': 'test',  # '' for none
@@ -95,6 +102,9 @@ DATA = {
   'captions_per_image': 1,  # above 1 an item is an image with so many captions
   # Encodes an image once for all its captions in a batch, which then share one crop.
   'image_reuse': False,
+  # Of captions and of the model's queries: sound (blanks for punctuation, every word)
+  # | released (HarMA's: punctuation goes without a blank, 30 words).
+  'cleaning': 'sound',
   'context_length': 0,  # tokens of a caption; 0 is the size's own
   # Where decoded training images are kept: device | host | stream (read anew) | auto.
   'cache': 'auto',
@@ -105,7 +115,7 @@ DATA = {
   # auto | none | percent | MIN,MAX.
   'bands': '',
   'stretch': 'auto',
-  'on_bad_image': 'raise',  # raise | skip, with its captions
+  'on_bad_image': 'raise',  # raise | skip, with its captions; a missing one too
   'threads': 2,
   'workers': 0,  # with cache=stream: processes that read images, of `threads` each
   # Draws the data set instead of reading one, where a style is given.

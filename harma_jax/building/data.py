@@ -18,6 +18,7 @@ from harma_jax.data.pixels import (
   free_host_bytes,
   open_pixels,
 )
+from harma_jax.data.reading import Reading
 from harma_jax.data.tables import Scenes, Source, read_table
 from harma_jax.devices.mesh import free_device_bytes, place_rows
 from harma_jax.devices.processes import maximum
@@ -47,6 +48,7 @@ def build_source(config: ConfigDict) -> Source:
     root=settings.root,
     annotations=settings.annotations,
     images=settings.images,
+    reading=_build_reading(config),
     train=settings.train_split,
     val=settings.val_split,
     hold_out=settings.hold_out,
@@ -57,6 +59,17 @@ def build_source(config: ConfigDict) -> Source:
     how=build_how(config),
     threads=settings.threads,
     scenes=_build_scenes(config) if settings.scenes.style else None,
+  )
+
+
+def _build_reading(config: ConfigDict) -> Reading:
+  """What `config.data` says of tables and of the names of images."""
+  settings = config.data
+  return Reading(
+    columns=settings.columns,
+    prefix=settings.prefix,
+    match=settings.match,
+    restval=settings.restval,
   )
 
 

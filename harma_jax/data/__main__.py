@@ -22,6 +22,8 @@ from harma_jax import cli
 from harma_jax.data.audit import ERROR, WARNING, audit
 from harma_jax.data.audit_tables import print_report, print_splits
 from harma_jax.data.builders.prepare import DATASETS, prepare
+from harma_jax.data.cleaning import CLEANINGS
+from harma_jax.data.reading import MATCHES, Reading
 from harma_jax.errors import UserError
 from harma_jax.raster.how import how_of
 from harma_jax.reporting.progress import show_progress
@@ -34,6 +36,24 @@ _ANNOTATIONS = flags.DEFINE_string(
   'annotations', 'auto', 'A file below the source; {split} in it stands for the split.'
 )
 _IMAGES = cli.shared_flag('images')  # below the source
+_CLEANING = flags.DEFINE_enum(
+  'cleaning', 'sound', tuple(CLEANINGS), 'How training cleans captions; for check.'
+)
+_COLUMNS = flags.DEFINE_string(
+  'columns', '', 'What the columns are: image=NAME,caption=NAME,split=NAME.'
+)
+_PREFIX = flags.DEFINE_string(
+  'prefix', '', 'OLD=NEW: a leading folder of images that becomes another.'
+)
+_MATCH = flags.DEFINE_enum(
+  'match', 'exact', MATCHES, 'name: files may differ in case, ending or folder.'
+)
+_RESTVAL = flags.DEFINE_bool(
+  'restval', True, "Take rows of Karpathy's split restval for training data."
+)
+_CLEAN = flags.DEFINE_string(
+  'clean', '', 'check: a file of the same rows without noise, below the source.'
+)
 _BANDS = cli.shared_flag('bands')
 _STRETCH = cli.shared_flag('stretch')
 _THREADS = flags.DEFINE_integer(
@@ -53,6 +73,8 @@ _SPELLINGS = {
   'data.root:': '--source:',
   'data.annotations:': '--annotations:',
   'data.images:': '--images:',
+  'data.columns:': '--columns:',
+  'data.prefix:': '--prefix:',
   'relative to data.root': 'relative to --source',
 }
 
@@ -90,7 +112,9 @@ def run_prepare() -> int:
 
 def run_check() -> int:
   """Prints the report, writes all of it to `--out`, and returns the exit code."""
-  report = audit(cli.given(_SOURCE, 'FOLDER'), **_reading())
+  source = cli.given(_SOURCE, 'FOLDER')
+  further = {'clean': _CLEAN.value, 'cleaning': _CLEANING.value}
+  report = audit(source, **further, **_reading())
   print_report(report, examples=_EXAMPLES.value)
   if _OUT.value:
     content = json.dumps(report.content(), indent=2, ensure_ascii=False)
@@ -102,8 +126,15 @@ def run_check() -> int:
 def _reading() -> dict:
   """The keyword arguments that both commands share."""
   how = how_of(bands=_BANDS.value, stretch=_STRETCH.value)
-  reading = {'annotations': _ANNOTATIONS.value, 'images': _IMAGES.value, 'how': how}
-  return reading | {'threads': _THREADS.value, 'track': show_progress}
+  reading = Reading(
+    columns=_COLUMNS.value,
+    prefix=_PREFIX.value,
+    match=_MATCH.value,
+    restval=_RESTVAL.value,
+  )
+  where = {'annotations': _ANNOTATIONS.value, 'images': _IMAGES.value}
+  what = {'how': how, 'reading': reading}
+  return where | what | {'threads': _THREADS.value, 'track': show_progress}
 
 
 def _in_these_flags(message: str) -> str:

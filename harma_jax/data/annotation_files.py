@@ -1,50 +1,43 @@
 """Annotation files of captioned images: finding them, and their rows as written.
 
-Three forms are read, told apart by their content:
-  - HarMA / PIR: a JSON list, `{image, caption}` a row, the caption a string or a list
-    of strings; one file a split (`rsicd_train.json`);
-  - Karpathy: a JSON object `{images: [{filename, split, sentences: [{raw}]}]}`, all
-    splits in one file (`dataset_rsicd.json`);
-  - JSON lines or CSV with the columns `image`, `caption` and, optionally, `split`.
+Tables (CSV, TSV, parquet) are read by `table_files.py`, JSON by `json_forms.py`; what a
+file is, is told by its content.
 """
 
 import collections
-import csv
 import glob
-import io
 import json
 import os
 import pathlib
 import re
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
 
+from harma_jax.data.entries import Entry, shorten
+from harma_jax.data.json_forms import entries_of
+from harma_jax.data.reading import AS_WRITTEN, Reading, say_once
+from harma_jax.data.table_files import (
+  parse_json,
+  read_csv,
+  read_json_lines,
+  read_parquet,
+)
 from harma_jax.errors import UserError
 
 SPLIT_WORDS = ('train', 'val', 'test', 'valid', 'validation', 'dev')
+RESTVAL = 'restval'  # Karpathy's: images that are neither tested nor validated on
 
 # What `auto` looks for, the first kind with a file counts: {split} is the split asked.
 WANTED = (
   ('*_{split}.json',),
   ('dataset*.json',),
-  ('{split}.jsonl', '{split}.csv', 'captions_{split}.jsonl', 'captions_{split}.csv'),
-  ('captions.jsonl', 'captions.csv'),
+  (
+    *('{split}.jsonl', '{split}.csv', 'captions_{split}.jsonl', 'captions_{split}.csv'),
+    *('{split}.tsv', '{split}.parquet', '{split}.json'),
+  ),
+  ('captions.jsonl', 'captions.csv', 'captions.tsv', 'captions.parquet'),
+  ('*_{split}.csv', '*_{split}.tsv', '*_{split}.jsonl', '*_{split}.parquet'),
 )
-
-
-class Entry(NamedTuple):
-  """A row of a file as it is written; it may lack what it should have."""
-
-  place: str  # as messages name it: `rsicd_train.json, row 3`
-  fields: dict
-
-
-class Row(NamedTuple):
-  """A row of any form, with at least one caption."""
-
-  place: str
-  image: str  # relative to the image folder, with `/`
-  captions: list[str]
+ENDINGS = ('.json', '.jsonl', '.ndjson', '.csv', '.tsv', '.parquet')
 
 
 def require_folder(path: str | os.PathLike, *, field: str, what: str) -> pathlib.Path:
@@ -87,14 +80,17 @@ def find_annotations(
     root: folder of the data set.
     split: its name.
     annotations: `auto` to look for one of `WANTED`, or a file, absolute or relative to
-      `root`; the word `{split}` in it stands for `split`.
+      `root`; the word `{split}` in it stands for `split`. Of several, with commas, the
+      one that has the split in its name, else the one with no split in it.
 
   Raises:
     UserError: there is none, or more than one.
   """
   if annotations == 'auto':
     return _search_annotations(root, split=split)
-  path = root / pathlib.Path(annotations.replace('{split}', split)).expanduser()
+  names = [name.replace('{split}', split) for name in annotations.split(',')]
+  paths = [root / pathlib.Path(name.strip()).expanduser() for name in names]
+  path = paths[0] if len(paths) == 1 else _one_of(paths, split=split)
   if path.is_file():
     return path
   where = path.parent if path.parent.is_dir() else root
@@ -102,6 +98,20 @@ def find_annotations(
     f'data.annotations: expected the file of split {split!r}; found no file {path}. '
     f'{where} holds: {listing(where)}. Pass --config.data.annotations=FILE (relative '
     'to data.root, {split} stands for the split), or auto.'
+  )
+
+
+def _one_of(paths: Sequence[pathlib.Path], *, split: str) -> pathlib.Path:
+  """The file among several that holds a split, by their names."""
+  named = [path for path in paths if split.lower() in _words(path)]
+  found = named or [path for path in paths if not _splits_named(path)]
+  if len(found) == 1:
+    return found[0]
+  names = ', '.join(path.name for path in found or paths)
+  raise UserError(
+    f'data.annotations: expected one file of split {split!r} among those that are '
+    f'given; found {len(found)}: {names}. Name each file by its split, as in '
+    f'captions_{split}.csv.'
   )
 
 
@@ -132,134 +142,170 @@ def _search_annotations(root: pathlib.Path, *, split: str) -> pathlib.Path:
   )
 
 
-def read_entries(path: pathlib.Path) -> list[Entry]:
-  """The rows of a file as they are written, each a dict.
+def read_entries(
+  path: pathlib.Path, *, reading: Reading = AS_WRITTEN
+) -> Iterator[Entry]:
+  """The rows of a file as they are written, one after another.
 
   Raises:
-    UserError: the file cannot be read, has none of the forms, or no rows.
+    UserError: while iterating: the file cannot be read, has none of the forms, or no
+      rows.
   """
-  if path.suffix.lower() not in _READERS:
+  if path.suffix.lower() not in ENDINGS:
     raise UserError(
-      f'data.annotations: expected a file that ends in {", ".join(_READERS)}; '
+      f'data.annotations: expected a file that ends in {", ".join(ENDINGS)}; '
       f'found {path}.'
     )
+  count = 0
   try:
-    text = path.read_text(encoding='utf-8-sig')
+    for entry in _reader_of(path)(path, asked=reading.columns):
+      count += 1
+      yield entry
+  except UnicodeDecodeError as error:
+    raise _not_utf8(path) from error
   except OSError as error:
     raise UserError(
       f'{path}: expected a file that can be read; {error.strerror}. Check its '
       'permissions.'
     ) from error
-  except UnicodeDecodeError as error:
-    raise UserError(
-      f'{path}: expected text in UTF-8; found byte {error.object[error.start]:#04x} at '
-      f'position {error.start}. Save the file as UTF-8.'
-    ) from error
-  rows = _READERS[path.suffix.lower()](text, path=path)
-  entries = [Entry(f'{path}, {place}', fields) for place, fields in rows]
-  if not entries:
+  if not count:
     raise UserError(f'{path}: expected rows of an image and a caption; found none.')
-  for place, fields in entries:
-    if not isinstance(fields, dict):
-      raise unusable_row(place, fields)
-  return entries
 
 
-def _read_json(text: str, *, path: pathlib.Path) -> Iterable[tuple[str, dict]]:
-  content = _parse_json(text, path=path)
-  if isinstance(content, dict):
-    content = content.get('images')
-  if not isinstance(content, list):
-    raise UserError(
-      f'{path}: expected a JSON list of rows, or an object whose "images" is one; '
-      f'found {shorten(text)}.'
-    )
-  return ((f'row {row}', fields) for row, fields in enumerate(content, start=1))
+def _reader_of(path: pathlib.Path):
+  """What reads a file, by its first bytes where its ending leaves it open."""
+  ending = path.suffix.lower()
+  with path.open('rb') as file:
+    first, second = file.readline().strip(), file.readline()
+  if ending == '.parquet' or first.startswith(b'PAR1'):
+    return read_parquet
+  if ending in ('.csv', '.tsv'):
+    return read_csv
+  if ending == '.json':
+    return read_json_lines if second and _is_object(first) else _read_json
+  return _read_json if first.startswith(b'[') else read_json_lines
 
 
-def _read_jsonl(text: str, *, path: pathlib.Path) -> Iterable[tuple[str, dict]]:
-  # Not splitlines(): it also splits at characters that JSON allows inside a string.
-  for line, row in enumerate(text.split('\n'), start=1):
-    if row.strip():
-      yield f'line {line}', _parse_json(row, path=path, first_line=line)
-
-
-def _parse_json(text: str, *, path: pathlib.Path, first_line: int = 1) -> object:
+def _is_object(line: bytes) -> bool:
+  """Whether a line is a JSON object by itself."""
   try:
-    return json.loads(text)
-  except json.JSONDecodeError as error:
-    raise UserError(
-      f'{path}, line {first_line + error.lineno - 1}, column {error.colno}: expected '
-      f'JSON; {error.msg}. Correct or complete the file (a JSON object a line is read '
-      'from a file that ends in .jsonl).'
-    ) from error
-  except (RecursionError, ValueError) as error:  # ValueError: thousands of digits
-    raise UserError(
-      f'{path}, from line {first_line}: expected rows of an image and a caption; found '
-      f'JSON that cannot be read: {error}. Correct the file.'
-    ) from error
+    return isinstance(json.loads(line), dict)
+  except (ValueError, RecursionError):
+    return False
 
 
-def _read_csv(text: str, *, path: pathlib.Path) -> Iterable[tuple[str, dict]]:
-  rows = csv.DictReader(
-    io.StringIO(text, newline=''), skipinitialspace=True, strict=True
-  )
-  line = 0
-  try:
-    _check_header(rows.fieldnames or [], path=path)
-    line = rows.line_num
-    for row in rows:
-      line = rows.reader.line_num  # rows.line_num does not count blank lines
-      if None in row:
-        raise UserError(
-          f'{path}, line {line}: expected {len(rows.fieldnames)} columns; found '
-          f'{len(row) - 1 + len(row[None])}. Put a caption that contains commas '
-          'between double quotes.'
+def _read_json(path: pathlib.Path, *, asked: str) -> Iterator[Entry]:
+  text = path.read_text(encoding='utf-8-sig')
+  return entries_of(parse_json(text, path=path), path=path, asked=asked)
+
+
+def _not_utf8(path: pathlib.Path) -> UserError:
+  """Says which byte of a file is not UTF-8, and in which line."""
+  with path.open('rb') as file:
+    for line, content in enumerate(file, start=1):
+      try:
+        content.decode()
+      except UnicodeDecodeError as error:
+        return UserError(
+          f'{path}, line {line}: expected text in UTF-8; found byte '
+          f'{content[error.start]:#04x} at position {error.start}. Save the file as '
+          'UTF-8.'
         )
-      yield f'line {line}', row
-  except csv.Error as error:
-    # An open quote swallows the rest of the file: name where the row begins.
-    raise UserError(
-      f'{path}, line {line + 1}: expected CSV; {error}. Correct the line.'
-    ) from error
-
-
-def _check_header(columns: Sequence[str], *, path: pathlib.Path) -> None:
-  if not {'image', 'caption'} <= set(columns):
-    raise UserError(
-      f'{path}, line 1: expected a header with the columns image and caption; found '
-      f'{shorten(", ".join(columns))}.'
-    )
-
-
-_READERS = {'.json': _read_json, '.jsonl': _read_jsonl, '.csv': _read_csv}
+  return UserError(f'{path}: expected text in UTF-8. Save the file as UTF-8.')
 
 
 def entries_of_split(
-  entries: Sequence[Entry], *, path: pathlib.Path, split: str
-) -> Sequence[Entry]:
-  """The rows whose field "split" names `split`.
+  entries: Iterable[Entry],
+  *,
+  path: pathlib.Path,
+  split: str,
+  restval: bool = True,
+  by_name: bool = True,
+) -> Iterator[Entry]:
+  """The rows of a split: by their field "split", else by the file's name.
+
+  Case and blanks around a name do not count.
+
+  Args:
+    entries: of the file, one after another.
+    path: of the file.
+    split: its name.
+    restval: whether rows of `RESTVAL` are of the split `train`.
+    by_name: whether a file without that field must be one of the split by its name,
+      see `check_file_split`.
 
   Raises:
-    UserError: a row names no split, or none names this one.
+    UserError: while iterating: some rows name a split and some do not, or none is of
+      this one.
   """
-  found = collections.Counter()
-  for place, fields in entries:
-    name = fields.get('split')
-    if not name or not isinstance(name, str):
-      raise UserError(
-        f'{place}: expected the name of a split, as in other rows of this file; found '
-        f'{shorten(name)}. Fill in the field "split".'
-      )
-    found[name] += 1
-  if split not in found:
-    counts = ', '.join(f'{name} ({count} rows)' for name, count in found.items())
-    raise UserError(
-      f'{path}: expected rows of split {split!r}; found only {counts}. Ask for one of '
-      'these, or pass --config.data.annotations=FILE; --config.data.hold_out=0.1 takes '
-      'a tenth of the training images for validation.'
+  found, unnamed, wanted = collections.Counter(), None, split.strip().lower()
+  taken = 0
+  for entry in entries:
+    name = split_of(entry)
+    if name is None and unnamed is None and not found:
+      unnamed = entry.place
+      if by_name:
+        check_file_split(path, split=split)
+    if (name is None and found) or (name is not None and unnamed):
+      raise _unnamed(unnamed or entry.place, found=None)
+    if name is not None:
+      found[name] += 1
+      if restval and name == RESTVAL:
+        name = 'train'
+    if name is None or name == wanted:
+      taken += 1
+      yield entry
+  if not taken:
+    raise _no_split(found, path=path, split=split)
+  say_restval(found[RESTVAL] * (restval and wanted == 'train'), path=path)
+
+
+def split_of(entry: Entry) -> str | None:
+  """The name of the split of a row as it is compared; None where it has no such field.
+
+  Raises:
+    UserError: the field is empty, or no text.
+  """
+  name = entry.split
+  if name is None:
+    return None
+  if not isinstance(name, str) or not name.strip():
+    raise _unnamed(entry.place, found=name)
+  return name.strip().lower()
+
+
+def splits_in(entries: Iterable[Entry], *, restval: bool = True) -> set[str]:
+  """The splits that rows name; none where they have no such field, or it is wrong."""
+  names = {entry.split for entry in entries if isinstance(entry.split, str)}
+  names = {name.strip().lower() for name in names if name.strip()}
+  return {'train' if restval and name == RESTVAL else name for name in names}
+
+
+def _no_split(
+  found: collections.Counter, *, path: pathlib.Path, split: str
+) -> UserError:
+  counts = ', '.join(f'{name} ({count} rows)' for name, count in found.items())
+  return UserError(
+    f'{path}: expected rows of split {split!r}; found only {counts}. Ask for one of '
+    'these, or pass --config.data.annotations=FILE; --config.data.hold_out=0.1 takes '
+    'a tenth of the training images for validation.'
+  )
+
+
+def say_restval(rows: int, *, path: pathlib.Path) -> None:
+  """Tells how many rows of `RESTVAL` are training data, where there are any."""
+  if rows:
+    say_once(
+      f'{path.name}: {rows:,} rows of split {RESTVAL!r} are training data, as is the '
+      'custom; restval=False leaves them out'
     )
-  return [entry for entry in entries if entry.fields['split'] == split]
+
+
+def _unnamed(place: str, *, found: object) -> UserError:
+  return UserError(
+    f'{place}: expected the name of a split, as in other rows of this file; found '
+    f'{shorten(found)}. Fill in the field "split".'
+  )
 
 
 def check_file_split(path: pathlib.Path, *, split: str) -> None:
@@ -273,8 +319,7 @@ def check_file_split(path: pathlib.Path, *, split: str) -> None:
   name = path.stem.lower()
   if re.search(rf'(?<![a-z0-9]){re.escape(split.lower())}(?![a-z0-9])', name):
     return
-  words = re.split(r'[^a-z0-9]+', name)
-  named = [word for word in words if word in SPLIT_WORDS] or ['train']
+  named = _splits_named(path) or ['train']
   if named == [split]:
     return
   raise UserError(
@@ -286,53 +331,9 @@ def check_file_split(path: pathlib.Path, *, split: str) -> None:
   )
 
 
-def parse_row(entry: Entry) -> Row:
-  """The image and the captions of a row; what the captions say is not looked at.
-
-  Raises:
-    UserError: an image or the captions are missing or no text, or the image's path
-      leads out of the image folder.
-  """
-  place, fields = entry
-  image, captions = _karpathy(fields) if 'sentences' in fields else _plain(fields)
-  texts = isinstance(captions, list) and [isinstance(text, str) for text in captions]
-  if not isinstance(image, str) or not texts or not all(texts):
-    raise unusable_row(place, fields)
-  return Row(place, _relative_path(image, place=place), captions)
+def _words(path: pathlib.Path) -> list[str]:
+  return re.split(r'[^a-z0-9]+', path.stem.lower())
 
 
-def _plain(fields: dict) -> tuple[object, object]:
-  caption = fields.get('caption')
-  return fields.get('image'), [caption] if isinstance(caption, str) else caption
-
-
-def _karpathy(fields: dict) -> tuple[object, object]:
-  try:
-    return fields['filename'], [sentence['raw'] for sentence in fields['sentences']]
-  except (KeyError, TypeError):
-    return None, None
-
-
-def unusable_row(place: str, found: object) -> UserError:
-  """What to raise of a row that has none of the forms."""
-  return UserError(
-    f'{place}: expected {{"image": FILE, "caption": TEXT}} (or a list of texts), or '
-    '{"filename": FILE, "split": NAME, "sentences": [{"raw": TEXT}]}; found '
-    f'{shorten(found)}. Correct or remove the row.'
-  )
-
-
-def shorten(found: object, *, most: int = 120) -> str:
-  """What was found as text for a message, cut where it is long."""
-  text = found if isinstance(found, str) else json.dumps(found)
-  return text if 0 < len(text) <= most else repr(text[:most]) + '...' * bool(text)
-
-
-def _relative_path(image: str, *, place: str) -> str:
-  path = pathlib.PurePath(image)
-  if path.anchor or '..' in path.parts or not path.parts:
-    raise UserError(
-      f'{place}: expected an image file below the image folder; found {image!r}. Write '
-      'it relative to that folder, which --config.data.images=FOLDER sets.'
-    )
-  return path.as_posix()
+def _splits_named(path: pathlib.Path) -> list[str]:
+  return [word for word in _words(path) if word in SPLIT_WORDS]

@@ -3,28 +3,31 @@
 The forms of annotations that are read stand in `annotation_files.py`.
 """
 
+import array
+import collections
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from harma_jax.data.annotation_files import (
-  Entry,
-  Row,
-  check_file_split,
   entries_of_split,
   find_annotations,
   listing,
-  parse_row,
   read_entries,
   require_folder,
 )
+from harma_jax.data.entries import PathOf, Row, make_path_of, parse_row
 from harma_jax.data.images import ImageFile
+from harma_jax.data.presence import Presence, find_alike, look_for
+from harma_jax.data.reading import AS_WRITTEN, Reading, say_once
+from harma_jax.data.strings import Packer, json_parts, pack
 from harma_jax.errors import UserError
 
 
@@ -48,8 +51,8 @@ class CaptionTable:
   """
 
   image_root: ImageFolder
-  image_files: tuple[str, ...]
-  captions: tuple[str, ...]
+  image_files: Sequence[str]
+  captions: Sequence[str]
   caption_image: np.ndarray
   split: str
 
@@ -72,8 +75,12 @@ def load_captions(
   split: str,
   annotations: str = 'auto',
   images: str = 'images',
+  reading: Reading = AS_WRITTEN,
+  missing_ok: bool = False,
 ) -> CaptionTable:
   """Reads the captions of one split and checks that every image is there.
+
+  The texts of the table are `Strings`, which hold millions in little memory.
 
   Args:
     root: folder of the data set.
@@ -81,6 +88,8 @@ def load_captions(
     annotations: `auto` to find the file in `root` (see `annotation_files.WANTED`), or a
       file, absolute or relative to `root`; the word `{split}` in it stands for `split`.
     images: folder of the images, absolute or relative to `root`.
+    reading: what the user says of columns and names.
+    missing_ok: whether images that are not there stay in the table.
 
   Raises:
     UserError: a folder, file, split, field or image that is missing, a row that cannot
@@ -89,17 +98,33 @@ def load_captions(
   """
   root = require_folder(root, field='data.root', what='the folder of the data set')
   path = find_annotations(root, split=split, annotations=annotations)
-  entries = read_entries(path)
-  if any('split' in entry.fields for entry in entries):
-    entries = entries_of_split(entries, path=path, split=split)
-  elif '{split}' not in annotations:
-    check_file_split(path, split=split)
   image_root = root / pathlib.Path(images).expanduser()
-  image_root = require_folder(image_root, field='data.images', what='the image folder')
-  rows = [_read_row(entry) for entry in entries]
-  table = _make_table(rows, image_root=image_root, split=split)
-  _check_images(table)
-  _check_links(rows, image_root=image_root)
+  path_of = make_path_of(reading=reading, root=image_root)
+
+  def read_rows() -> Iterable[Row]:
+    entries = entries_of_split(
+      read_entries(path, reading=reading),
+      path=path,
+      split=split,
+      restval=reading.restval,
+      by_name='{split}' not in annotations,
+    )
+    return (_read_row(entry, path_of=path_of) for entry in entries)
+
+  table, first_rows = _make_table(read_rows(), image_root=image_root, split=split)
+  require_folder(image_root, field='data.images', what='the image folder')
+
+  def place_of(image: int) -> str:
+    """Where an image is first named; only for a message is the file read again."""
+    return next(itertools.islice(read_rows(), first_rows[image], None)).place
+
+  found = look_for(table.image_files, root=image_root)
+  if found.outside:
+    raise _outside(table, found, place_of=place_of)
+  if found.missing and reading.match == 'name':
+    table, found = _matched(table, found)
+  if found.missing and not missing_ok:
+    raise _missing(table, found, place_of=place_of)
   return table
 
 
@@ -118,8 +143,8 @@ def select_images(table: CaptionTable, kept: np.ndarray) -> CaptionTable:
   caption_image.setflags(write=False)
   return dataclasses.replace(
     table,
-    image_files=tuple(table.image_files[row] for row in np.flatnonzero(kept)),
-    captions=tuple(table.captions[row] for row in np.flatnonzero(kept_captions)),
+    image_files=pack(itertools.compress(table.image_files, kept)),
+    captions=pack(itertools.compress(table.captions, kept_captions)),
     caption_image=caption_image,
   )
 
@@ -130,27 +155,29 @@ def fingerprint(table: CaptionTable) -> str:
   A run that resumes compares it to see that it continues on the same data. The folder
   of the images is left out, so that a data set may move.
   """
-  content = (
-    table.split,
-    table.image_files,
-    table.captions,
-    table.caption_image.tolist(),
-  )
-  return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+  digest = hashlib.sha256(f'[{json.dumps(table.split)}'.encode())
+  for values in (table.image_files, table.captions, table.caption_image.tolist()):
+    digest.update(b', ')
+    for part in json_parts(values):
+      digest.update(part.encode())
+  digest.update(b']')
+  return digest.hexdigest()
 
 
-def _read_row(entry: Entry) -> Row:
-  row = parse_row(entry)
+def _read_row(entry, *, path_of: PathOf) -> Row:
+  row = parse_row(entry, path_of=path_of)
   for caption in row.captions:
     _check_caption(caption, place=row.place)
   return row
 
 
 def _check_caption(caption: str, *, place: str) -> None:
-  if not caption.strip():
+  if not caption or caption.isspace():
     raise UserError(
       f'{place}: expected a caption; found {caption!r}. Write one or remove the row.'
     )
+  if caption.isascii():  # as most are, and Python knows it of each text
+    return
   try:
     caption.encode()
   except UnicodeEncodeError as error:
@@ -161,77 +188,84 @@ def _check_caption(caption: str, *, place: str) -> None:
 
 
 def _make_table(
-  rows: Sequence[Row], *, image_root: pathlib.Path, split: str
-) -> CaptionTable:
-  number = {}
-  for _, image, _ in rows:
-    number.setdefault(image, len(number))
-  owners = [number[image] for _, image, captions in rows for _ in captions]
-  caption_image = np.array(owners, np.int32)
-  caption_image.setflags(write=False)
-  return CaptionTable(
+  rows: Iterable[Row], *, image_root: pathlib.Path, split: str
+) -> tuple[CaptionTable, array.array]:
+  """The table, and for each image the number of the row that names it first."""
+  number, first_rows = {}, array.array('q')
+  captions, owners = Packer(), array.array('i')
+  for row, (_, image, texts) in enumerate(rows):
+    owner = number.setdefault(image, len(number))
+    if owner == len(first_rows):
+      first_rows.append(row)
+    for text in texts:
+      captions.append(text)
+      owners.append(owner)
+  table = CaptionTable(
     image_root=image_root,
-    image_files=tuple(number),
-    captions=tuple(caption for row in rows for caption in row.captions),
-    caption_image=caption_image,
+    image_files=pack(number),
+    captions=captions.strings(),
+    caption_image=_read_only(np.array(owners, np.int32)),
     split=split,
+  )
+  return table, first_rows
+
+
+def _read_only(rows: np.ndarray) -> np.ndarray:
+  rows.setflags(write=False)
+  return rows
+
+
+def _matched(table: CaptionTable, found: Presence) -> tuple[CaptionTable, Presence]:
+  """The table with the names that the files have, where they only differ so far."""
+  names = [table.image_files[row] for row in found.missing]
+  alike = find_alike(names, root=table.image_root)
+  kinds = collections.Counter(each.kind for each in alike.values())
+  if alike:
+    say_once(
+      f'data.match=name: {len(alike)} images of split {table.split!r} are taken from '
+      f'files that differ in {_said(kinds)}'
+    )
+  number, owners = {}, np.empty(table.n_images, np.int32)
+  for row, name in enumerate(table.image_files):
+    file = alike[name].file if name in alike else name
+    owners[row] = number.setdefault(file, len(number))
+  missing = [row for row in found.missing if table.image_files[row] not in alike]
+  caption_image = _read_only(owners[table.caption_image])
+  table = dataclasses.replace(
+    table, image_files=pack(number), caption_image=caption_image
+  )
+  return table, Presence(owners[missing].tolist(), {})
+
+
+def _said(kinds: collections.Counter) -> str:
+  return ', '.join(f'{kind} ({count})' for kind, count in kinds.most_common())
+
+
+def _missing(table: CaptionTable, found: Presence, *, place_of) -> UserError:
+  names = [table.image_files[row] for row in found.missing]
+  alike = find_alike(names, root=table.image_root)
+  kinds = collections.Counter(each.kind for each in alike.values())
+  name, file = next(((name, each.file) for name, each in alike.items()), ('', ''))
+  hint = (
+    f'Of them {len(alike)} are there under a name that differs in {_said(kinds)}, as '
+    f'{file} for {name}: --config.data.match=name takes them. '
+    if alike
+    else ''
+  )
+  return UserError(
+    f'data.images: expected the {table.n_images} images of split {table.split!r} in '
+    f'{table.image_root}; {len(names)} cannot be found, the first is {names[0]} '
+    f'({place_of(found.missing[0])}). The folder holds: {listing(table.image_root)}. '
+    f'{hint}Complete it, or pass --config.data.images=FOLDER, or '
+    '--config.data.on_bad_image=skip to train without them.'
   )
 
 
-def _check_images(table: CaptionTable) -> None:
-  """Lists each folder once: on a network disk a call per image takes minutes."""
-  present = {}
-  missing = []
-  for name in table.image_files:
-    folder, _, file = name.rpartition('/')
-    if folder not in present:
-      present[folder] = _files_in(table.image_root / folder)
-    if file not in present[folder]:
-      missing.append(name)
-  if missing:
-    raise UserError(
-      f'data.images: expected the {table.n_images} images of split {table.split!r} in '
-      f'{table.image_root}; {len(missing)} cannot be found, the first is {missing[0]}. '
-      f'The folder holds: {listing(table.image_root)}. Complete it, or pass '
-      '--config.data.images=FOLDER.'
-    )
-
-
-def _files_in(folder: pathlib.Path) -> set[str]:
-  try:
-    with os.scandir(folder) as entries:
-      return {entry.name for entry in entries if entry.is_file()}
-  except (OSError, ValueError):  # ValueError: a name that no file can have
-    return set()
-
-
-def _check_links(rows: Sequence[Row], *, image_root: pathlib.Path) -> None:
-  """Symbolic links, of files or folders, must not lead out of the image folder."""
-  inside = image_root.resolve()
-  outside = {}
-  for place, image, _ in rows:
-    folder, _, file = image.rpartition('/')
-    if folder not in outside:
-      outside[folder] = _files_outside(image_root / folder, inside=inside)
-    if file in outside[folder]:
-      raise UserError(
-        f'{place}: expected an image file below the image folder; found {image!r}, a '
-        f'link to {outside[folder][file]}. Copy the file there, or set the folder that '
-        'holds the files themselves with --config.data.images=FOLDER.'
-      )
-
-
-def _files_outside(
-  folder: pathlib.Path, *, inside: pathlib.Path
-) -> dict[str, pathlib.Path]:
-  """Where the files of a folder really are that are not below `inside`."""
-  folder_outside = not folder.resolve().is_relative_to(inside)
-  with os.scandir(folder) as entries:
-    # Only links are resolved: on a network disk a call per image takes minutes.
-    names = [entry.name for entry in entries if folder_outside or entry.is_symlink()]
-  targets = {name: (folder / name).resolve() for name in names}
-  return {
-    name: target
-    for name, target in targets.items()
-    if not target.is_relative_to(inside)
-  }
+def _outside(table: CaptionTable, found: Presence, *, place_of) -> UserError:
+  row = min(found.outside)
+  return UserError(
+    f'{place_of(row)}: expected an image file below the image folder; found '
+    f'{table.image_files[row]!r}, a link to {found.outside[row]}. Copy the file there, '
+    'or set the folder that holds the files themselves with '
+    '--config.data.images=FOLDER.'
+  )

@@ -19,16 +19,31 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from harma_jax.data.annotation_files import (
-  Entry,
-  parse_row,
+  RESTVAL,
   read_entries,
   require_folder,
+  say_restval,
+)
+from harma_jax.data.caption_audit import (
+  Captioned,
+  Changes,
+  caption_changes,
+  most_first,
+)
+from harma_jax.data.cleaning import clean_caption
+from harma_jax.data.entries import (
+  Entry,
+  PathOf,
+  make_path_of,
+  parse_row,
   shorten,
   unusable_row,
 )
 from harma_jax.data.images import read_header, read_image
+from harma_jax.data.noise import compare_pairs
+from harma_jax.data.presence import Alike, find_alike, look_for
+from harma_jax.data.reading import AS_WRITTEN, Reading
 from harma_jax.data.source import find_splits
-from harma_jax.data.tokenizer import clean_caption
 from harma_jax.data.tracking import Track, untracked
 from harma_jax.errors import UserError
 from harma_jax.raster.how import DEFAULT, How
@@ -75,10 +90,14 @@ class Summary(NamedTuple):
 
 
 class Report(NamedTuple):
-  """What an audit found; of the kinds of findings those that occur, errors first."""
+  """What an audit found; of the kinds of findings those that occur, errors first.
+
+  `cleanings` says of each way of cleaning how many captions it changes, by kind.
+  """
 
   splits: tuple[Summary, ...]
   findings: tuple[Finding, ...]
+  cleanings: Mapping[str, Mapping[str, int]]
 
   def count(self, severity: str) -> int:
     """How many findings of a severity there are, all kinds together."""
@@ -90,6 +109,7 @@ class Report(NamedTuple):
     return {
       'splits': [split._asdict() for split in self.splits],
       'findings': [finding._asdict() for finding in self.findings],
+      'cleanings': self.cleanings,
     }
 
 
@@ -98,58 +118,141 @@ def audit(
   *,
   annotations: str = 'auto',
   images: str = 'images',
+  cleaning: str = 'sound',
   threads: int = 1,
   track: Track = untracked,
   how: How = DEFAULT,
+  reading: Reading = AS_WRITTEN,
+  clean: str = '',
 ) -> Report:
   """Reads all annotations of a source and decodes all its images.
 
   Args:
     root: folder of the data set; see `load_captions` for it, `annotations`, `images`.
+    cleaning: of captions in training, one of `CLEANINGS`.
     threads: how many images are decoded at once.
     track: shows the progress, see `untracked`.
     how: what the user says of bands and values.
+    reading: what the user says of columns and of the names of images.
+    clean: a file of the same rows, where captions are noisy on purpose; '' for none.
 
   Raises:
-    UserError: a folder or the annotations are missing, or no JSON or CSV.
+    UserError: a folder or the annotations are missing, or no JSON or table.
   """
   root = pathlib.Path(root).expanduser()
-  files = find_splits(root, annotations=annotations)
-  rows, unusable = read_rows(files)
+  files = find_splits(root, annotations=annotations, reading=reading)
   folder = root / pathlib.Path(images).expanduser()
+  rows, unusable = read_rows(files, reading=reading, root=folder)
+  noise = _noise_findings(rows, clean and root / clean, reading=reading, root=folder)
   folder = require_folder(folder, field='data.images', what='the image folder')
+  rows, alike = _with_names(rows, folder=folder, reading=reading)
   names = tuple(dict.fromkeys(row.image for row in rows))
   facts = inspect_images(names, folder=folder, threads=threads, track=track, how=how)
+  changes = caption_changes(
+    [Captioned(row.place, text) for row in rows for text in row.captions]
+  )
   findings = [
     Finding(ERROR, 'rows that cannot be used', tuple(unusable)),
-    *caption_findings(rows),
+    *caption_findings(rows, cleaning=cleaning),
+    *_change_findings(changes[cleaning]),
+    *noise,
+    *_name_findings(alike, taken=reading.match == 'name'),
     *image_findings(rows, facts),
     Finding(WARNING, OWN_STRETCH, _own_stretch(facts, how=how)),
   ]
   found = [kind for kind in findings if kind.examples]
   found.sort(key=lambda kind: kind.severity != ERROR)
-  return Report(tuple(_summaries(rows, files)), tuple(found))
+  cleanings = {name: of_it.counts() for name, of_it in changes.items()}
+  return Report(tuple(_summaries(rows, files)), tuple(found), cleanings)
 
 
-def read_rows(files: Mapping[str, pathlib.Path]) -> tuple[list[Row], list[str]]:
+def read_rows(
+  files: Mapping[str, pathlib.Path],
+  *,
+  reading: Reading = AS_WRITTEN,
+  root: pathlib.Path | None = None,
+) -> tuple[list[Row], list[str]]:
   """The rows of all splits, and lines on those that lack an image, texts or a split.
 
   Args:
     files: the annotation file of each split, as `find_splits` gives them.
+    reading: what the user says of columns and of the names of images.
+    root: the image folder.
   """
   rows, unusable = [], []
+  path_of = make_path_of(reading=reading, root=root)
   for path in dict.fromkeys(files.values()):
     named = [split for split, file in files.items() if file == path]
-    entries = read_entries(path)
-    by_field = any('split' in entry.fields for entry in entries)
-    for place, fields in entries:
-      split = fields.get('split') if by_field else named[0]
-      place = place.removeprefix(f'{path.parent}{os.sep}')
+    entries = list(read_entries(path, reading=reading))
+    restval = sum(entry.split == RESTVAL for entry in entries)
+    say_restval(restval * reading.restval, path=path)
+    by_field = any(entry.split is not None for entry in entries)
+    for entry in entries:
+      split = entry.split if by_field else named[0]
+      place = entry.place.removeprefix(f'{path.parent}{os.sep}')
+      entry = entry._replace(place=place, split=split)
       try:
-        rows.append(_read_row(Entry(place, fields), split=split))
+        rows.append(_read_row(entry, path_of=path_of, restval=reading.restval))
       except (UserError, UnicodeEncodeError):
-        unusable.append(f'{place}: {shorten(fields)}')
+        unusable.append(f'{place}: {shorten(entry.found)}')
   return rows, unusable
+
+
+def _with_names(
+  rows: list[Row], *, folder: pathlib.Path, reading: Reading
+) -> tuple[list[Row], dict[str, Alike]]:
+  """The rows, and by name what lies under another one; taken where it may be."""
+  names = list(dict.fromkeys(row.image for row in rows))
+  missing = [names[row] for row in look_for(names, root=folder).missing]
+  alike = find_alike(missing, root=folder) if missing else {}
+  if reading.match == 'name':
+    rows = [
+      row._replace(image=alike[row.image].file) if row.image in alike else row
+      for row in rows
+    ]
+  return rows, alike
+
+
+def _name_findings(alike: Mapping[str, Alike], *, taken: bool) -> list[Finding]:
+  """Names that differ from those of the files, a kind of difference each."""
+  kinds = collections.defaultdict(list)
+  for name, (file, kind) in alike.items():
+    kinds[kind].append(f'{name}: {file}')
+  what = 'are taken from' if taken else 'are there; --match=name takes'
+  return [
+    Finding(WARNING, f'images that {what} files that differ in {kind}', tuple(lines))
+    for kind, lines in sorted(kinds.items())
+  ]
+
+
+def _noise_findings(
+  rows: Sequence[Row],
+  clean: pathlib.Path | str,
+  *,
+  reading: Reading,
+  root: pathlib.Path,
+) -> list[Finding]:
+  """Captions that differ from those of a clean file of the same rows."""
+  if not clean:
+    return []
+  others, _ = read_rows({'train': clean}, reading=reading, root=root)
+  split = next((row.split for row in rows), '')
+  pairs, places = [], []
+  for row in rows:
+    if row.split == split:
+      pairs += [(row.image, caption) for caption in row.captions]
+      places += [row.place] * len(row.captions)
+  right = [(row.image, caption) for row in others for caption in row.captions]
+  try:
+    moved = compare_pairs(pairs, right).moved
+  except UserError as error:
+    raise UserError(f'--clean={clean}: {error}') from error
+  lines = [
+    f'{places[row]}: {pairs[row][1]} (clean: {right[row][1]})'
+    for row in np.flatnonzero(moved)
+  ]
+  what = f'captions other than the clean ones: {moved.mean():.2%} of {len(moved):,}'
+  return [Finding(WARNING, what, tuple(lines))]
 
 
 def inspect_images(
@@ -237,12 +340,16 @@ def image_findings(
   ]
 
 
-def caption_findings(rows: Iterable[Row]) -> list[Finding]:
+def caption_findings(rows: Iterable[Row], *, cleaning: str) -> list[Finding]:
   """Captions that are empty, or the same as others as training reads them, cleaned.
 
   A caption of several splits is told as such and not again within one.
   """
-  captions = [(row, text, clean_caption(text)) for row in rows for text in row.captions]
+  captions = [
+    (row, text, clean_caption(text, cleaning=cleaning))
+    for row in rows
+    for text in row.captions
+  ]
   empty = (row.place for row, text, _ in captions if not text.strip())
   bare = (
     f'{row.place}: {text}'
@@ -263,6 +370,15 @@ def caption_findings(rows: Iterable[Row]) -> list[Finding]:
   ]
 
 
+def _change_findings(changes: Changes) -> list[Finding]:
+  """What the cleaning of training takes from captions, beyond those without a word."""
+  return [
+    Finding(WARNING, 'captions that are cut', changes.cut),
+    Finding(WARNING, 'captions whose words are glued', changes.glued),
+    Finding(WARNING, 'captions of other words made equal', changes.equal),
+  ]
+
+
 def _own_stretch(facts: Mapping[str, ImageFacts], *, how: How) -> tuple[str, ...]:
   """Lines on images in which one brightness means values of its own."""
   if how.stretch not in ('auto', 'percent'):
@@ -271,13 +387,16 @@ def _own_stretch(facts: Mapping[str, ImageFacts], *, how: How) -> tuple[str, ...
   return tuple(f'{name}: say --stretch=MIN,MAX for all' for name in deep)
 
 
-def _read_row(entry: Entry, *, split: object) -> Row:
+def _read_row(entry: Entry, *, path_of: PathOf, restval: bool) -> Row:
   """Raises UserError or UnicodeEncodeError where `load_captions` would refuse it."""
-  place, image, captions = parse_row(entry)
-  if not isinstance(split, str) or not split:
-    raise unusable_row(place, entry.fields)
+  place, image, captions = parse_row(entry, path_of=path_of)
+  split = entry.split
+  if not isinstance(split, str) or not split.strip():
+    raise unusable_row(place, entry.found)
+  split = split.strip().lower()
   for caption in captions:
     caption.encode()
+  split = 'train' if restval and split == RESTVAL else split
   return Row(split, place, image, tuple(captions))
 
 
@@ -337,18 +456,13 @@ def _shared_captions(
       across.append(line)
     elif len(places) > 1:
       within.append(line)
-  return _most_first(within), _most_first(across)
+  return most_first(within), most_first(across)
 
 
 def _repeated_captions(uses: Mapping[str, collections.Counter]) -> tuple[str, ...]:
-  return _most_first(
+  return most_first(
     (count, f'{count} times at {image} ({split}): "{clean}"')
     for clean, places in uses.items()
     for (split, image), count in places.items()
     if count > 1
   )
-
-
-def _most_first(lines: Iterable[tuple[int, str]]) -> tuple[str, ...]:
-  ordered = sorted(lines, key=lambda line: line[0], reverse=True)
-  return tuple(line for _, line in ordered)

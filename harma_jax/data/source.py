@@ -1,7 +1,8 @@
 """Which splits a folder of captioned images has, and the file each is read from."""
 
+import functools
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from harma_jax.data.annotation_files import (
   SPLIT_WORDS,
@@ -10,13 +11,19 @@ from harma_jax.data.annotation_files import (
   find_annotations,
   read_entries,
   require_folder,
+  splits_in,
 )
 from harma_jax.data.prepared import is_prepared
+from harma_jax.data.reading import AS_WRITTEN, Reading
 from harma_jax.errors import UserError
 
 
 def find_splits(
-  root: pathlib.Path, *, annotations: str = 'auto', asked: Sequence[str] = ()
+  root: pathlib.Path,
+  *,
+  annotations: str = 'auto',
+  asked: Sequence[str] = (),
+  reading: Reading = AS_WRITTEN,
 ) -> dict[str, pathlib.Path]:
   """The annotation file of each split that is there, `train`, `val`, `test` first.
 
@@ -34,12 +41,16 @@ def find_splits(
       'Train on it with --config.data.root, or name the source that it was made from.'
     )
   found = {}
+
+  @functools.cache
+  def named_in(path):
+    return splits_in(read_entries(path, reading=reading), restval=reading.restval)
+
   for split in (*SPLIT_WORDS, *asked):
     if _has_file(root, split=split, annotations=annotations):
       path = find_annotations(root, split=split, annotations=annotations)
-      found |= dict.fromkeys(
-        _splits_in(path, asked=split, annotations=annotations), path
-      )
+      alone = '{split}' in annotations or _is_named(path, split=split)
+      found |= dict.fromkeys(named_in(path) or [split] * alone, path)
   if not found:  # the message of `load_captions` says what was looked for
     find_annotations(root, split='train', annotations=annotations)
   order = (*SPLIT_WORDS, *sorted(found.keys() - set(SPLIT_WORDS)))
@@ -48,18 +59,12 @@ def find_splits(
 
 def _has_file(root: pathlib.Path, *, split: str, annotations: str) -> bool:
   if annotations != 'auto':
-    return (root / annotations.replace('{split}', split)).is_file()
+    try:
+      return find_annotations(root, split=split, annotations=annotations).is_file()
+    except UserError:
+      return False
   names = (name.replace('{split}', split) for kind in WANTED for name in kind)
   return any(any(root.glob(name)) for name in names)
-
-
-def _splits_in(path: pathlib.Path, *, asked: str, annotations: str) -> Iterable[str]:
-  """The splits that the rows of a file name, else the one that its name gives."""
-  entries = read_entries(path)
-  if any('split' in entry.fields for entry in entries):
-    names = (entry.fields.get('split') for entry in entries)
-    return {name for name in names if name and isinstance(name, str)}
-  return [asked] if '{split}' in annotations or _is_named(path, split=asked) else []
 
 
 def _is_named(path: pathlib.Path, *, split: str) -> bool:

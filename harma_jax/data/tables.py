@@ -16,6 +16,7 @@ from harma_jax.data.hold_out import hold_out
 from harma_jax.data.images import read_image
 from harma_jax.data.noise import swap_captions
 from harma_jax.data.prepared import is_prepared, read_prepared
+from harma_jax.data.reading import Reading
 from harma_jax.data.scenes import write_scenes
 from harma_jax.errors import UserError
 from harma_jax.raster.how import How
@@ -46,12 +47,14 @@ class Source:
     root: the folder; '' where the user has named none.
     annotations: a file of it, or `auto`; see `load_captions`.
     images: the folder of it that paths start from.
+    reading: what the user says of columns and of the names of images.
     train: the name of the training split.
     val: the name of the split that `hold_out` makes.
     hold_out: share of the training images that are `val` instead.
     swapped: share of the training captions that change places.
     seed: of these places.
-    skips_bad_images: leaves out images that cannot be read, and their captions.
+    skips_bad_images: leaves out images that are missing or cannot be read, and their
+      captions.
     max_pixels: of an image; a larger one cannot be read.
     how: what the user says of bands and values.
     threads: images that are tried at once.
@@ -61,6 +64,7 @@ class Source:
   root: str
   annotations: str
   images: str
+  reading: Reading
   train: str
   val: str
   hold_out: float
@@ -127,7 +131,12 @@ def _read_whole(source: Source, split: str, *, root: pathlib.Path) -> CaptionTab
   if source.annotations == 'auto' and is_prepared(root):
     return read_prepared(root, split=split)
   return load_captions(
-    root, split=split, annotations=source.annotations, images=source.images
+    root,
+    split=split,
+    annotations=source.annotations,
+    images=source.images,
+    reading=source.reading,
+    missing_ok=source.skips_bad_images,
   )
 
 

@@ -122,6 +122,35 @@ def test_unreadable_images_are_skipped_where_the_config_says_so(
   assert build_table(small_config(fields | {'data.on_bad_image': 'raise'}), 'val')
 
 
+def test_missing_images_are_skipped_where_the_config_says_so(
+  small_config, write_data, tmp_path, caplog
+):
+  root = write_data(tmp_path / 'data')
+  (root / 'images/val_2.png').unlink()
+  fields = {'data.root': str(root)}
+  with pytest.raises(UserError, match=r'first is val_2\.png .*on_bad_image=skip'):
+    build_table(small_config(fields), 'val')
+  fields['data.on_bad_image'] = 'skip'
+  with caplog.at_level(logging.WARNING):
+    table = build_table(small_config(fields), 'val')
+  assert (table.n_images, table.n_captions) == (5, 10)
+  assert 'skipped 1 of 6 images' in caplog.text
+
+
+def test_a_table_is_read_as_the_config_says(small_config, write_data, tmp_path):
+  root = write_data(tmp_path / 'data')
+  rows = map(json.loads, (root / 'captions.jsonl').read_text().splitlines())
+  lines = [f'/old/{r["image"]}\t{r["caption"]}\t{r["split"]}' for r in rows]
+  text = '\n'.join(['picture\twords\tsplit', *lines]).replace('.png', '.tif')
+  (root / 'own.csv').write_text(text)
+  fields = {'data.root': str(root), 'data.annotations': 'own.csv'}
+  fields |= {'data.columns': 'image=picture,caption=words', 'data.prefix': '/old='}
+  with pytest.raises(UserError, match=r'differs in ending \(6\)'):
+    build_table(small_config(fields), 'val')
+  table = build_table(small_config(fields | {'data.match': 'name'}), 'val')
+  assert table.image_files[0] == 'val_0.png'
+
+
 def test_the_largest_image_is_the_configs_choice(small_config):
   config = small_config({'data.max_pixels': 100})
   with pytest.raises(UserError, match='more than max_pixels = 100'):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from harma_jax.data.annotations import CaptionTable, fingerprint, load_captions
+from harma_jax.data.reading import Reading, say_once
 from harma_jax.errors import UserError
 
 # (image, captions, split)
@@ -92,6 +93,11 @@ def root(tmp_path) -> pathlib.Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
   return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def _nothing_said():
+  say_once.cache_clear()
 
 
 def message_of(root, **keywords) -> str:
@@ -281,10 +287,10 @@ def test_unreadable_line_is_numbered(root, name):
 
 
 def test_header_without_the_columns(root):
-  (root / 'train.csv').write_text('file,text\na.jpg,ship\n')
+  (root / 'train.csv').write_text('picture,words\na.jpg,ship\n')
   message = message_of(root)
   assert 'columns image and caption' in message
-  assert 'file, text' in message
+  assert 'picture, words' in message
 
 
 def test_text_in_another_encoding(root):
@@ -314,8 +320,8 @@ def test_json_without_a_list_of_rows(root, content):
     {'image': 'train/a.jpg', 'caption': []},
     {'image': 'train/a.jpg', 'caption': ['one ship', None]},
     {'image': 'train/a.jpg', 'caption': {'raw': 'one ship'}},
-    {'filename': 'train/a.jpg', 'sentences': ['one ship']},
-    {'filename': 'train/a.jpg', 'sentences': [{'text': 'one ship'}]},
+    {'filename': 'train/a.jpg', 'sentences': [3]},
+    {'filename': 'train/a.jpg', 'sentences': [{'words': 'one ship'}]},
     {'filename': 'train/a.jpg', 'sentences': None},
     ['train/a.jpg', 'one ship'],
     'train/a.jpg',
@@ -416,6 +422,87 @@ def test_fingerprint_is_the_same_in_every_process_and_folder():
   assert first == fingerprint(make_table(image_root=pathlib.Path('/elsewhere')))
   assert first.startswith('aae6ee3a969bb655')
   assert len(first) == 64
+
+
+def test_restval_is_training_data_and_that_is_said(root, caplog):
+  write_karpathy(root)
+  path = root / 'dataset_toy.json'
+  content = json.loads(path.read_text())
+  for image, split in zip(content['images'], ('restval', ' Train', 'VAL'), strict=True):
+    image['split'] = split
+  write_json(path, content)
+  with caplog.at_level('INFO'):
+    assert load_captions(root, split='train').n_images == 2
+  said = "dataset_toy.json: 1 rows of split 'restval' are training data"
+  assert caplog.text.count(said) == 1
+  apart = Reading(restval=False)
+  assert load_captions(root, split='train', reading=apart).n_images == 1
+  assert load_captions(root, split='restval', reading=apart).n_images == 1
+  assert load_captions(root, split='Val').image_files == ('val/c.jpg',)
+  assert "expected rows of split 'restval'" in message_of(root, split='restval')
+
+
+def test_what_columns_were_taken_for_is_said_once(root, caplog):
+  rows = [{'filepath': 'train/a.jpg', 'title': 'one', 'title_multi_objects': 'x'}]
+  write_jsonl(root / 'train.jsonl', rows)
+  with caplog.at_level('INFO'):
+    for _ in range(2):
+      load_captions(root, split='train')
+  said = 'train.jsonl: image=filepath,caption=title (not taken: title_multi_objects)'
+  assert caplog.text.count(said) == 1
+
+
+def test_several_files_serve_the_split_in_their_name(root):
+  for name, split in {'NC-02': 'train', 'toy_val': 'val'}.items():
+    write_csv(root / f'{name}.csv', rows_of(scenes_of(split), with_split=False))
+  files = 'NC-02.csv, toy_val.csv'
+  for split, images in {'train': 2, 'val': 1}.items():
+    assert load_captions(root, split=split, annotations=files).n_images == images
+  message = message_of(root, split='test', annotations=files)
+  assert 'found rows without a field' in message
+  message = message_of(root, annotations='toy_val.csv,toy_test.csv')
+  assert 'found 0: toy_val.csv, toy_test.csv' in message
+
+
+def test_names_that_differ_are_counted_and_accepted_where_that_is_asked(root, caplog):
+  names = ['Train/A.jpg', 'train/b.jpg', 'c.jpg', '/elsewhere/c.jpg', 'gone.jpg']
+  rows = [{'image': name, 'caption': name} for name in names]
+  write_json(root / 'toy_train.json', [*rows[:3], rows[4]])
+  message = message_of(root)
+  assert '4 cannot be found, the first is Train/A.jpg (' in message
+  assert 'toy_train.json, row 1)' in message
+  assert 'Of them 3 are there under a name that differs in ' in message
+  assert 'case (1), ending (1), folder (1), as train/a.jpg for Train/A.jpg' in message
+  assert '--config.data.match=name' in message
+  write_json(root / 'toy_train.json', rows[:4])
+  assert 'row 4' in message_of(root)
+  with caplog.at_level('INFO'):
+    table = load_captions(root, split='train', reading=Reading(match='name'))
+  assert table.image_files == ('train/a.jpg', 'train/b.tif', 'val/c.jpg')
+  np.testing.assert_array_equal(table.caption_image, [0, 1, 2, 2])
+  assert not table.caption_image.flags.writeable
+  assert "4 images of split 'train' are taken from files that differ" in caplog.text
+
+
+def test_missing_images_may_stay(root):
+  rows = [{'image': name, 'caption': 'x'} for name in ('train/a.jpg', 'gone.jpg')]
+  write_json(root / 'toy_train.json', rows)
+  table = load_captions(root, split='train', missing_ok=True)
+  assert table.image_files == ('train/a.jpg', 'gone.jpg')
+  (root / 'images/gone.jpg').symlink_to('/etc/hosts')
+  with pytest.raises(UserError, match=r'row 2: .* a link to /etc/hosts'):
+    load_captions(root, split='train', missing_ok=True)
+
+
+def test_a_leading_folder_is_rewritten(root):
+  rows = [{'image': '/old/x/train/a.jpg', 'caption': 'x'}]
+  write_json(root / 'toy_train.json', rows)
+  assert '--config.data.prefix=/old/x/train=' in message_of(root)
+  reading = Reading(prefix='/old/x=')
+  assert load_captions(root, split='train', reading=reading).n_images == 1
+  rows = [{'image': str(root / 'images/train/a.jpg'), 'caption': 'x'}]
+  write_json(root / 'toy_train.json', rows)
+  assert load_captions(root, split='train').image_files == ('train/a.jpg',)
 
 
 def test_rsicd(data_dir):

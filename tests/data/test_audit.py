@@ -19,6 +19,8 @@ from harma_jax.data.audit import (
   read_rows,
 )
 from harma_jax.data.audit import ImageFacts as Facts
+from harma_jax.data.cleaning import CLEANINGS
+from harma_jax.data.reading import Reading
 from harma_jax.errors import UserError
 from harma_jax.raster.how import How
 
@@ -157,14 +159,15 @@ def test_images_that_fail_are_errors_and_not_compared():
   assert {kind.severity for kind in findings if kind.examples} == {ERROR}
 
 
-def test_captions_are_compared_as_training_reads_them():
+@pytest.mark.parametrize('cleaning', CLEANINGS)
+def test_captions_are_compared_as_training_reads_them(cleaning):
   rows = [
     row('train', 'a', 'A boat.', 'a boat', 'two boats'),
     row('train', 'b', 'Two  boats!', 'a field'),
     row('val', 'c', 'a field .', 'a lake'),
     row('val', 'd', ' ', '...'),
   ]
-  findings = caption_findings(rows)
+  findings = caption_findings(rows, cleaning=cleaning)
   assert found(findings) == {
     'captions that are empty': ('val, d',),
     'captions without a word': ('val, d: ...',),
@@ -179,7 +182,9 @@ def test_captions_are_compared_as_training_reads_them():
 def test_the_most_frequent_come_first():
   rows = [row('train', name, 'a field') for name in 'abc']
   rows += [row('train', name, 'a boat') for name in 'defg']
-  examples = found(caption_findings(rows))['captions of several images']
+  examples = found(caption_findings(rows, cleaning='sound'))[
+    'captions of several images'
+  ]
   assert examples == ('4 of train: "a boat"', '3 of train: "a field"')
 
 
@@ -236,11 +241,40 @@ def test_a_source_with_faults(write_data, tmp_path):
     'groups of images that look alike, over several splits': (
       'train_3.png (train) = val_0.png (val)',
     ),
-    'captions in several splits': ('1 of train, 1 of val: "train_4 shows fields"',),
+    'captions in several splits': ('1 of train, 1 of val: "train 4 shows fields"',),
   }
   assert (report.count(ERROR), report.count(WARNING)) == (3, 3)
   severities = [kind.severity for kind in report.findings]
   assert severities == sorted(severities)  # `error` is before `warning`
+
+
+def test_what_cleaning_takes_from_captions_is_found(write_data, tmp_path):
+  root = write_data(tmp_path / 'data')
+  long = ' '.join(['a', 'long', 'caption'] * 10)
+  with (root / 'captions.jsonl').open('a') as file:
+    for caption in (f'{long} ends here', f'{long} goes on', 'roads,boats', '.'):
+      fields = {'image': 'val_1.png', 'caption': caption, 'split': 'val'}
+      file.write(json.dumps(fields) + '\n')
+  sound, released = (audit(root, cleaning=name) for name in ('sound', 'released'))
+  assert sound.cleanings == released.cleanings
+  assert sound.content()['cleanings'] == {
+    'released': {'cut': 2, 'glued': 1, 'made equal': 2, 'empty': 1},
+    'sound': {'cut': 0, 'glued': 0, 'made equal': 0, 'empty': 1},
+  }
+  place = 'captions.jsonl, line'
+  assert found(sound.findings) == {'captions without a word': (f'{place} 52: .',)}
+  assert found(released.findings) == {
+    'captions without a word': (f'{place} 52: .',),
+    'captions repeated at an image': (f'2 times at val_1.png (val): "{long}"',),
+    'captions that are cut': (
+      f'after 30 words: {place} 49: {long} ends here',
+      f'after 30 words: {place} 50: {long} goes on',
+    ),
+    'captions whose words are glued': (f'{place} 51: roads,boats: roads,boats',),
+    'captions of other words made equal': (
+      f'2 captions: "{long} ends here" = "{long} goes on"',
+    ),
+  }
 
 
 def test_progress_sees_every_image_once(small_data):
@@ -283,3 +317,42 @@ def test_images_that_are_stretched_each_by_itself_are_told(tmp_path, stretch, li
   told = found(audit(tmp_path, how=How(stretch=stretch)).findings).get(OWN_STRETCH, ())
   assert len(told) == lines
   assert all(line.startswith('a.png') for line in told)
+
+
+def test_names_that_differ_are_told_by_kind(write_data, tmp_path):
+  root = write_data(tmp_path / 'data')
+  images = root / 'images'
+  (images / 'train_0.png').rename(images / 'Train_0.png')
+  for number in (1, 2):
+    (images / f'train_{number}.png').rename(images / f'train_{number}.PNG2')
+  (images / 'more').mkdir()
+  (images / 'val_0.png').rename(images / 'more/val_0.png')
+  told = found(audit(root).findings)
+  assert len(told['images that are missing']) == 4
+  what = 'images that are there; --match=name takes files that differ in'
+  assert told[f'{what} case'] == ('train_0.png: Train_0.png',)
+  assert told[f'{what} folder'] == ('val_0.png: more/val_0.png',)
+  for number in (1, 2):
+    (images / f'train_{number}.PNG2').rename(images / f'train_{number}.png')
+  report = audit(root, reading=Reading(match='name'))
+  assert report.count(ERROR) == 0
+  what = 'images that are taken from files that differ in'
+  assert set(found(report.findings)) == {f'{what} case', f'{what} folder'}
+
+
+def test_captions_other_than_the_clean_ones_are_counted(write_data, tmp_path):
+  root = write_data(tmp_path / 'data')
+  clean = (root / 'captions.jsonl').read_text()
+  rows = [row for row in clean.splitlines() if '"train"' in row]
+  (root / 'clean.jsonl').write_text('\n'.join(rows))
+  noisy = clean.replace('train_3 shows fields', 'train_4 shows a wood')
+  (root / 'captions.jsonl').write_text(noisy)
+  told = found(audit(root, clean='clean.jsonl').findings)
+  (lines,) = told.values()
+  assert list(told) == ['captions other than the clean ones: 4.17% of 24']
+  assert lines == (
+    'captions.jsonl, line 7: train_4 shows a wood (clean: train_3 shows fields)',
+  )
+  (root / 'clean.jsonl').write_text('\n'.join(rows[1:]))
+  with pytest.raises(UserError, match=r'^--clean=.*clean\.jsonl: expected two tables'):
+    audit(root, clean='clean.jsonl')

@@ -19,6 +19,7 @@ from harma_jax.data.builders.encode import encode_image_file
 from harma_jax.data.builders.prepare import departures, prepare, verify
 from harma_jax.data.images import read_image
 from harma_jax.data.prepared import read_prepared
+from harma_jax.data.reading import Reading
 from harma_jax.data.source import find_splits
 from harma_jax.errors import UserError
 
@@ -295,7 +296,7 @@ def karpathy(*splits):
     ({'x_train.json': '[{}]', 'x_test.json': '[{}]'}, ['train', 'test']),
     (
       {'dataset_x.json': karpathy('test', 'restval', 'train')},
-      ['train', 'test', 'restval'],
+      ['train', 'test'],
     ),
     ({'captions.jsonl': '{}'}, ['train']),
     ({'captions_val.csv': 'image,caption\na,b'}, ['val']),
@@ -305,6 +306,12 @@ def test_splits_are_found(tmp_path, files, found):
   for name, text in files.items():
     (tmp_path / name).write_text(text)
   assert list(find_splits(tmp_path)) == found
+
+
+def test_restval_may_stay_a_split_of_its_own(tmp_path):
+  (tmp_path / 'dataset_x.json').write_text(karpathy('test', 'restval', 'train'))
+  apart = Reading(restval=False)
+  assert list(find_splits(tmp_path, reading=apart)) == ['train', 'test', 'restval']
 
 
 def test_splits_are_found_in_named_files(tmp_path):

@@ -69,6 +69,22 @@ def test_examples_are_few_and_the_file_has_all(call, write_data, tmp_path, capsy
   assert finding['examples'] == [f'train_{i}.png' for i in range(5)]
 
 
+def test_a_table_is_read_as_the_flags_say(call, small_data, tmp_path, capsys):
+  rows = map(json.loads, (small_data / 'captions.jsonl').read_text().splitlines())
+  lines = [f'/old/{row["image"]};{row["caption"]};{row["split"]}' for row in rows]
+  text = '\n'.join(['picture;words;part', *lines]).replace('.png', '.tif')
+  (tmp_path / 'own.csv').write_text(text)
+  flags = {'source': str(tmp_path), 'annotations': 'own.csv'}
+  flags |= {'images': str(small_data / 'images'), 'prefix': '/old=', 'match': 'name'}
+  with pytest.raises(UserError, match=r'--columns=image=NAME,caption=NAME$'):
+    call('check', **flags)
+  columns = 'image=picture,caption=words,split=part'
+  assert call('check', **flags, columns=columns) == 0
+  assert 'differ in ending' in capsys.readouterr().out
+  with pytest.raises(UserError, match=r'^--prefix: expected OLD=NEW'):
+    call('check', **flags | {'prefix': 'old'})
+
+
 def test_prepare_and_then_verify(call, small_data, tmp_path, capsys):
   out = tmp_path / 'out'
   flags = {'source': str(small_data), 'out': str(out), 'dataset': 'captions'}

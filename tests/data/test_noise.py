@@ -6,8 +6,12 @@ import pathlib
 import numpy as np
 import pytest
 
+from harma_jax.data.annotation_files import read_entries
 from harma_jax.data.annotations import CaptionTable
-from harma_jax.data.noise import swap_captions
+from harma_jax.data.entries import make_path_of
+from harma_jax.data.noise import compare_pairs, compare_tables, swap_captions
+from harma_jax.data.reading import Reading
+from harma_jax.errors import UserError
 
 
 @pytest.fixture(scope='module')
@@ -61,3 +65,48 @@ def test_the_seed_decides(table):
     swap_captions(table, share=0.2, seed=seed)[0].captions for seed in (0, 0, 1)
   )
   assert first == again != other
+
+
+def test_captions_are_compared_with_the_clean_ones(table):
+  swapped, wrong = swap_captions(table, share=0.4, seed=0)
+  noise = compare_tables(swapped, table)
+  assert noise.moved.sum() == 80
+  np.testing.assert_array_equal(noise.wrong, wrong)
+  assert not compare_tables(table, table).moved.any()
+
+
+def test_a_caption_that_moves_within_its_image_is_moved_and_not_wrong():
+  clean = [('a.jpg', 'one'), ('a.jpg', 'two'), ('b.jpg', 'three'), ('b.jpg', 'four')]
+  noisy = [('a.jpg', 'two'), ('a.jpg', 'three'), ('b.jpg', 'three'), ('b.jpg', 'x')]
+  moved, wrong = compare_pairs(noisy, clean)
+  assert moved.tolist() == [True, True, False, True]
+  assert wrong.tolist() == [False, True, False, True]
+
+
+@pytest.mark.parametrize('clean', [[('a.jpg', 'x')], [('a.jpg', 'x'), ('c.jpg', 'y')]])
+def test_tables_of_other_images_are_not_compared(clean):
+  with pytest.raises(
+    UserError, match=r'same images .*; found 2 and . rows, of which 1'
+  ):
+    compare_pairs([('a.jpg', 'one'), ('b.jpg', 'two')], clean)
+
+
+@pytest.mark.parametrize(
+  ('level', 'share'), [(2, '19.99'), (4, '39.98'), (6, '60.00'), (8, '79.99')]
+)
+def test_the_published_shares_of_rrsitr(data_dir, level, share):
+  folder = data_dir / 'rrsitr_nc'
+  if not folder.is_dir():
+    pytest.skip(f'there is no {folder}')
+  reading = Reading(prefix='/datasets/RSITMD/images=')
+  path_of = make_path_of(reading=reading)
+  noisy, clean = (
+    [
+      (path_of(entry.image), entry.captions[0])
+      for entry in read_entries(folder / f'RSITMD-NC-0{number}.csv', reading=reading)
+    ]
+    for number in (level, 0)
+  )
+  assert len(clean) == 19305
+  assert clean[0][0] == 'industrial_1954.tif'
+  assert f'{100 * compare_pairs(noisy, clean).moved.mean():.2f}' == share

@@ -11,6 +11,7 @@ import tensorflow_datasets as tfds
 
 from harma_jax.data.annotations import CaptionTable, load_captions
 from harma_jax.data.builders.encode import encode_image_file
+from harma_jax.data.reading import AS_WRITTEN, Reading
 from harma_jax.data.tracking import Track, untracked
 from harma_jax.raster.how import DEFAULT, How
 
@@ -60,10 +61,12 @@ class Captions(tfds.core.GeneratorBasedBuilder):
     threads: int = 1,
     track: Track = untracked,
     how: How = DEFAULT,
+    reading: Reading = AS_WRITTEN,
     **of_tfds,
   ):
-    """See `load_captions` for `source`, `annotations` and `images`."""
+    """See `load_captions` for `source`, `annotations`, `images` and `reading`."""
     self._read = {'root': source, 'annotations': annotations, 'images': images}
+    self._read['reading'] = reading
     self._splits, self._threads, self._track = tuple(splits), threads, track
     self._how = how
     super().__init__(**of_tfds)

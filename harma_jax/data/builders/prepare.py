@@ -30,6 +30,7 @@ from harma_jax.data.prepared import (
   read_manifest,
   read_prepared,
 )
+from harma_jax.data.reading import AS_WRITTEN, Reading
 from harma_jax.data.source import find_splits
 from harma_jax.data.tracking import Track, untracked
 from harma_jax.errors import UserError
@@ -57,6 +58,7 @@ def prepare(
   threads: int = 1,
   track: Track = untracked,
   how: How = DEFAULT,
+  reading: Reading = AS_WRITTEN,
 ) -> dict:
   """Writes the splits of a source as one TFDS data set, or verifies what was written.
 
@@ -68,6 +70,7 @@ def prepare(
     threads: how many images are encoded at once.
     track: shows the progress, see `untracked`.
     how: what the user says of bands and values.
+    reading: what the user says of columns and of the names of images.
 
   Returns:
     The manifest: `dataset`; `splits`, of each how many `images` and `captions`, the
@@ -80,7 +83,7 @@ def prepare(
   """
   out = pathlib.Path(out).expanduser()
   tables, described = _read_source(
-    source, splits=splits, annotations=annotations, images=images
+    source, splits=splits, annotations=annotations, images=images, reading=reading
   )
   for departure in departures(described, dataset=dataset):
     logging.warning('%s', departure)
@@ -89,6 +92,7 @@ def prepare(
     logging.info('%s is finished already: it is verified', out)
   else:
     read = {'source': source, 'annotations': annotations, 'images': images}
+    read['reading'] = reading
     writing = {'threads': threads, 'track': track, 'file_format': 'array_record'}
     _check_unused(out)
     make = functools.partial(Captions, config=dataset, how=how, **read, **writing)
@@ -145,16 +149,21 @@ def verify(out: pathlib.Path) -> None:
 
 
 def _read_source(
-  source: str | os.PathLike, *, splits: Sequence[str], annotations: str, images: str
+  source: str | os.PathLike,
+  *,
+  splits: Sequence[str],
+  annotations: str,
+  images: str,
+  reading: Reading,
 ) -> tuple[dict[str, CaptionTable], dict[str, dict]]:
   """The table of each split, and what the manifest says of it."""
   tables, described = {}, {}
   root = pathlib.Path(source).expanduser()
-  files = find_splits(root, annotations=annotations, asked=splits)
+  files = find_splits(root, annotations=annotations, asked=splits, reading=reading)
   for split in splits or files:
     _check_name(split)
     tables[split] = load_captions(
-      source, split=split, annotations=annotations, images=images
+      source, split=split, annotations=annotations, images=images, reading=reading
     )
     described[split] = _counts(tables[split]) | {
       'annotations': files[split].name,
