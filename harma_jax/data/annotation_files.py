@@ -241,6 +241,10 @@ def entries_of_split(
   found, unnamed, wanted = collections.Counter(), None, split.strip().lower()
   taken = 0
   for entry in entries:
+    if unnamed and entry.split is None:  # as in every row before
+      taken += 1
+      yield entry
+      continue
     name = split_of(entry)
     if name is None and unnamed is None and not found:
       unnamed = entry.place

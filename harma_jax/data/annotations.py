@@ -111,14 +111,13 @@ def load_captions(
     )
     return (_read_row(entry, path_of=path_of) for entry in entries)
 
-  table, first_rows = _make_table(read_rows(), image_root=image_root, split=split)
-  require_folder(image_root, field='data.images', what='the image folder')
-
-  def place_of(image: int) -> str:
+  def place_of(image: str) -> str:
     """Where an image is first named; only for a message is the file read again."""
-    return next(itertools.islice(read_rows(), first_rows[image], None)).place
+    return next(row.place for row in read_rows() if row.image == image)
 
-  found = look_for(table.image_files, root=image_root)
+  table, numbers = _make_table(read_rows(), image_root=image_root, split=split)
+  require_folder(image_root, field='data.images', what='the image folder')
+  found = look_for(numbers, root=image_root)
   if found.outside:
     raise _outside(table, found, place_of=place_of)
   if found.missing and reading.match == 'name':
@@ -189,14 +188,12 @@ def _check_caption(caption: str, *, place: str) -> None:
 
 def _make_table(
   rows: Iterable[Row], *, image_root: pathlib.Path, split: str
-) -> tuple[CaptionTable, array.array]:
-  """The table, and for each image the number of the row that names it first."""
-  number, first_rows = {}, array.array('q')
+) -> tuple[CaptionTable, dict[str, int]]:
+  """The table, and the row of each image by its name."""
+  number = {}
   captions, owners = Packer(), array.array('i')
-  for row, (_, image, texts) in enumerate(rows):
+  for _, image, texts in rows:
     owner = number.setdefault(image, len(number))
-    if owner == len(first_rows):
-      first_rows.append(row)
     for text in texts:
       captions.append(text)
       owners.append(owner)
@@ -207,7 +204,7 @@ def _make_table(
     caption_image=_read_only(np.array(owners, np.int32)),
     split=split,
   )
-  return table, first_rows
+  return table, number
 
 
 def _read_only(rows: np.ndarray) -> np.ndarray:
@@ -255,7 +252,7 @@ def _missing(table: CaptionTable, found: Presence, *, place_of) -> UserError:
   return UserError(
     f'data.images: expected the {table.n_images} images of split {table.split!r} in '
     f'{table.image_root}; {len(names)} cannot be found, the first is {names[0]} '
-    f'({place_of(found.missing[0])}). The folder holds: {listing(table.image_root)}. '
+    f'({place_of(names[0])}). The folder holds: {listing(table.image_root)}. '
     f'{hint}Complete it, or pass --config.data.images=FOLDER, or '
     '--config.data.on_bad_image=skip to train without them.'
   )
@@ -263,9 +260,9 @@ def _missing(table: CaptionTable, found: Presence, *, place_of) -> UserError:
 
 def _outside(table: CaptionTable, found: Presence, *, place_of) -> UserError:
   row = min(found.outside)
+  name = table.image_files[row]
   return UserError(
-    f'{place_of(row)}: expected an image file below the image folder; found '
-    f'{table.image_files[row]!r}, a link to {found.outside[row]}. Copy the file there, '
-    'or set the folder that holds the files themselves with '
-    '--config.data.images=FOLDER.'
+    f'{place_of(name)}: expected an image file below the image folder; found {name!r}, '
+    f'a link to {found.outside[row]}. Copy the file there, or set the folder that '
+    'holds the files themselves with --config.data.images=FOLDER.'
   )

@@ -203,7 +203,8 @@ def _with_names(
 ) -> tuple[list[Row], dict[str, Alike]]:
   """The rows, and by name what lies under another one; taken where it may be."""
   names = list(dict.fromkeys(row.image for row in rows))
-  missing = [names[row] for row in look_for(names, root=folder).missing]
+  numbered = {name: row for row, name in enumerate(names)}
+  missing = [names[row] for row in look_for(numbered, root=folder).missing]
   alike = find_alike(missing, root=folder) if missing else {}
   if reading.match == 'name':
     rows = [

@@ -3,13 +3,14 @@
 Each folder is listed once: on a network disk a call per image takes minutes.
 """
 
-import array
 import collections
 import itertools
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 # What differs between a name in a table and that of the file, as messages say it.
 CASE, ENDING, FOLDER = 'case', 'ending', 'folder'
@@ -39,30 +40,33 @@ class Alike(NamedTuple):
   kind: str  # what differs: CASE, ENDING or FOLDER, several with ` and `
 
 
-def look_for(names: Iterable[str], *, root: pathlib.Path) -> Presence:
+def look_for(rows: Mapping[str, int], *, root: pathlib.Path) -> Presence:
   """Looks for files below a folder; a link must not lead out of it.
 
   Args:
-    names: of files relative to the folder, with `/`.
+    rows: of the names of files relative to the folder, with `/`: 0 to n - 1.
     root: the folder, which may itself be a link.
   """
-  folders = collections.defaultdict(lambda: (array.array('q'), []))
-  for row, name in enumerate(names):
-    folder, _, file = name.rpartition('/')
-    rows, files = folders[folder]
-    rows.append(row)
-    files.append(file)
-  missing, outside = [], {}
+  there, outside = np.zeros(len(rows), bool), {}
   inside = root.resolve()
-  for folder in list(folders):
-    rows, files = folders.pop(folder)  # so that its names leave the memory
-    present, links = _list_files(root / folder, inside=inside)
-    for row, file in zip(rows, files, strict=True):
-      if file not in present:
-        missing.append(row)
-      elif file in links:
-        outside[row] = links[file]
-  return Presence(sorted(missing), outside)
+  for folder in {name.rpartition('/')[0] for name in rows}:
+    before = f'{folder}/' if folder else ''
+    try:
+      folder_outside = not (root / folder).resolve().is_relative_to(inside)
+      with os.scandir(root / folder) as entries:
+        for entry in entries:
+          row = rows.get(before + entry.name)
+          if row is None or not entry.is_file():
+            continue
+          there[row] = True
+          # Only links are resolved: on a network disk a call per image takes minutes.
+          if folder_outside or entry.is_symlink():
+            target = (root / folder / entry.name).resolve()
+            if not target.is_relative_to(inside):
+              outside[row] = target
+    except (OSError, ValueError):  # ValueError: a name that no file can have
+      continue
+  return Presence(np.flatnonzero(~there).tolist(), outside)
 
 
 def find_alike(names: Iterable[str], *, root: pathlib.Path) -> dict[str, Alike]:
@@ -126,28 +130,3 @@ def _walk(root: pathlib.Path) -> Iterator[str]:
     for file in files:
       if not os.path.islink(os.path.join(folder, file)):
         yield file if below == '.' else f'{below}/{file}'.replace(os.sep, '/')
-
-
-def _list_files(
-  folder: pathlib.Path, *, inside: pathlib.Path
-) -> tuple[set[str], dict[str, pathlib.Path]]:
-  """The files of a folder, and where those really are that are not below `inside`."""
-  try:
-    folder_outside = not folder.resolve().is_relative_to(inside)
-    with os.scandir(folder) as entries:
-      present, links = set(), []
-      for entry in entries:
-        if entry.is_file():
-          present.add(entry.name)
-          # Only links are resolved: on a network disk a call per image takes minutes.
-          if folder_outside or entry.is_symlink():
-            links.append(entry.name)
-  except (OSError, ValueError):  # ValueError: a name that no file can have
-    return set(), {}
-  targets = {name: (folder / name).resolve() for name in links}
-  outside = {
-    name: target
-    for name, target in targets.items()
-    if not target.is_relative_to(inside)
-  }
-  return present, outside

@@ -31,14 +31,15 @@ def read_csv(path: pathlib.Path, *, asked: str) -> Iterator[Entry]:
   split = names.index(columns.split) if columns.split else None
   captions = [names.index(name) for name in columns.captions]
   needed, width = max(image, *captions), len(names)
+  before = f'{path}, line '  # a path is slow to become a text
   for line, row in _csv_rows(path, separator=separator):
     if len(row) != width:
-      row = _filled(row, needed=needed, names=names, place=f'{path}, line {line}')
+      row = _filled(row, needed=needed, names=names, place=f'{before}{line}')
     texts = [row[captions[0]]] if len(captions) == 1 else [row[i] for i in captions]
     if len(texts) > 1 or texts[0] is None or texts[0][:2] == '["':
       texts = captions_of([_listed(text) for text in texts])
     name = None if split is None else row[split]
-    yield Entry(f'{path}, line {line}', row[image], texts, name, row)
+    yield Entry(f'{before}{line}', row[image], texts, name, row)
 
 
 def read_json_lines(path: pathlib.Path, *, asked: str) -> Iterator[Entry]:
@@ -48,12 +49,13 @@ def read_json_lines(path: pathlib.Path, *, asked: str) -> Iterator[Entry]:
     UserError: a line is no JSON, or no row that is known.
     OSError, UnicodeDecodeError: as `open` and its file.
   """
+  before = f'{path}, line '
   # Not every character that ends a line for Python does in JSON.
   with open(path, encoding='utf-8-sig', newline='\n') as file:
     for line, row in enumerate(file, start=1):
       if row.strip():
         fields = parse_json(row.rstrip('\n'), path=path, first_line=line)
-        entry = entry_of(fields, place=f'{path}, line {line}', asked=asked)
+        entry = entry_of(fields, place=f'{before}{line}', asked=asked)
         if line == 1:
           say_fields(entry, path=path, asked=asked)
         yield entry
@@ -93,7 +95,7 @@ def read_parquet(path: pathlib.Path, *, asked: str) -> Iterator[Entry]:
   except ImportError as error:
     raise UserError(
       f'{path}: expected pyarrow, which reads parquet; it is not installed. Run: '
-      "pip install -e '.[parquet]'"
+      "pip install 'harma_jax[parquet]'"
     ) from error
   try:
     with pq.ParquetFile(path) as file:
@@ -171,13 +173,13 @@ def _parquet_rows(file, *, path: pathlib.Path, asked: str) -> Iterator[Entry]:
   _check_names(file.schema_arrow.field(columns.image).type, columns, path=path)
   say_columns(columns, path=path)
   wanted = [columns.image, *columns.captions, *filter(None, [columns.split])]
-  row = 0
+  before, row = f'{path}, row ', 0
   for batch in file.iter_batches(batch_size=8192, columns=wanted):
     for cells in zip(*(batch.column(name).to_pylist() for name in wanted), strict=True):
       row += 1
       captions = captions_of(cells[1 : 1 + len(columns.captions)])
       split = cells[-1] or '' if columns.split else None
-      yield Entry(f'{path}, row {row}', cells[0], captions, split, list(cells))
+      yield Entry(f'{before}{row}', cells[0], captions, split, list(cells))
 
 
 def _check_names(kind, columns: Columns, *, path: pathlib.Path) -> None:

@@ -474,6 +474,9 @@ def test_names_that_differ_are_counted_and_accepted_where_that_is_asked(root, ca
   assert 'Of them 3 are there under a name that differs in ' in message
   assert 'case (1), ending (1), folder (1), as train/a.jpg for Train/A.jpg' in message
   assert '--config.data.match=name' in message
+  message = message_of(root, reading=Reading(match='name'))
+  assert '1 cannot be found, the first is gone.jpg (' in message
+  assert 'row 4' in message
   write_json(root / 'toy_train.json', rows[:4])
   assert 'row 4' in message_of(root)
   with caplog.at_level('INFO'):

@@ -24,7 +24,7 @@ def root(tmp_path):
 def test_files_are_looked_for_in_every_folder(root):
   folder = root('a.jpg', 'b/c.jpg', 'b/d.jpg')
   names = ['b/d.jpg', 'x.jpg', 'a.jpg', 'b', 'gone/y.jpg', 'b/c.jpg', '\0.jpg']
-  found = look_for(names, root=folder)
+  found = look_for({name: row for row, name in enumerate(names)}, root=folder)
   assert found.missing == [1, 3, 4, 6]
   assert found.outside == {}
 
@@ -36,7 +36,8 @@ def test_links_out_of_the_folder_are_told(root, tmp_path):
   (folder / 'in.jpg').symlink_to('a.jpg')
   (folder / 'out.jpg').symlink_to(secret)
   (folder / 'up').symlink_to('..')
-  found = look_for(['in.jpg', 'out.jpg', 'up/secret.jpg'], root=folder)
+  rows = {'in.jpg': 0, 'out.jpg': 1, 'up/secret.jpg': 2}
+  found = look_for(rows, root=folder)
   assert (found.missing, found.outside) == ([], {1: secret, 2: secret})
 
 
