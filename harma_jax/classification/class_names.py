@@ -138,18 +138,23 @@ def _without_numbers(folders: Sequence[str]) -> dict[str, str]:
 
 def _parts(word: str, known: Container[str]) -> list[str] | None:
   """The fewest words that make up `word`; None where there are none."""
-  if word in SHORT or (len(word) >= LEAST and (word in known or _is_common(word))):
-    return [word]
-  best = None
-  for end in range(len(SHORT[0]), len(word)):
-    if _parts(word[:end], known) == [word[:end]]:
-      rest = _parts(word[end:], known)
-      if rest and (best is None or len(rest) < len(best) - 1):
-        best = [word[:end], *rest]
-  return best
+  best = {0: []}  # of the letters up to each end
+  for end in range(1, len(word) + 1):
+    ways = [
+      [*best[start], word[start:end]]
+      for start in range(end)
+      if start in best and _is_part(word[start:end], known)
+    ]
+    if ways:
+      best[end] = min(ways, key=len)
+  return best.get(len(word))
 
 
-def _is_common(word: str) -> bool:
+def _is_part(word: str, known: Container[str]) -> bool:
+  if len(word) < LEAST:
+    return word in SHORT
+  if word in known:
+    return True
   token = word_token(word)
   return token is not None and token < COMMON
 

@@ -133,6 +133,13 @@ def test_words_that_are_run_together_are_told(word, parts):
   assert run_together(word) == parts
 
 
+@pytest.mark.timeout(20)
+def test_long_names_are_parted_soon():
+  word = 'largehousesandsmallgardenswithtreesbesideariverx'
+  assert run_together(word * 2) == ''
+  assert run_together('housegarden' * 20) == 'house garden ' * 19 + 'house garden'
+
+
 def test_run_together_words_are_warned_of_with_a_remedy(caplog):
   folders = ['storagetanks', 'cropfields', 'port', 'old_sportsfields']
   with caplog.at_level(logging.WARNING, logger='absl'):
