@@ -1,13 +1,15 @@
 """How fast large scenes become tiles for a model, beside rasterio's windows alone.
 
-  python -m benchmarks.read_scenes [--side=10980] [--tile=256] [--threads=2]
+  python -m benchmarks.read_scenes [--side=10980] [--tile=256] [--threads=2] [--out=F]
 
 Draws a scene, writes it as JPEG 2000 as Sentinel-2's true-colour pictures are (blocks
 of 1,024 pixels, lossy), as a cloud-optimised GeoTIFF of 8 and one of 16 bits, and reads
-the same windows of each twice, in a process of its own: by `scene.read(window=...)` of
-rasterio, from as many threads, each with the file open for itself; and by `read_rows`,
-which also stretches and resizes. Prints millions of pixels a second, their ratio, and
-the peak memory of each process.
+the same windows of each in three ways, each in a process of its own: by
+`scene.read(window=...)` of rasterio, from as many threads, each with the file open for
+itself; and by `read_rows`, which also stretches, once as tiles are handed on where
+devices resize them, once resized as on a CPU. Prints millions of pixels a second, and a
+second of the processor, which other programs disturb less; the ratio of either to
+rasterio's, side by side, with the lowest and highest; and the peak memory.
 """
 
 import argparse
@@ -32,6 +34,8 @@ from harma_jax.search_index.reader import read_rows
 
 SIDE = 224  # of what a model sees
 FORMATS = ('jpeg2000', 'cog8', 'cog16')
+WAYS = ('rasterio', 'as cut', 'resized')
+RATES, PEAK = ('by the clock', 'by the processor'), 'peak'
 ROWS_AT_ONCE = 1024
 
 
@@ -44,6 +48,7 @@ def main() -> None:
   parser.add_argument('--repeats', type=int, default=3)
   parser.add_argument('--formats', nargs='+', default=FORMATS, choices=FORMATS)
   parser.add_argument('--folder', help='keeps the scenes, and takes those there')
+  parser.add_argument('--out', help='a file for all numbers, JSON')
   parser.add_argument('--measure', nargs=2)
   options = parser.parse_args()
   if options.measure:
@@ -51,45 +56,65 @@ def main() -> None:
     return
   with tempfile.TemporaryDirectory() as temporary:
     folder = pathlib.Path(options.folder or temporary)
-    print(f'{"scene":10}{"rasterio":>12}{"read_rows":>12}{"ratio":>8}   peak memory')
+    print(''.join(f'{word:>22}' for word in ('scene', *WAYS)))
+    found = {}
     for name in options.formats:
       path = write_scene(folder, name, side=options.side)
-      print_row(name, compare(path, options=options))
+      found[name] = compare(path, options=options)
+      print_row(name, found[name])
+  if options.out:
+    about = {name: getattr(options, name) for name in ('side', 'tile', 'threads')}
+    words = json.dumps(about | {'scenes': found}, indent=2)
+    pathlib.Path(options.out).write_text(words + '\n')
 
 
-def print_row(name: str, rows: dict[str, dict]) -> None:
-  """Medians of the rates; the ratio is of runs side by side."""
-  plain, ours = (rows[how] for how in ('rasterio', 'read_rows'))
-  ratio = np.median(np.divide(ours['rates'], plain['rates']))
-  rates = [f'{np.median(row["rates"]):.1f} M/s' for row in (plain, ours)]
-  peaks = ' and '.join(f'{row["peak"] / 2**20:.0f} MiB' for row in (plain, ours))
-  print(f'{name:10}{rates[0]:>12}{rates[1]:>12}{ratio:8.2f}   {peaks}', flush=True)
+def print_row(name: str, ways: dict[str, dict]) -> None:
+  """Medians and the range of ratios, by the clock and by the processor."""
+  print(
+    f'{name:>22}{"".join(f"{way[PEAK] / 2**20:18.0f} MiB" for way in ways.values())}'
+  )
+  for kind in RATES:
+    cells = []
+    for way in ways.values():
+      ratios = np.divide(way[kind], ways['rasterio'][kind])
+      low, middle, high = np.quantile(ratios, (0, 0.5, 1))
+      cells.append(f'{np.median(way[kind]):.1f} {middle:.2f} ({low:.2f}-{high:.2f})')
+    print(''.join(f'{cell:>22}' for cell in (kind, *cells)), flush=True)
 
 
 def compare(path: pathlib.Path, *, options) -> dict[str, dict]:
-  """Rates and the highest peak memory of both ways, one run after the other."""
-  rows = {how: {'rates': [], 'peak': 0} for how in ('rasterio', 'read_rows')}
+  """Rates and highest peak memory of each way, one run after the other."""
+  ways = {way: {kind: [] for kind in RATES} | {PEAK: 0} for way in WAYS}
   settings = [f'--{name}={getattr(options, name)}' for name in ('tile', 'threads')]
   program = [sys.executable, '-m', 'benchmarks.read_scenes', *settings]
   for _ in range(options.repeats):
-    for how, row in rows.items():
+    for name, way in ways.items():
       done = subprocess.run(
-        [*program, '--measure', how, str(path)], check=True, stdout=subprocess.PIPE
+        [*program, '--measure', name, str(path)], check=True, stdout=subprocess.PIPE
       )
       found = json.loads(done.stdout.splitlines()[-1])
-      row['rates'].append(found['rate'])
-      row['peak'] = max(row['peak'], found['peak'])
-  return rows
+      for kind in RATES:
+        way[kind].append(found[kind])
+      way[PEAK] = max(way[PEAK], found[PEAK])
+  return ways
 
 
-def measure(how: str, path: str, *, options) -> dict:
-  """Millions of pixels a second, and this process's peak memory in bytes."""
+def measure(way: str, path: str, *, options) -> dict:
+  """Millions of pixels a second by both clocks, and peak memory in bytes."""
   cut = functools.partial(tile_boxes, tile=options.tile, stride=options.tile)
-  read = {'rasterio': read_plainly, 'read_rows': read_as_rows}[how]
-  start = time.perf_counter()
+  read = {
+    'rasterio': read_plainly,
+    'as cut': functools.partial(read_as_rows, as_cut=(options.tile,)),
+    'resized': read_as_rows,
+  }[way]
+  clocks = time.perf_counter, time.process_time
+  starts = [clock() for clock in clocks]
   pixels = read(path, cut=cut, threads=options.threads)
-  seconds = time.perf_counter() - start
-  return {'rate': pixels / seconds / 1e6, 'peak': peak_memory()}
+  rates = [
+    pixels / (clock() - start) / 1e6
+    for clock, start in zip(clocks, starts, strict=True)
+  ]
+  return dict(zip(RATES, rates, strict=True)) | {PEAK: peak_memory()}
 
 
 def peak_memory() -> int:
@@ -119,9 +144,10 @@ def _alone() -> None:
   rasterio.Env(GDAL_NUM_THREADS=1).__enter__()
 
 
-def read_as_rows(path: str, *, cut, threads: int) -> int:
-  """Reads, stretches and resizes all tiles, and counts their pixels in the file."""
-  rows = read_rows([pathlib.Path(path)], side=SIDE, cut=cut, threads=threads)
+def read_as_rows(path: str, *, cut, threads: int, as_cut=()) -> int:
+  """Reads and stretches all tiles, resizes others, and counts pixels of the file."""
+  settings = {'side': SIDE, 'threads': threads, 'as_cut': as_cut}
+  rows = read_rows([pathlib.Path(path)], cut=cut, **settings)
   return sum(int(found.boxes[:, 2:].prod(1).sum()) for _, found in rows)
 
 

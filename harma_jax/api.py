@@ -34,6 +34,7 @@ from harma_jax.data.tracking import Track, untracked
 from harma_jax.devices.mesh import make_mesh, replicated
 from harma_jax.errors import UserError
 from harma_jax.evaluation.evaluator import make_encoders
+from harma_jax.evaluation.resize import is_for_devices
 from harma_jax.evaluation.zero_shot import TEMPLATES, class_features, make_prompts
 from harma_jax.model.adapter import AdapterSettings
 from harma_jax.model.clip import Clip
@@ -265,6 +266,8 @@ class Model:
     """
     batch_size = -(-batch_size // self._mesh.size) * self._mesh.size
     encode, _ = self._encoders(batch_size)
+    tiles = make_tiles(tile, stride)
+    where = {'side': self.clip.size.image_size, 'platform': self._platform}
     made = build_index(
       images,
       out,
@@ -272,11 +275,12 @@ class Model:
       model={'model_sha256': self.sha256, 'model_path': _absolute(self.path)},
       preprocessing=self.preprocessing | (how or self.how)._asdict(),
       batch_size=batch_size,
-      tiles=make_tiles(tile, stride),
+      tiles=tiles,
       storage=storage,
       verify=verify,
       share=share,
       threads=threads or os.cpu_count(),
+      as_cut=[length for length, _ in tiles if is_for_devices(length, **where)],
       track=track,
     )
     if approximate:
@@ -409,6 +413,10 @@ class Model:
   @functools.cached_property
   def _placed(self) -> dict:
     return jax.device_put(self.params, replicated(self._mesh))
+
+  @property
+  def _platform(self) -> str:
+    return self._mesh.devices.flat[0].platform
 
   @property
   def _no_features(self) -> np.ndarray:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import harma_jax
+from harma_jax import api
 from harma_jax.api import Model, load
 from harma_jax.building.model import build_model
 from harma_jax.building.params import read_workdir
@@ -179,6 +180,28 @@ def test_an_image_finds_itself_first(model, index, images):
     assert hits[0].image == path.name
     assert hits[0].similarity == pytest.approx(1, abs=1e-5)
     assert hits[0].box == (0, 0, 32, 32)
+
+
+def test_an_index_is_the_same_wherever_tiles_are_resized(
+  model, small_data, tmp_path, monkeypatch
+):
+  found, as_cut, build = [], [], api.build_index
+
+  def note(*arguments, **settings):
+    as_cut.append(settings['as_cut'])
+    return build(*arguments, **settings)
+
+  monkeypatch.setattr(api, 'build_index', note)
+  for platform in ('cpu', 'tpu'):
+    monkeypatch.setattr(api.Model, '_platform', platform)
+    out = tmp_path / platform
+    tiles = {'tile': [16, 20, 28, 48], 'stride': [8, 10, 14, 48]}
+    model.make_index(small_data / 'images', out, **tiles, threads=2, batch_size=16)
+    found.append(open_index(out))
+  assert as_cut == [[], [16, 20, 28]]
+  for name in ('features', 'boxes', 'corners'):
+    host, devices = (getattr(index, name) for index in found)
+    np.testing.assert_array_equal(devices, host)
 
 
 def test_a_text_finds_what_the_products_say(model, index, images):

@@ -18,6 +18,7 @@ from harma_jax.devices.mesh import (
 from harma_jax.errors import UserError
 from harma_jax.evaluation.ranks import Features, count_not_below, retrieval_ranks_of
 from harma_jax.evaluation.recall import Recall, median_ranks, recall_of_ranks
+from harma_jax.evaluation.resize import resize
 from harma_jax.model.clip import Clip
 
 
@@ -107,23 +108,39 @@ def make_encoders(
   """Builds the encoders of many rows: unit features f32[n, D], a numpy array.
 
   The first takes `(params, images u8[n, side, side, 3])`, the second `(params, tokens
-  i32[n, L])`, of any n. Stages and seeds of equal models share what was compiled.
+  i32[n, L])`, of any n. Images u8[n, H, W, 3] of another size, H <= W, are resized on
+  the devices first, to Pillow's bits. Stages and seeds of equal models share what was
+  compiled.
   """
+  side = model.size.image_size
+  rows = batch_sharding(mesh)
+  # A program of its own, so that the towers are compiled once for tiles of all sizes,
+  # and features do not depend on where a tile was resized.
+  resized = jax.jit(functools.partial(resize, side=side), out_shardings=rows)
 
   def encode_image(params, images):
     return model.encode_image(params, normalize(images))
 
-  return tuple(
-    _in_batches(encode, mesh=mesh, batch_size=batch_size)
-    for encode in (encode_image, model.encode_text)
+  def of_side(images):
+    return images if images.shape[1:3] == (side, side) else resized(images)
+
+  return (
+    _in_batches(encode_image, mesh=mesh, batch_size=batch_size, prepare=of_side),
+    _in_batches(model.encode_text, mesh=mesh, batch_size=batch_size),
   )
 
 
-def _in_batches(encode: Callable, *, mesh: Mesh, batch_size: int) -> Callable:
+def _in_batches(
+  encode: Callable,
+  *,
+  mesh: Mesh,
+  batch_size: int,
+  prepare: Callable[[jax.Array], jax.Array] = lambda rows: rows,
+) -> Callable:
   compiled = {}
 
   def encode_all(params, rows):
-    kind = rows.shape[1:], jax.tree.structure(params)
+    kind = jax.tree.structure(params)
     if kind not in compiled:
       compiled[kind] = jax.jit(
         encode,
@@ -134,7 +151,7 @@ def _in_batches(encode: Callable, *, mesh: Mesh, batch_size: int) -> Callable:
     for start in range(0, len(rows), batch_size):
       batch = _padded(rows[start : start + batch_size], length=batch_size)
       placed = place_batch({'rows': _own_part(batch)}, mesh=mesh)['rows']
-      features.append(np.asarray(compiled[kind](params, placed)))
+      features.append(np.asarray(compiled[kind](params, prepare(placed))))
     return np.concatenate(features)[: len(rows)]
 
   return encode_all

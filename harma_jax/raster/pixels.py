@@ -18,12 +18,13 @@ class Pixels(NamedTuple):
   colors: np.ndarray
   valid: np.ndarray | None
 
+  def rgb(self) -> np.ndarray:
+    """u8[H, W, 3], a view."""
+    return np.broadcast_to(self.colors, (*self.colors.shape[:2], 3))
+
   def image(self) -> Image.Image:
     """As RGB."""
-    colors = np.ascontiguousarray(self.colors)
-    if colors.shape[-1] == 1:
-      return Image.fromarray(colors[..., 0]).convert('RGB')
-    return Image.fromarray(colors)
+    return Image.fromarray(np.ascontiguousarray(self.rgb()))
 
   def share_valid(self) -> float:
     """Of its pixels, those that hold data."""

@@ -7,7 +7,14 @@ import operator
 import os
 import pathlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+  Callable,
+  Collection,
+  Iterable,
+  Iterator,
+  Mapping,
+  Sequence,
+)
 
 import numpy as np
 from absl import logging
@@ -36,7 +43,7 @@ from harma_jax.search_index.shards import (
 )
 from harma_jax.search_index.storage import held, writing
 
-# u8[batch, side, side, 3] -> f32[batch, D], unit rows.
+# u8[batch, H, W, 3], of `side` or as cut -> f32[batch, D], unit rows.
 Encode = Callable[[np.ndarray], np.ndarray]
 
 FILES_AT_ONCE = 512  # whose sizes are read ahead
@@ -81,6 +88,7 @@ def build_index(
   verify: bool = False,
   share: tuple[int, int] = (0, 1),
   threads: int = 1,
+  as_cut: Collection[int] = (),
   track: Track = untracked,
 ) -> Made:
   """Adds what is new in a folder, encodes what changed again, drops what is gone.
@@ -101,6 +109,7 @@ def build_index(
     verify: whether to compare files by content too, see `find_changes`.
     share: (i, n): the i-th of n machines, counted from 0.
     threads: how many images are read at once.
+    as_cut: the tiles, of those of `tiles`, that `encode` resizes.
     track: shows the progress.
 
   Raises:
@@ -140,6 +149,7 @@ def build_index(
         'cut': cut_by(tiles),
         'how': stored_how(preprocessing),
         'threads': threads,
+        'as_cut': as_cut,
       },
       track=track,
     )
@@ -297,26 +307,37 @@ class _Rows:
 
 
 class _Batches:
-  """Encodes rows in batches of one size, whatever the sizes that they come in."""
+  """Encodes rows in batches of one length and one shape, however they come."""
 
   def __init__(self, encode: Encode, *, batch_size: int):
     self._encode, self._size = encode, batch_size
-    self._waiting, self._features = [], []
+    self._count, self._features = 0, []  # of the latter: rows and what they have
+    self._waiting = collections.defaultdict(list)  # by their shape: row and image
 
   def add(self, images: np.ndarray) -> None:
-    self._waiting.append(images)
-    if sum(map(len, self._waiting)) >= self._size:
-      rows = np.concatenate(self._waiting)
-      whole = len(rows) - len(rows) % self._size
-      self._features.append(self._encode(rows[:whole]))
-      self._waiting = [rows[whole:]]
+    waiting = self._waiting[images.shape[1:]]
+    waiting.extend(enumerate(images, start=self._count))
+    self._count += len(images)
+    if len(waiting) >= self._size:
+      whole = len(waiting) - len(waiting) % self._size
+      self._encode_some(waiting[:whole])
+      del waiting[:whole]
 
   def finish(self) -> np.ndarray:
     """f32[n, D] of all rows, in their order."""
-    rows = [images for images in self._waiting if len(images)]
-    if rows:
-      self._features.append(self._encode(np.concatenate(rows)))
-    return np.concatenate(self._features) if self._features else np.zeros((0, 0), 'f4')
+    for waiting in self._waiting.values():
+      self._encode_some(waiting)
+    if not self._count:
+      return np.zeros((0, 0), 'f4')
+    features = np.empty((self._count, self._features[0][1].shape[1]), 'f4')
+    for rows, found in self._features:
+      features[rows] = found
+    return features
+
+  def _encode_some(self, waiting: Sequence[tuple[int, np.ndarray]]) -> None:
+    if waiting:
+      rows, images = zip(*waiting, strict=True)
+      self._features.append((list(rows), self._encode(np.stack(images))))
 
 
 def _made(changes: Changes, problems: Mapping[str, str]) -> Made:

@@ -10,7 +10,7 @@ import os
 import pathlib
 import threading
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent import futures
 from typing import NamedTuple
 
@@ -26,11 +26,11 @@ from harma_jax.raster.formats import TIFF, has_gdal
 from harma_jax.raster.gdal import KEPT_BYTES, GdalScene
 from harma_jax.raster.how import DEFAULT, How
 from harma_jax.raster.limits import MAX_PIXELS, check_size, readable
-from harma_jax.raster.pixels import turned_box
+from harma_jax.raster.pixels import Pixels, turned_box
 from harma_jax.raster.scene import Scene, open_scene
 from harma_jax.search_index.places import read_corners, read_corners_beside
 
-BOXES_AT_ONCE = 32
+BOXES_AT_ONCE, BYTES_AT_ONCE = 32, 2**23
 NO_DATA = 'no data'  # why boxes are left out
 
 # `cut(width, height)`: i32[n, 4], the boxes of an image.
@@ -42,7 +42,7 @@ class Rows(NamedTuple):
 
   Attributes:
     boxes: i32[n, 4]: left, top, width, height in pixels.
-    images: u8[n, side, side, 3].
+    images: u8[n, side, side, 3]; u8[n, length, length, 3] of boxes that stay as cut.
     corners: f64[n, 4, 2], see `places.read_corners`, or None.
     facts: how the file was read, as JSON has it; the same in each part of it.
     dropped: why boxes of this part were left out -> how many.
@@ -68,8 +68,9 @@ def read_rows(
   cut: Cut,
   threads: int,
   how: How = DEFAULT,
+  as_cut: Collection[int] = (),
 ) -> Iterator[tuple[int, Rows | UserError]]:
-  """The boxes of files, file by file, at most `BOXES_AT_ONCE` at a time.
+  """The boxes of files, file by file, some of one size at a time.
 
   Boxes come in the order of `cut`, but for scenes that are too wide to keep a row of
   their blocks: of these, one column of blocks after the other.
@@ -80,6 +81,7 @@ def read_rows(
     cut: the boxes of an image of some width and height.
     threads: how many read at once.
     how: what the user says of bands and values.
+    as_cut: pixels of the sides of square boxes that are handed on without a resize.
 
   Yields:
     The number of the file, counted from 0, with some of its boxes, or with what is
@@ -89,8 +91,11 @@ def read_rows(
     measured = list(pool.map(_caught(_measure), paths))
   parts = []
   for file, found in enumerate(measured):
-    split = [None] if isinstance(found, UserError) else _split(cut(*found.size), found)
-    parts += [(file, boxes) for boxes in split]
+    if isinstance(found, UserError):
+      parts.append((file, None))
+    else:
+      parts += [(file, boxes) for boxes in _split(cut(*found.size), found)]
+  seeing = {'side': side, 'as_cut': {side, *as_cut}}
   scenes = _Scenes(paths, parts=[file for file, _ in parts], how=how)
 
   def make(number):
@@ -99,7 +104,7 @@ def read_rows(
       return file, measured[file]
     with scenes.use(file) as scene:
       read = _caught(_read)
-      return file, read(scene, boxes, name=str(paths[file]), side=side, how=how)
+      return file, read(scene, boxes, name=str(paths[file]), how=how, **seeing)
 
   options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
   dataset = grain.MapDataset.range(len(parts)).map(make).to_iter_dataset(options)
@@ -189,8 +194,9 @@ def _read(
   boxes: np.ndarray,
   *,
   name: str,
-  side: int,
   how: How,
+  side: int,
+  as_cut: Collection[int],
 ) -> Rows:
   with readable(name):
     scene = scene_of()
@@ -200,7 +206,7 @@ def _read(
       pixels = scene.read(box)
       kept[number] = pixels.share_valid() >= how.min_valid
       if kept[number]:
-        images.append(resize_for_evaluation(pixels.image(), side=side))
+        images.append(_handed_on(pixels, side=side, as_cut=as_cut))
     corners, reason = _corners(scene, boxes[kept], path=pathlib.Path(name))
     return Rows(
       boxes=boxes[kept],
@@ -209,6 +215,14 @@ def _read(
       facts={**scene.facts, **({'no_place': reason} if reason else {})},
       dropped={} if kept.all() else {NO_DATA: int((~kept).sum())},
     )
+
+
+def _handed_on(pixels: Pixels, *, side: int, as_cut: Collection[int]) -> np.ndarray:
+  colors = pixels.rgb()
+  height, width, _ = colors.shape
+  if height == width and width in as_cut:
+    return colors
+  return resize_for_evaluation(pixels.image(), side=side)
 
 
 def _corners(
@@ -235,13 +249,18 @@ def _measure(path: pathlib.Path) -> _Measured:
 
 
 def _split(boxes: np.ndarray, measured: _Measured) -> list[np.ndarray]:
-  """Boxes in parts; of wide scenes in stripes whose blocks can be kept."""
+  """Boxes in parts of one size; of wide scenes in stripes whose blocks can be kept."""
   width, height = measured.unit
   stripe = max(KEPT_BYTES // (2 * 3 * height) // width, 1) * width
   if stripe < measured.size[0]:
     boxes = boxes[np.argsort(boxes[:, 0] // stripe, kind='stable')]
-  starts = range(0, len(boxes), BOXES_AT_ONCE)
-  return [boxes[start : start + BOXES_AT_ONCE] for start in starts]
+  changes = np.diff(boxes[:, 2:], axis=0).any(axis=1)
+  parts = []
+  for same in np.split(boxes, np.flatnonzero(changes) + 1):
+    pixels = int(same[0, 2:].prod(dtype=np.int64))
+    most = min(BOXES_AT_ONCE, max(BYTES_AT_ONCE // (3 * pixels), 1))
+    parts += [same[start : start + most] for start in range(0, len(same), most)]
+  return parts
 
 
 def _log(facts: Mapping, *, path: pathlib.Path) -> None:

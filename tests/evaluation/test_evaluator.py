@@ -1,10 +1,12 @@
 import dataclasses
+import types
 
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
-from harma_jax.data.images import normalize
+from harma_jax.data.images import normalize, resize_for_evaluation
 from harma_jax.devices.mesh import make_mesh
 from harma_jax.errors import UserError
 from harma_jax.evaluation.evaluator import (
@@ -66,6 +68,19 @@ def test_batches_and_devices_do_not_matter(clip, params, split, features, mesh):
     np.testing.assert_allclose(encode(params, rows[:3]), expected[:3], atol=1e-6)
 
 
+@pytest.mark.parametrize('length', [12, 18, 40])
+def test_tiles_of_another_size_have_the_features_of_pillows_resize(
+  clip, params, mesh, length
+):
+  encode, _ = make_encoders(clip, mesh=mesh, batch_size=8)
+  rng = np.random.default_rng(length)
+  tiles = rng.integers(0, 256, (11, length, length, 3)).astype(np.uint8)
+  resized = [resize_for_evaluation(Image.fromarray(tile), side=16) for tile in tiles]
+  np.testing.assert_array_equal(
+    encode(params, tiles), encode(params, np.stack(resized))
+  )
+
+
 def test_the_evaluator_gives_the_recall_of_all_captions(clip, params, split, features):
   evaluate = make_evaluator(clip, mesh=make_mesh(), batch_size=8)
   image_features, text_features = features
@@ -77,6 +92,8 @@ def test_the_evaluator_gives_the_recall_of_all_captions(clip, params, split, fea
 
 class Lookup:
   """Image `i` and its captions are the unit vector `i`; counts what it is asked."""
+
+  size = types.SimpleNamespace(image_size=2)
 
   def __init__(self):
     self.traced = []

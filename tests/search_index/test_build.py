@@ -107,6 +107,23 @@ def test_several_scales_are_in_one_index_and_equal_boxes_once(build, tmp_path):
   assert len(boxes) == 7 * 9
 
 
+def test_features_are_in_the_order_of_rows_whatever_the_shapes(
+  build, pictures, tmp_path
+):
+  shapes = []
+
+  def encode(images):
+    shapes.append(images.shape[1:3])
+    return mean_color(images)
+
+  settings = {'tiles': [(6, 6), (16, 16), (0, 0)], 'as_cut': (6, 16)}
+  build(encode=encode, batch_size=5, **settings)
+  assert {*shapes} == {(6, 6), (16, 16), (4, 4)}
+  index = open_index(tmp_path / 'index')
+  assert len(index) == 7 * (12 + 2 + 1)
+  check(index, pictures)  # each picture has a colour of its own
+
+
 def test_the_same_again_reads_only_what_failed(build, read, tmp_path):
   build()
   whole = open_index(tmp_path / 'index').features

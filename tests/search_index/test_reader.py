@@ -11,7 +11,7 @@ from harma_jax.data.images import read_image, resize_for_evaluation
 from harma_jax.errors import UserError
 from harma_jax.raster import pillow, scene
 from harma_jax.search_index import reader
-from harma_jax.search_index.files import tile_boxes
+from harma_jax.search_index.files import cut_by, tile_boxes
 from harma_jax.search_index.reader import read_crop, read_rows
 
 
@@ -54,6 +54,27 @@ def test_rows_are_those_of_pillow(paths, tile, stride, with_geo, monkeypatch):
   [mistake] = [rows for file, rows in found if file == 1]
   assert isinstance(mistake, UserError)
   assert 'b.png' in str(mistake)
+
+
+@pytest.mark.parametrize('mode', ['RGB', 'L'])
+def test_square_boxes_of_some_sides_stay_as_they_are_cut(tmp_path, mode, monkeypatch):
+  rng = np.random.default_rng(0)
+  pixels = rng.integers(0, 256, (40, 30, 3)).astype(np.uint8)
+  image = Image.fromarray(pixels).convert(mode)
+  image.save(tmp_path / 'a.png')
+  monkeypatch.setattr(reader, 'BYTES_AT_ONCE', 3 * 12 * 12 * 4)
+  cut = cut_by([(8, 8), (12, 6), (20, 20), (36, 36)])
+  found = list(read_rows([tmp_path / 'a.png'], side=8, cut=cut, threads=2, as_cut=[12]))
+  image = image.convert('RGB')
+  for _, rows in found:
+    for (left, top, width, height), seen in zip(rows.boxes, rows.images, strict=True):
+      crop = image.crop((left, top, left + width, top + height))
+      stays = (width, height) in ((8, 8), (12, 12))
+      expected = crop if stays else resize_for_evaluation(crop, side=8)
+      np.testing.assert_array_equal(seen, np.asarray(expected))
+  boxes = np.concatenate([rows.boxes for _, rows in found])
+  np.testing.assert_array_equal(boxes, cut(30, 40))
+  assert max(len(rows.images) for _, rows in found if rows.boxes[0, 2] == 12) == 4
 
 
 def test_an_image_that_is_cut_is_decoded_once(paths, monkeypatch):
