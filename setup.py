@@ -20,7 +20,7 @@ setup(
   # harma_jax/configs is a link to configs/: the files themselves are installed.
   package_data={
     'harma_jax.reporting': ['*.css', '*.json'],
-    'harma_jax.search_page': ['*.css', '*.html', '*.js'],
+    'harma_jax.search_page': ['*.css', '*.html', '*.js', '*.svg'],
   },
   entry_points={'console_scripts': ['harma-jax = harma_jax.__main__:main']},
   python_requires='>=3.11',

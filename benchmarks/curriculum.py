@@ -139,6 +139,7 @@ def study_config(data: str, *, root: str, init: str = '') -> ConfigDict:
     config.model.update({'size': 'tiny-16', 'layers': 'unroll'})
     config.data.update({'cache_side': 96, 'context_length': 20})
   config.train.batch_size = DATA[data]['batch_size']
+  config.data.cleaning = 'released'  # of the recorded results, and of HarMA
   config.data.captions_per_image = CAPTIONS
   config.data.test_split = ''
   config.augment.update({'quarter_turns': True, 'rand_augment': (0, 0)})
@@ -201,7 +202,8 @@ def run_group(
   noise, seed = place['noise'], place['seed']
   table, wrong = noisy_captions(study, noise=noise, seed=seed)
   length = context_length(study.config, study.model)
-  tokens = tokenize_table(table, context_length=length)
+  cleaning = study.config.data.cleaning
+  tokens = tokenize_table(table, cleaning=cleaning, context_length=length)
   group = functools.partial(run, study, tokens=tokens, wrong=wrong, place=place)
   shared = group(
     'plain', start_state(study, seed=seed), last_step=plain_steps, log=not done

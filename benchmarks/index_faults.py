@@ -142,7 +142,7 @@ class Archive:
 def one_start(images: pathlib.Path, out: pathlib.Path, *, seconds: float) -> dict:
   """Starts the program and kills it after some seconds, unless it ends before."""
   context = multiprocessing.get_context('forkserver')
-  context.set_forkserver_preload(['benchmarks.index_faults'])
+  context.set_forkserver_preload(['harma_jax.search_index.build'])
   before = set(unfinished(out))
   program = context.Process(target=make, args=(images, out))
   program.start()

@@ -11,10 +11,11 @@ temporary folder, then asks for texts, one after the other. `--model` is what
     [--folder=FOLDER] [--out=benchmarks/results/exact_search.json]
 
 Searches random unit rows exactly, of 32 and of 16 bits, beside faiss-cpu's IndexFlatIP
-with as many threads, in one process. `--folder` is on the disk that holds the indexes.
+with as many threads, in turns. `--folder` is on the disk that holds the indexes.
 """
 
 import argparse
+import functools
 import itertools
 import json
 import os
@@ -24,7 +25,7 @@ import statistics
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -114,21 +115,29 @@ def measure_exact(
   queries = unit_rows(rng, n_queries, width)
   threads = len(os.sched_getaffinity(0))
   found = {'rows': n_rows, 'width': width, 'threads': threads}
-  found['faiss'] = measure_faiss(rows, queries, threads=threads)
-  first = {}
-  for storage in STORAGES:
-    index = write_rows(folder / storage, rows, storage=storage)
-    first[storage], found[storage] = measure_index(index, queries)
-    for name in TIMES:
-      found[storage][f'{name}_of_faiss'] = found[storage][name] / found['faiss'][name]
-  narrow, wide = (found[storage] for storage in reversed(STORAGES))
-  narrow['bytes_of_float32'] = narrow['bytes'] / wide['bytes']
-  found['same_first_ten'] = {
-    'int16': same_share(first['int16'], first['float32']),
-    'float16': same_share(first_ten_of_halves(rows, queries), first['float32']),
-    'queries': n_queries,
+  indexes = {
+    storage: write_rows(folder / storage, rows, storage=storage) for storage in STORAGES
   }
-  return found
+  found['float16_same_first_ten'] = same_share(
+    first_ten([Part(Features(rounded(rows)))], queries),
+    exact := first_ten([Part(Features(rows))], queries),
+  )
+  searches = {'faiss': faiss_search(rows, threads=threads)}
+  del rows
+  for storage, index in indexes.items():
+    searches[storage] = functools.partial(top_rows, index.parts, top=TOP)
+  found |= times(searches, queries)
+  for storage, index in indexes.items():
+    arrays = [array for part in index.parts for array in part.features]
+    tracemalloc.start()
+    first = first_ten(index.parts, queries)
+    found[storage] |= {
+      'bytes': sum(array.nbytes for array in arrays if array is not None),
+      'memory_bytes': tracemalloc.get_traced_memory()[1],
+      'same_first_ten': same_share(first, exact),
+    }
+    tracemalloc.stop()
+  return found | {'queries': n_queries}
 
 
 def unit_rows(rng: np.random.Generator, count: int, width: int) -> np.ndarray:
@@ -157,58 +166,52 @@ def write_rows(folder: pathlib.Path, rows: np.ndarray, *, storage: str) -> Index
   return open_index(folder)
 
 
-def measure_faiss(rows: np.ndarray, queries: np.ndarray, *, threads: int) -> dict:
-  """Times of its exact index of f32."""
+def faiss_search(rows: np.ndarray, *, threads: int) -> Callable:
+  """The search of faiss's exact index of f32."""
   import faiss
 
   faiss.omp_set_num_threads(threads)
   index = faiss.IndexFlatIP(rows.shape[1])
   index.add(rows)
-  return {
-    'version': faiss.__version__,
-    **times(lambda some: index.search(some, TOP), queries),
-    'bytes': rows.nbytes,
-  }
+  return lambda queries: index.search(queries, TOP)
 
 
-def measure_index(index: Index, queries: np.ndarray) -> tuple[np.ndarray, dict]:
-  """The first ten rows of each query, and times, sizes and memory."""
-  arrays = [array for part in index.parts for array in part.features]
-  found = times(lambda some: top_rows(index.parts, some, top=TOP), queries)
-  found['bytes'] = sum(array.nbytes for array in arrays if array is not None)
-  tracemalloc.start()
-  first = [
-    top_rows(index.parts, queries[start : start + MANY], top=10).rows
-    for start in range(0, len(queries), MANY)
-  ]
-  found['memory_bytes'] = tracemalloc.get_traced_memory()[1]
-  tracemalloc.stop()
-  return np.concatenate(first), found
+def times(
+  searches: Mapping[str, Callable], queries: np.ndarray
+) -> dict[str, dict[str, float]]:
+  """Median seconds of one query and of many at once, and how often faiss's these are.
+
+  The searches take turns: whatever else the machine does comes to all of them.
+  """
+  found = {name: {} for name in searches}
+  for time_name, some in zip(TIMES, (queries[:1], queries[:MANY]), strict=True):
+    seconds = {name: [] for name in searches}
+    for _ in range(1 + TIMED):
+      for name, search in searches.items():
+        seconds[name].append(timed(search, some))
+    for name, taken in seconds.items():
+      found[name][time_name] = statistics.median(taken[1:])  # the first reads pages
+  for name in found.keys() - {'faiss'}:
+    for time_name in TIMES:
+      ratio = found[name][time_name] / found['faiss'][time_name]
+      found[name][f'{time_name}_of_faiss'] = ratio
+  return found
 
 
-def times(search: Callable, queries: np.ndarray) -> dict[str, float]:
-  """Median seconds of one query, and of many at once, when pages have been read."""
-  search(queries[:1])
-  one = [timed(search, queries[i : i + 1]) for i in range(TIMED)]
-  search(queries[:MANY])
-  many = [timed(search, queries[:MANY]) for _ in range(TIMED // 3)]
-  return dict(zip(TIMES, map(statistics.median, (one, many)), strict=True))
+def first_ten(parts: Sequence[Part], queries: np.ndarray) -> np.ndarray:
+  """i64[Q, 10], the first ten rows of each query."""
+  starts = range(0, len(queries), MANY)
+  found = [top_rows(parts, queries[start : start + MANY], top=10) for start in starts]
+  return np.concatenate([best.rows for best in found])
 
 
-def first_ten_of_halves(rows: np.ndarray, queries: np.ndarray) -> np.ndarray:
-  """The first ten rows of each query where rows are rounded to 16-bit floats."""
-  rounded = np.empty_like(rows)
+def rounded(rows: np.ndarray) -> np.ndarray:
+  """What 16-bit floats would make of the rows, f32."""
+  found = np.empty_like(rows)
   for start in range(0, len(rows), ROWS_A_SHARD):
-    rounded[start : start + ROWS_A_SHARD] = rows[start : start + ROWS_A_SHARD].astype(
-      np.float16
-    )
-  parts = [Part(Features(rounded))]
-  return np.concatenate(
-    [
-      top_rows(parts, queries[start : start + MANY], top=10).rows
-      for start in range(0, len(queries), MANY)
-    ]
-  )
+    some = slice(start, start + ROWS_A_SHARD)
+    found[some] = rows[some].astype(np.float16)
+  return found
 
 
 def same_share(rows: np.ndarray, others: np.ndarray) -> float:

@@ -102,6 +102,9 @@ DATA = {
   'captions_per_image': 1,  # above 1 an item is an image with so many captions
   # Encodes an image once for all its captions in a batch, which then share one crop.
   'image_reuse': False,
+  # Of captions and of the model's queries: sound (blanks for punctuation, every word)
+  # | released (HarMA's: punctuation goes without a blank, 30 words).
+  'cleaning': 'sound',
   'context_length': 0,  # tokens of a caption; 0 is the size's own
   # Where decoded training images are kept: device | host | stream (read anew) | auto.
   'cache': 'auto',

@@ -6,4 +6,6 @@ from harma_jax.configs.common import get_config as common
 
 def get_config(backbone: str = 'clip'):
   """The released setting on RSICD; 10 epochs from LAION's CLIP."""
-  return set_backbone(common(), backbone, clip_epochs=10.0)
+  config = common()
+  config.data.cleaning = 'released'
+  return set_backbone(config, backbone, clip_epochs=10.0)

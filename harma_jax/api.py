@@ -14,12 +14,14 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 from PIL import Image
 
 from harma_jax.building.data import build_how
 from harma_jax.building.model import build_model
 from harma_jax.building.params import build_fresh, read_start, read_workdir
 from harma_jax.building.text import context_length
+from harma_jax.data.cleaning import RELEASED_WORDS, clean_caption, is_cut
 from harma_jax.data.images import (
   CLIP_MEAN,
   CLIP_STD,
@@ -27,7 +29,7 @@ from harma_jax.data.images import (
   resize_for_evaluation,
 )
 from harma_jax.data.local_paths import check_local
-from harma_jax.data.tokenizer import clean_caption, tokenize
+from harma_jax.data.tokenizer import encode
 from harma_jax.data.tracking import Track, untracked
 from harma_jax.devices.mesh import make_mesh, replicated
 from harma_jax.errors import UserError
@@ -52,6 +54,7 @@ from harma_jax.weights.load import (
   recognise,
 )
 from harma_jax.weights.names import paths_of
+from harma_jax.weights.settings import check_cleaning
 from harma_jax.weights.sources import Source, find_source, open_source
 
 BATCH_SIZE = 64
@@ -61,7 +64,9 @@ UNWANTED = 0.5  # the weight of what a query is to be unlike
 ImageLike = str | os.PathLike | np.ndarray | Image.Image
 
 
-def load(path: str | os.PathLike, *, size: str = 'auto') -> 'Model':
+def load(
+  path: str | os.PathLike, *, size: str = 'auto', cleaning: str = 'auto'
+) -> 'Model':
   """The selected model of a run, or weights of another program.
 
   Args:
@@ -69,6 +74,8 @@ def load(path: str | os.PathLike, *, size: str = 'auto') -> 'Model':
       folder of weights, a hub id. Adapters in a bare file are taken for such with 8
       heads, as the original's are.
     size: only for weights that do not tell theirs: a name of `model.sizes.SIZES`.
+    cleaning: of texts, one of `CLEANINGS`; `auto` is that of the captions in training,
+      `released` for weights that do not tell.
 
   Raises:
     UserError: there is no model, or it cannot be read.
@@ -76,13 +83,19 @@ def load(path: str | os.PathLike, *, size: str = 'auto') -> 'Model':
   check_local(path, 'The model')
   path = os.path.expanduser(path)
   if is_workdir(path):
-    return _model_of_run(path, read_workdir(path))
+    return _model_of_run(path, read_workdir(path), cleaning=cleaning)
   source = open_source(path)
   model = _model_of(source, size=size, settings=_settings_beside(path))
   check_settings(source, model.size)
   fresh = build_fresh(model, jax.random.key(0))
   params = jax.device_get(load_weights(source, fresh, model=model))
-  return Model(model, params, path=path, context_length=model.size.context_length)
+  return Model(
+    model,
+    params,
+    path=path,
+    context_length=model.size.context_length,
+    cleaning=(source.cleaning or 'released') if cleaning == 'auto' else cleaning,
+  )
 
 
 def load_start(path: str | os.PathLike) -> 'Model':
@@ -104,6 +117,7 @@ class Model:
     clip: how features are computed.
     params: its parameters, numpy arrays.
     context_length: tokens of a text.
+    cleaning: of texts, one of `CLEANINGS`.
     how: how it is used to image files of many bands, or other than 8 bits.
   """
 
@@ -114,10 +128,12 @@ class Model:
     *,
     path: str | os.PathLike = '',
     context_length: int,
+    cleaning: str = 'released',
     how: How = DEFAULT,
   ):
+    check_cleaning(cleaning, path=path)
     self.path, self.clip, self.params = os.fspath(path), clip, params
-    self.context_length, self.how = context_length, how
+    self.context_length, self.cleaning, self.how = context_length, cleaning, how
     # Each process works for itself, whatever others there are.
     self._mesh = make_mesh(devices=jax.local_devices())
     self._encoders = functools.cache(self._make_encoders)
@@ -148,6 +164,8 @@ class Model:
   def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
     """Unit features f32[n, D] of texts, cleaned as captions are in training.
 
+    A warning counts the texts that are cut.
+
     Raises:
       UserError: a text without a word.
     """
@@ -155,13 +173,14 @@ class Model:
       raise TypeError('Expected a sequence of texts; found a single one.')
     if not len(texts):
       return self._no_features
-    cleaned = [clean_caption(text) for text in texts]
+    cleaned = [clean_caption(text, cleaning=self.cleaning) for text in texts]
     empty = [text for text, words in zip(texts, cleaned, strict=True) if not words]
     if empty:
       raise UserError(f'Expected words to search for; found {empty[0]!r}.')
-    tokens = tokenize(cleaned, context_length=self.context_length)
-    _, encode = self._encoders(self._batch_size(len(tokens)))
-    return encode(self._placed, tokens)
+    tokens, lengths = encode(cleaned, context_length=self.context_length)
+    self._warn_of_cuts(texts, lengths)
+    _, encode_text = self._encoders(self._batch_size(len(tokens)))
+    return encode_text(self._placed, tokens)
 
   def encode_classes(
     self, classes: Sequence[str], *, templates: Sequence[str] = TEMPLATES
@@ -366,7 +385,10 @@ class Model:
   @functools.cached_property
   def sha256(self) -> str:
     """A hash of all that features depend on: weights, as f32, and settings."""
-    digest = hashlib.sha256(json.dumps(_settings_of(self.clip)).encode())
+    settings = _settings_of(self.clip)
+    if self.cleaning != 'released':  # of which older hashes say nothing
+      settings['cleaning'] = self.cleaning
+    digest = hashlib.sha256(json.dumps(settings).encode())
     for path, leaf in sorted(paths_of(self.params).items()):
       if path not in ('temperature', 'logit_scale'):
         leaf = np.asarray(leaf).astype('<f4', order='C')
@@ -391,6 +413,18 @@ class Model:
   @property
   def _no_features(self) -> np.ndarray:
     return np.zeros((0, self.clip.size.embedding), np.float32)
+
+  def _warn_of_cuts(self, texts: Sequence[str], lengths: np.ndarray) -> None:
+    of_words = [is_cut(text, cleaning=self.cleaning) for text in texts]
+    cut = np.flatnonzero(np.array(of_words, bool) | (lengths > self.context_length))
+    if cut.size:
+      logging.warning(
+        '%d of %d texts are cut: this model reads %s%d tokens of each. Shorten them; '
+        'the first: %r',
+        *(cut.size, len(texts)),
+        f'{RELEASED_WORDS} words, ' if self.cleaning == 'released' else '',
+        *(self.context_length, texts[cut[0]]),
+      )
 
   def _make_encoders(self, batch_size: int):
     return make_encoders(self.clip, mesh=self._mesh, batch_size=batch_size)
@@ -431,12 +465,17 @@ def _absolute(path: str) -> str:
   return str(pathlib.Path(path).resolve()) if os.path.exists(path) else path
 
 
-def _model_of_run(path: str, params: dict) -> Model:
+def _model_of_run(path: str, params: dict, *, cleaning: str = 'auto') -> Model:
   config = read_config(path)
   model = build_model(config)
-  length = context_length(config, model)
-  how = build_how(config)
-  return Model(model, params, path=path, context_length=length, how=how)
+  return Model(
+    model,
+    params,
+    path=path,
+    context_length=context_length(config, model),
+    cleaning=config.data.cleaning if cleaning == 'auto' else cleaning,
+    how=build_how(config),
+  )
 
 
 def _model_of(source: Source, *, size: str, settings: dict) -> Clip:

@@ -20,38 +20,28 @@ Examples:
 """
 
 import functools
-import pathlib
-import time
 from collections.abc import Sequence
 
-from absl import flags, logging
+from absl import flags
 
 from harma_jax import cli
-from harma_jax.api import BATCH_SIZE, load
-from harma_jax.cli import index_flags, place_flags, query_flags
+from harma_jax.api import BATCH_SIZE, Model, load
+from harma_jax.cli import index_flags, place_flags, query_flags, serve_flags
 from harma_jax.errors import UserError
 from harma_jax.reporting.progress import show_progress
+from harma_jax.search_index.index import Index
 from harma_jax.search_index.majortom import write_embeddings
-from harma_jax.search_index.page import page_of
-from harma_jax.search_index.reader import read_crop, stored_how
 from harma_jax.search_index.tables import print_hits, print_made
 from harma_jax.search_page.archive import Archive
-from harma_jax.search_page.server import LOOPBACK, serve
 
 _WORKDIR = cli.shared_flag('workdir')
 _OUT = cli.shared_flag('out')
 _IMAGES = cli.shared_flag('images')
-flags.adopt_module_key_flags(index_flags)
-flags.adopt_module_key_flags(query_flags)
 _BATCH_SIZE = flags.DEFINE_integer(
   'batch_size', BATCH_SIZE, 'Images that are encoded at once.', lower_bound=1
 )
-_HTML = flags.DEFINE_string('html', None, 'A page to write, images within.')
-flags.adopt_module_key_flags(place_flags)
-_HOST = flags.DEFINE_string('host', LOOPBACK, 'The address that the page listens at.')
-_PORT = flags.DEFINE_integer(
-  'port', 8000, 'Its port; 0: any that is free.', lower_bound=0, upper_bound=65535
-)
+for _of in (index_flags, query_flags, place_flags, serve_flags):
+  flags.adopt_module_key_flags(_of)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -75,42 +65,31 @@ def run_index(words: Sequence[str]) -> None:
   """Makes an index, or brings one up to date, and says what it holds."""
   cli.no_arguments(['index', *words])
   out = cli.given(_OUT, 'INDEX')
-  settings = index_flags.index_settings() | {
-    'batch_size': _BATCH_SIZE.value,
-    'approximate': query_flags.APPROXIMATE.value,
-    'track': show_progress,
-  }
+  settings = index_flags.index_settings() | {'batch_size': _BATCH_SIZE.value}
+  settings |= {'approximate': query_flags.APPROXIMATE.value, 'track': show_progress}
   model = load(cli.workdir())
   settings['how'] = index_flags.how(model.how)
-  print_made(out, model.make_index(_IMAGES.value, out, **settings))
-  while index_flags.WATCH.value:
-    time.sleep(index_flags.WATCH.value)
+  for look in index_flags.looks():
     made = model.make_index(_IMAGES.value, out, **settings)
-    if made.is_anything:
+    if made.is_anything or not look:
       print_made(out, made)
 
 
 def run_query(words: Sequence[str]) -> None:
   """Prints what an index holds of a text or an image, and writes it where asked."""
-  text, image = ' '.join(words), query_flags.IMAGE.value
-  texts, box = query_flags.queries(), query_flags.box()
+  text, texts = ' '.join(words), query_flags.queries()
   looked_for, settings = query_flags.query_settings(), query_flags.search_settings()
   index = place_flags.given_index()
   settings['allowed'] = place_flags.allowed_rows(index)
-  model = load(_WORKDIR.value or index.manifest['model_path'] or cli.workdir())
+  shown, model = query_flags.shown_image(index), _model_of(index)
   if texts:
     place_flags.expect_no_files()
     answers = model.search_texts(index, texts, **settings)
     query_flags.write_answers(texts, answers, out=_OUT)
     return
-  shown = image and pathlib.Path(image).expanduser()
-  if box:
-    shown = read_crop(shown, box, how=stored_how(index.manifest['preprocessing']))
   hits = model.search(index, text=text, image=shown, **looked_for, **settings)
   print_hits(hits)
-  if _HTML.value:
-    page = page_of(hits, index, text=text, image=image or '')
-    print(f'{cli.write_text(_HTML, page)}: {len(page.encode()):,} bytes')
+  query_flags.write_page(hits, index, text=text)
   place_flags.write_places(hits)
 
 
@@ -126,16 +105,14 @@ def run_serve(words: Sequence[str]) -> None:
   """Shows a page to search an index by, until it is interrupted."""
   cli.no_arguments(['serve', *words])
   index = place_flags.given_index()
-  model = load(_WORKDIR.value or index.manifest['model_path'] or cli.workdir())
+  model = _model_of(index)
   model.search(index, text='warm up')  # compiled before the first one asks
-  archive = Archive(index=index, search=functools.partial(model.search, index))
-  if _HOST.value != LOOPBACK:
-    logging.warning('--host=%s: others may see this archive; no password', _HOST.value)
-  serve(archive, host=_HOST.value, port=_PORT.value, ready=_say_where)
+  search = functools.partial(model.search, index)
+  serve_flags.serve_archive(Archive(index=index, search=search))
 
 
-def _say_where(address: str) -> None:
-  print(f'{address}: open it in a browser; Ctrl-C ends it', flush=True)
+def _model_of(index: Index) -> Model:
+  return load(_WORKDIR.value or index.manifest['model_path'] or cli.workdir())
 
 
 if __name__ == '__main__':

@@ -1,7 +1,11 @@
 """The Python interface beside one image or text at a time, and its page of docs."""
 
+import dataclasses
+import hashlib
+import json
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -13,8 +17,9 @@ import harma_jax
 from harma_jax.api import Model, load
 from harma_jax.building.model import build_model
 from harma_jax.building.params import read_workdir
+from harma_jax.data.cleaning import clean_caption
 from harma_jax.data.images import normalize, read_image, resize_for_evaluation
-from harma_jax.data.tokenizer import clean_caption, tokenize
+from harma_jax.data.tokenizer import tokenize
 from harma_jax.errors import UserError
 from harma_jax.model.adapter import AdapterSettings
 from harma_jax.results.export import export
@@ -22,6 +27,7 @@ from harma_jax.rundir.workdir import read_config
 from harma_jax.search_index.index import open_index
 from harma_jax.weights import processor
 from harma_jax.weights.export import write_remote
+from harma_jax.weights.names import paths_of
 
 DOCS = pathlib.Path(__file__).parent.parent / 'docs/api.md'
 TEXTS = ('Boats, on a river!', 'fields', 'boats on a river')
@@ -71,9 +77,70 @@ def test_paths_arrays_and_pillow_images_are_the_same(model, images):
 def test_texts_are_cleaned_and_have_the_features_of_the_tower(model, finished_run):
   features = model.encode_texts(TEXTS)
   np.testing.assert_allclose(features[0], features[2], atol=1e-6)
-  tokens = tokenize([clean_caption(TEXTS[1])], context_length=model.context_length)
+  tokens = tokenize(
+    [clean_caption(TEXTS[1], cleaning='released')], context_length=model.context_length
+  )
   expected = model.clip.encode_text(read_workdir(finished_run), tokens)
   np.testing.assert_allclose(features[1], np.asarray(expected)[0], atol=1e-5)
+
+
+def test_texts_are_cleaned_as_in_training(finished_run, tmp_path):
+  run = shutil.copytree(finished_run, tmp_path / 'run')
+  config = json.loads((run / 'config.json').read_text())
+  found = {}
+  for cleaning in ('released', 'sound', ''):
+    config['data']['cleaning'] = cleaning
+    if not cleaning:
+      del config['data']['cleaning']  # as before there was a choice
+    (run / 'config.json').write_text(json.dumps(config))
+    found[cleaning] = load(run)
+  assert [model.cleaning for model in found.values()] == [
+    'released',
+    'sound',
+    'released',
+  ]
+  assert load(run, cleaning='sound').cleaning == 'sound'
+  texts = ['red,boats', 'redboats', 'red boats']
+  glued, apart = (found[name].encode_texts(texts) for name in ('released', 'sound'))
+  np.testing.assert_allclose(glued[0], glued[1], atol=1e-6)
+  np.testing.assert_allclose(apart[0], apart[2], atol=1e-6)
+  np.testing.assert_array_equal(found[''].encode_texts(texts), glued)
+  assert np.abs(glued[0] - apart[0]).max() > 1e-3
+
+
+def test_the_hash_of_older_models_is_as_it_was(model):
+  settings = json.dumps({'size': dataclasses.asdict(model.clip.size)})
+  digest = hashlib.sha256(settings.encode())
+  for path, leaf in sorted(paths_of(model.params).items()):
+    if path not in ('temperature', 'logit_scale'):
+      digest.update(f'{path} {list(leaf.shape)}\n'.encode())
+      digest.update(np.asarray(leaf, '<f4', order='C'))
+  assert model.sha256 == digest.hexdigest()
+  length = model.context_length
+  sound = Model(model.clip, model.params, context_length=length, cleaning='sound')
+  assert sound.sha256 != model.sha256
+
+
+def test_an_unknown_cleaning_is_refused(finished_run):
+  with pytest.raises(UserError, match="released, sound; found 'thorough'"):
+    load(finished_run, cleaning='thorough')
+
+
+@pytest.mark.parametrize(
+  ('cleaning', 'text', 'cut'),
+  [
+    ('released', 'boat ' * 30, False),
+    ('released', 'boat ' * 31, True),
+    ('sound', 'boat ' * 38, False),
+    ('sound', 'boat ' * 39, True),
+  ],
+)
+def test_texts_that_are_cut_are_warned_of(model, caplog, cleaning, text, cut):
+  other = Model(model.clip, model.params, context_length=40, cleaning=cleaning)
+  other._encoders = lambda size: (None, lambda params, tokens: tokens)
+  other.encode_texts(['boats', text])
+  assert ('1 of 2 texts are cut: this model reads' in caplog.text) == cut
+  assert (f'the first: {text!r}' in caplog.text) == cut
 
 
 def test_classes_are_the_mean_of_their_prompts_and_classify_by_cosine(model, images):
@@ -183,6 +250,18 @@ def test_weights_of_another_program_are_the_same_model(
   )
 
 
+def test_cleaning_comes_with_an_export(finished_run, tmp_path):
+  run = shutil.copytree(finished_run, tmp_path / 'run')
+  config = json.loads((run / 'config.json').read_text())
+  config['data']['cleaning'] = 'sound'
+  (run / 'config.json').write_text(json.dumps(config))
+  for format in ('open_clip', 'huggingface'):
+    export(run, format=format, out=tmp_path / format, overwrite=False)
+    loaded = load(tmp_path / format)
+    assert loaded.cleaning == 'sound'
+    assert loaded.sha256 == load(run).sha256
+
+
 def test_adapters_come_with_their_settings(
   small_config, random_params, images, tmp_path, monkeypatch
 ):
@@ -192,7 +271,7 @@ def test_adapters_come_with_their_settings(
   clip = build_model(config)
   assert clip.adapter == AdapterSettings(bottleneck=8, shared_bottleneck=8, heads=2)
   params = random_params(clip)
-  write_remote(tmp_path / 'remote', params, model=clip)
+  write_remote(tmp_path / 'remote', params, model=clip, cleaning='released')
   made, loaded = Model(clip, params, context_length=8), load(tmp_path / 'remote')
   assert loaded.sha256 == made.sha256
   np.testing.assert_allclose(

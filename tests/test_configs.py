@@ -63,6 +63,13 @@ def leaves_of(config, prefix=''):
       yield f'{prefix}{name}'
 
 
+def test_harmas_own_configs_clean_as_its_code_does():
+  cleanings = {path: load(path).data.cleaning for path in PATHS}
+  released = {path for path in PATHS if path.startswith(('rsicd', 'rsitmd', 'methods'))}
+  assert {path for path in PATHS if cleanings[path] == 'released'} == released
+  assert set(cleanings.values()) == {'released', 'sound'}
+
+
 def test_the_files_that_users_are_told_of_are_there():
   files = {'common.py', 'rsitmd.py', 'rsicd.py', 'quickstart.py', 'methods.py'}
   assert files <= set(FILES)

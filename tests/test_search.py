@@ -111,7 +111,7 @@ def test_a_folder_is_watched_until_it_is_stopped(
       shutil.copyfile(small_data / 'images' / name, pictures / name)
 
   shutil.copyfile(small_data / 'images/val_1.png', pictures / 'val_1.png')
-  monkeypatch.setattr('harma_jax.search.time.sleep', wait)
+  monkeypatch.setattr('harma_jax.cli.index_flags.time.sleep', wait)
   values = {'workdir': str(finished_run), 'images': str(pictures), 'watch': 5}
   with pytest.raises(KeyboardInterrupt):
     call('index', **values, out=str(tmp_path / 'index'))
@@ -175,8 +175,8 @@ def test_bands_and_stretch_are_kept_for_queries(
 @pytest.mark.parametrize(
   ('words', 'values', 'message'),
   [
-    ((), {}, 'one of the commands index, query, export; found none'),
-    (('serve',), {}, 'found serve'),
+    ((), {}, 'one of the commands index, query, export, serve; found none'),
+    (('browse',), {}, 'found browse'),
     (('query', 'fields'), {}, 'Expected --index=INDEX'),
     (('index',), {}, 'Expected --out=INDEX'),
     (('index', 'pictures'), {}, 'found pictures'),
@@ -298,3 +298,28 @@ def test_the_flag_images_may_stand_beside_that_of_data():
   import harma_jax.data.__main__  # noqa: F401, defines a flag of the same name
 
   assert flags.FLAGS['images'].default == 'images'
+
+
+def test_the_page_is_served_with_the_model_of_the_index(call, index, monkeypatch):
+  asked = {}
+  monkeypatch.setattr(
+    'harma_jax.cli.serve_flags.serve',
+    lambda archive, *, host, port, ready: (
+      asked.update(archive=archive, host=host, port=port),
+      ready(f'http://{host}:{port}/'),
+    ),
+  )
+  printed = call('serve', index=index, port=8001)
+  assert 'http://127.0.0.1:8001/: open it in a browser' in printed
+  assert asked['host'] == '127.0.0.1'
+  settings = {'text': 'boats', 'image': None, 'minus': '', 'overlap': 'best'}
+  hits = asked['archive'].search(top=3, allowed=None, **settings)
+  assert len(hits) == 3
+
+
+def test_the_page_ends_when_it_is_interrupted(call, index, monkeypatch):
+  def interrupted(archive, **settings):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr('harma_jax.cli.serve_flags.serve', interrupted)
+  assert call('serve', index=index) == ''

@@ -10,7 +10,7 @@ from harma_jax.augment.level import MAX_LEVEL
 from harma_jax.building.data import build_how
 from harma_jax.building.model import build_model
 from harma_jax.building.step import build_head, build_optimizer, state_shapes
-from harma_jax.building.text import context_length
+from harma_jax.building.text import cleaning, context_length
 from harma_jax.devices.mesh import check_batch, make_mesh
 from harma_jax.errors import UserError, expect
 from harma_jax.model.attention_kernel import has_choice
@@ -74,6 +74,7 @@ def check_config(config: ConfigDict, *, devices: list | None = None) -> None:
     found=config.model.attention,
   )
   context_length(config, model)
+  cleaning(config)
   _check_harmonization(config)
   _check_image_reuse(config)
   build_head(config, make_objective(**config.objective), total_steps=1)

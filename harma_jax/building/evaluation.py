@@ -8,7 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from harma_jax.building.data import build_how
-from harma_jax.building.text import build_tokens, longest_length
+from harma_jax.building.text import build_tokens, cleaning, longest_length
 from harma_jax.data.annotations import CaptionTable
 from harma_jax.data.pipeline import (
   image_batches,
@@ -38,7 +38,7 @@ def build_evaluation_split(
     images=np.concatenate(list(images)),
     tokens=tokens,
     caption_image=table.caption_image,
-    groups=caption_groups(table.captions),
+    groups=caption_groups(table.captions, cleaning=cleaning(config)),
     length=longest_length(config, model, tokens),
   )
 

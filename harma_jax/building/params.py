@@ -26,9 +26,11 @@ from harma_jax.weights.adapter import load_adapter
 from harma_jax.weights.load import (
   check_settings,
   graft,
+  has_adapters,
   is_new,
   load_weights,
   recognise,
+  warn_of_cleaning,
 )
 from harma_jax.weights.names import paths_of, tree_of
 from harma_jax.weights.provenance import provenance
@@ -75,18 +77,25 @@ def build_params(config: ConfigDict, model: Clip, *, init: str) -> tuple[dict, d
   """
   params, record = _build_backbone(config, model, init=init)
   if config.adapter:
-    params, record['adapter'] = load_adapter(config.adapter, params, model=model)
+    params, record['adapter'] = load_adapter(
+      config.adapter, params, model=model, cleaning=config.data.cleaning
+    )
   return params, record
 
 
 def _build_backbone(config: ConfigDict, model: Clip, *, init: str) -> tuple[dict, dict]:
   key = jax.random.key(config.seed)
   if is_workdir(init):
+    trained = read_config(init).data.cleaning
+    warn_of_cleaning(trained, cleaning=config.data.cleaning, source=init)
     params = graft(build_fresh(model, key), read_workdir(init), source_name=init)
     return params, {'init': init, 'run': read_provenance(init)}
   if init:
     source = open_source(init)
     check_settings(source, model.size)
+    # Adapters that say nothing are of the original, or of an older export.
+    trained = source.cleaning or ('released' if has_adapters(source) else '')
+    warn_of_cleaning(trained, cleaning=config.data.cleaning, source=init)
     params = load_weights(source, build_fresh(model, key), model=model)
     return params, provenance(source, init=init, model=model)
   if config.optimizer.train != 'full':
@@ -127,6 +136,7 @@ def read_workdir(workdir: str | pathlib.Path) -> dict:
   Raises:
     UserError: nothing has been saved in `workdir`.
   """
+  workdir = pathlib.Path(workdir).expanduser()
   config = read_config(workdir)
   optimizer, _ = build_optimizer(config, total_steps=1)
   abstract = state_shapes(config, build_model(config), optimizer)

@@ -4,8 +4,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from harma_jax.data.annotations import CaptionTable
+from harma_jax.data.cleaning import CLEANINGS
 from harma_jax.data.tokenizer import text_lengths, tokenize_table
-from harma_jax.errors import expect
+from harma_jax.errors import expect, expect_one_of
 from harma_jax.model.clip import Clip
 
 # Of a batch's captions, in positions; 99 % of RSICD's and RSITMD's are within 27.
@@ -14,7 +15,22 @@ LENGTHS = (16, 24, 32, 48)
 
 def build_tokens(config: ConfigDict, table: CaptionTable, model: Clip) -> np.ndarray:
   """i32[n_captions, L]: token ids of a table's captions, cleaned."""
-  return tokenize_table(table, context_length=context_length(config, model))
+  return tokenize_table(
+    table,
+    cleaning=cleaning(config),
+    context_length=context_length(config, model),
+  )
+
+
+def cleaning(config: ConfigDict) -> str:
+  """How captions are cleaned, one of `CLEANINGS`.
+
+  Raises:
+    UserError: it is none.
+  """
+  found = config.data.cleaning
+  expect_one_of(tuple(CLEANINGS), 'data.cleaning', found=found)
+  return found
 
 
 def context_length(config: ConfigDict, model: Clip) -> int:

@@ -4,10 +4,10 @@ import dataclasses
 import json
 import os
 import pathlib
-import re
 from collections.abc import Mapping, Sequence
 
-from harma_jax.data.tokenizer import clean_caption
+from harma_jax.classification.class_names import class_names, warn_of_run_together
+from harma_jax.data.cleaning import CLEANINGS
 from harma_jax.errors import UserError
 from harma_jax.evaluation.zero_shot import TEMPLATES, check_templates
 from harma_jax.search_index.files import SUFFIXES, is_image
@@ -85,14 +85,8 @@ def find_classes(root: str | os.PathLike) -> dict[str, list[pathlib.Path]]:
   return classes
 
 
-def class_name(folder: str) -> str:
-  """The words of a folder's name: `BaseballField` and `baseball_field` have two."""
-  words = re.sub(r'(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])', ' ', folder)
-  return ' '.join(re.sub(r'[_\-\s]+', ' ', words).lower().split())
-
-
 def name_classes(folders: Sequence[str], *, file: str = '') -> dict[str, str]:
-  """The name of each folder's class: as `file` says, else of `class_name`.
+  """The name of each folder's class: as `file` says, else of `class_names`.
 
   Args:
     folders: their names.
@@ -109,7 +103,8 @@ def name_classes(folders: Sequence[str], *, file: str = '') -> dict[str, str]:
       f'--classes={file}: expected names of folders in --images, {_some(folders)}; '
       f'found {unknown[0]!r}. Correct it, or take it out.'
     )
-  names = {folder: given.get(folder, class_name(folder)) for folder in folders}
+  names = class_names(folders) | given
+  warn_of_run_together({key: name for key, name in names.items() if key not in given})
   _check_names(names)
   return names
 
@@ -168,17 +163,18 @@ def _names_of_json(text: str, *, path: str | os.PathLike) -> dict[str, str]:
 
 
 def _check_names(names: Mapping[str, str]) -> None:
-  """Features can only tell classes apart whose names differ as the model reads them."""
-  folders = {}
-  for folder, name in names.items():
-    words = clean_caption(name)
-    if not words or words in folders:
-      found = f'also {folders[words]}' if words else 'no word'
-      raise UserError(
-        f'--classes: expected a name of its own for each class; found {name!r} for '
-        f'{folder}, {found}. Name it in the file of --classes: {folder}<TAB>name'
-      )
-    folders[words] = folder
+  """Features can only tell classes apart whose names differ, however a model cleans."""
+  for clean in CLEANINGS.values():
+    folders = {}
+    for folder, name in names.items():
+      words = clean(name)
+      if not words or words in folders:
+        found = f'also {folders[words]}' if words else 'no word'
+        raise UserError(
+          f'--classes: expected a name of its own for each class; found {name!r} for '
+          f'{folder}, {found}. Name it in the file of --classes: {folder}<TAB>name'
+        )
+      folders[words] = folder
 
 
 def _some(folders: Sequence[str]) -> str:

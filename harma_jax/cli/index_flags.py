@@ -1,6 +1,9 @@
 """The flags of `search index`, and what they say as plain values."""
 
+import itertools
 import re
+import time
+from collections.abc import Iterator
 
 from absl import flags
 
@@ -22,7 +25,7 @@ _STORAGE = flags.DEFINE_enum(
 _VERIFY = flags.DEFINE_bool(
   'verify', False, 'Compare files by content, not by size and time alone.'
 )
-WATCH = flags.DEFINE_integer(
+_WATCH = flags.DEFINE_integer(
   'watch',
   0,
   'Seconds between looks at the folder, until stopped; 0: one look.',
@@ -40,6 +43,14 @@ def index_settings() -> dict:
     'verify': _VERIFY.value,
     'share': _share(),
   }
+
+
+def looks() -> Iterator[int]:
+  """0, then 1, 2, ... each after as many seconds as --watch says, if it does."""
+  yield 0
+  for number in itertools.count(1) if _WATCH.value else ():
+    time.sleep(_WATCH.value)
+    yield number
 
 
 def how(others: How) -> How:

@@ -4,18 +4,23 @@ import pathlib
 from collections.abc import Sequence
 
 from absl import flags
+from PIL import Image
 
 from harma_jax.cli.shared_flags import numbers, write_text
 from harma_jax.errors import UserError
 from harma_jax.search_index.answers import csv_of_answers, json_lines_of
+from harma_jax.search_index.index import Index
+from harma_jax.search_index.page import page_of
 from harma_jax.search_index.point import read_point
 from harma_jax.search_index.query import OVERLAPS, Hit
+from harma_jax.search_index.reader import read_crop, stored_how
 
 APPROXIMATE = flags.DEFINE_bool(
   'approximate', False, 'Make, and search by, a graph: for many millions of rows.'
 )
 IMAGE = flags.DEFINE_string('image', None, 'An image file to search for.')
 _BOX = flags.DEFINE_list('box', None, 'Left, top, width, height: a part of --image.')
+_HTML = flags.DEFINE_string('html', None, 'A page to write, images within.')
 _AT = flags.DEFINE_string('at', None, 'LON,LAT: search for what the index has there.')
 _MINUS = flags.DEFINE_string('minus', None, 'Words for what to avoid.')
 _QUERIES = flags.DEFINE_string(
@@ -66,6 +71,19 @@ def box() -> tuple[int, int, int, int] | None:
   return tuple(values)
 
 
+def shown_image(index: Index) -> pathlib.Path | Image.Image | None:
+  """What --image and --box show, read as the index was; None for no image.
+
+  Raises:
+    UserError: as `box`, or a part of an image that cannot be read.
+  """
+  part = box()
+  path = IMAGE.value and pathlib.Path(IMAGE.value).expanduser()
+  if not part:
+    return path
+  return read_crop(path, part, how=stored_how(index.manifest['preprocessing']))
+
+
 def read_queries(path: str) -> list[str]:
   """The lines of a file that are not empty.
 
@@ -87,6 +105,13 @@ def read_queries(path: str) -> list[str]:
 def queries() -> list[str]:
   """The lines of the file that --queries names; none where it names none."""
   return read_queries(_QUERIES.value) if _QUERIES.value else []
+
+
+def write_page(hits: Sequence[Hit], index: Index, *, text: str) -> None:
+  """Writes what was found as a page, where --html names one, and says so."""
+  if _HTML.value:
+    page = page_of(hits, index, text=text, image=IMAGE.value or '')
+    print(f'{write_text(_HTML, page)}: {len(page.encode()):,} bytes')
 
 
 def write_answers(

@@ -22,6 +22,7 @@ from harma_jax import cli
 from harma_jax.data.audit import ERROR, WARNING, audit
 from harma_jax.data.audit_tables import print_report, print_splits
 from harma_jax.data.builders.prepare import DATASETS, prepare
+from harma_jax.data.cleaning import CLEANINGS
 from harma_jax.data.reading import MATCHES, Reading
 from harma_jax.errors import UserError
 from harma_jax.raster.how import how_of
@@ -35,6 +36,9 @@ _ANNOTATIONS = flags.DEFINE_string(
   'annotations', 'auto', 'A file below the source; {split} in it stands for the split.'
 )
 _IMAGES = cli.shared_flag('images')  # below the source
+_CLEANING = flags.DEFINE_enum(
+  'cleaning', 'sound', tuple(CLEANINGS), 'How training cleans captions; for check.'
+)
 _COLUMNS = flags.DEFINE_string(
   'columns', '', 'What the columns are: image=NAME,caption=NAME,split=NAME.'
 )
@@ -108,7 +112,9 @@ def run_prepare() -> int:
 
 def run_check() -> int:
   """Prints the report, writes all of it to `--out`, and returns the exit code."""
-  report = audit(cli.given(_SOURCE, 'FOLDER'), clean=_CLEAN.value, **_reading())
+  source = cli.given(_SOURCE, 'FOLDER')
+  further = {'clean': _CLEAN.value, 'cleaning': _CLEANING.value}
+  report = audit(source, **further, **_reading())
   print_report(report, examples=_EXAMPLES.value)
   if _OUT.value:
     content = json.dumps(report.content(), indent=2, ensure_ascii=False)

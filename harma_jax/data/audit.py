@@ -24,6 +24,13 @@ from harma_jax.data.annotation_files import (
   require_folder,
   say_restval,
 )
+from harma_jax.data.caption_audit import (
+  Captioned,
+  Changes,
+  caption_changes,
+  most_first,
+)
+from harma_jax.data.cleaning import clean_caption
 from harma_jax.data.entries import (
   Entry,
   PathOf,
@@ -37,7 +44,6 @@ from harma_jax.data.noise import compare_pairs
 from harma_jax.data.presence import Alike, find_alike, look_for
 from harma_jax.data.reading import AS_WRITTEN, Reading
 from harma_jax.data.source import find_splits
-from harma_jax.data.tokenizer import clean_caption
 from harma_jax.data.tracking import Track, untracked
 from harma_jax.errors import UserError
 from harma_jax.raster.how import DEFAULT, How
@@ -84,10 +90,14 @@ class Summary(NamedTuple):
 
 
 class Report(NamedTuple):
-  """What an audit found; of the kinds of findings those that occur, errors first."""
+  """What an audit found; of the kinds of findings those that occur, errors first.
+
+  `cleanings` says of each way of cleaning how many captions it changes, by kind.
+  """
 
   splits: tuple[Summary, ...]
   findings: tuple[Finding, ...]
+  cleanings: Mapping[str, Mapping[str, int]]
 
   def count(self, severity: str) -> int:
     """How many findings of a severity there are, all kinds together."""
@@ -99,6 +109,7 @@ class Report(NamedTuple):
     return {
       'splits': [split._asdict() for split in self.splits],
       'findings': [finding._asdict() for finding in self.findings],
+      'cleanings': self.cleanings,
     }
 
 
@@ -107,6 +118,7 @@ def audit(
   *,
   annotations: str = 'auto',
   images: str = 'images',
+  cleaning: str = 'sound',
   threads: int = 1,
   track: Track = untracked,
   how: How = DEFAULT,
@@ -117,6 +129,7 @@ def audit(
 
   Args:
     root: folder of the data set; see `load_captions` for it, `annotations`, `images`.
+    cleaning: of captions in training, one of `CLEANINGS`.
     threads: how many images are decoded at once.
     track: shows the progress, see `untracked`.
     how: what the user says of bands and values.
@@ -135,9 +148,13 @@ def audit(
   rows, alike = _with_names(rows, folder=folder, reading=reading)
   names = tuple(dict.fromkeys(row.image for row in rows))
   facts = inspect_images(names, folder=folder, threads=threads, track=track, how=how)
+  changes = caption_changes(
+    [Captioned(row.place, text) for row in rows for text in row.captions]
+  )
   findings = [
     Finding(ERROR, 'rows that cannot be used', tuple(unusable)),
-    *caption_findings(rows),
+    *caption_findings(rows, cleaning=cleaning),
+    *_change_findings(changes[cleaning]),
     *noise,
     *_name_findings(alike, taken=reading.match == 'name'),
     *image_findings(rows, facts),
@@ -145,7 +162,8 @@ def audit(
   ]
   found = [kind for kind in findings if kind.examples]
   found.sort(key=lambda kind: kind.severity != ERROR)
-  return Report(tuple(_summaries(rows, files)), tuple(found))
+  cleanings = {name: of_it.counts() for name, of_it in changes.items()}
+  return Report(tuple(_summaries(rows, files)), tuple(found), cleanings)
 
 
 def read_rows(
@@ -323,12 +341,16 @@ def image_findings(
   ]
 
 
-def caption_findings(rows: Iterable[Row]) -> list[Finding]:
+def caption_findings(rows: Iterable[Row], *, cleaning: str) -> list[Finding]:
   """Captions that are empty, or the same as others as training reads them, cleaned.
 
   A caption of several splits is told as such and not again within one.
   """
-  captions = [(row, text, clean_caption(text)) for row in rows for text in row.captions]
+  captions = [
+    (row, text, clean_caption(text, cleaning=cleaning))
+    for row in rows
+    for text in row.captions
+  ]
   empty = (row.place for row, text, _ in captions if not text.strip())
   bare = (
     f'{row.place}: {text}'
@@ -346,6 +368,15 @@ def caption_findings(rows: Iterable[Row]) -> list[Finding]:
     Finding(WARNING, 'captions in several splits', across),
     Finding(WARNING, 'captions of several images', within),
     Finding(WARNING, 'captions repeated at an image', _repeated_captions(uses)),
+  ]
+
+
+def _change_findings(changes: Changes) -> list[Finding]:
+  """What the cleaning of training takes from captions, beyond those without a word."""
+  return [
+    Finding(WARNING, 'captions that are cut', changes.cut),
+    Finding(WARNING, 'captions whose words are glued', changes.glued),
+    Finding(WARNING, 'captions of other words made equal', changes.equal),
   ]
 
 
@@ -426,18 +457,13 @@ def _shared_captions(
       across.append(line)
     elif len(places) > 1:
       within.append(line)
-  return _most_first(within), _most_first(across)
+  return most_first(within), most_first(across)
 
 
 def _repeated_captions(uses: Mapping[str, collections.Counter]) -> tuple[str, ...]:
-  return _most_first(
+  return most_first(
     (count, f'{count} times at {image} ({split}): "{clean}"')
     for clean, places in uses.items()
     for (split, image), count in places.items()
     if count > 1
   )
-
-
-def _most_first(lines: Iterable[tuple[int, str]]) -> tuple[str, ...]:
-  ordered = sorted(lines, key=lambda line: line[0], reverse=True)
-  return tuple(line for _, line in ordered)

@@ -25,9 +25,22 @@ def print_report(report: Report, *, examples: int) -> None:
     counts = f'{split.images:,}', f'{split.captions:,}'
     splits.add_row(split.split, *counts, Text(split.file))
   console.print(splits)
+  console.print(_table_of_cleanings(report.cleanings))
   if report.findings:
     console.print(_table_of(report.findings, examples=examples))
   print(f'errors: {report.count(ERROR):,}, warnings: {report.count(WARNING):,}')
+
+
+def _table_of_cleanings(cleanings: Mapping[str, Mapping[str, int]]) -> Table:
+  """How many captions each way of cleaning changes."""
+  kinds = next(iter(cleanings.values()))
+  table = Table()
+  table.add_column('data.cleaning')
+  for kind in kinds:
+    table.add_column(kind, justify='right')
+  for name, counts in cleanings.items():
+    table.add_row(name, *(f'{count:,}' for count in counts.values()))
+  return table
 
 
 def _table_of(findings: Sequence[Finding], *, examples: int) -> Table:

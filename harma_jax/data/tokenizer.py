@@ -1,36 +1,39 @@
-"""Captions to CLIP's byte-pair tokens, cleaned as HarMA cleans them."""
+"""Captions to CLIP's byte-pair tokens."""
 
 import functools
 import html
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from absl import logging
 
 from harma_jax.data.annotations import CaptionTable
+from harma_jax.data.cleaning import RELEASED_WORDS, clean_caption, is_cut
 from harma_jax.errors import UserError
 
 START_TOKEN, END_TOKEN = 49406, 49407
 HUB_NAME = 'openai/clip-vit-base-patch32'
 
-_PUNCTUATION = str.maketrans('-/', '  ', ',.\'!?"()*#:;~')
+_SPELLED = re.compile(r'(<(?:\|(?:start|end)oftext|start|end))(\|>|_of_text>)')
 _QUOTES = str.maketrans(
   dict.fromkeys('\u02bc\u2018\u2019\u201a\u201b', "'")
   | dict.fromkeys('\u201c\u201d\u201e\u201f', '"')
 )
 
 
-def clean_caption(caption: str, *, max_words: int = 30) -> str:
-  """Lower case, no punctuation, at most `max_words` words: `pre_caption` of HarMA.
+class Encoded(NamedTuple):
+  """Captions as tokens.
 
-  The result is empty for a caption of punctuation alone.
+  Attributes:
+    tokens: i32[n, L]: start, text, end, then zeros.
+    lengths: i32[n]: how many positions each caption needs; above L, it is cut.
   """
-  text = caption.lower().translate(_PUNCTUATION).replace('<person>', 'person')
-  # As in the original, a single tab or line break inside a caption stays.
-  text = re.sub(r'\s{2,}', ' ', text).rstrip('\n').strip(' ')
-  return ' '.join(text.split(' ')[:max_words])
+
+  tokens: np.ndarray
+  lengths: np.ndarray
 
 
 def tokenize(captions: Sequence[str], *, context_length: int = 77) -> np.ndarray:
@@ -50,17 +53,31 @@ def tokenize(captions: Sequence[str], *, context_length: int = 77) -> np.ndarray
   Raises:
     UserError: `context_length` is too small, or no vocabulary is available.
   """
+  return encode(captions, context_length=context_length).tokens
+
+
+def encode(captions: Sequence[str], *, context_length: int) -> Encoded:
+  """`tokenize`, and how long the captions are."""
   if isinstance(captions, str):
     raise TypeError(f'Expected a sequence of captions; found the string {captions!r}.')
   if context_length < 3:
     raise UserError(f'context_length: expected at least 3; found {context_length}.')
   row = {caption: number for number, caption in enumerate(dict.fromkeys(captions))}
   tokens = np.zeros((len(row), context_length), np.int32)
+  lengths = np.zeros(len(row), np.int32)
   encoded = _encoder()([_normalize(caption) for caption in row]) if row else []
-  for target, words in zip(tokens, encoded, strict=True):
+  for number, words in enumerate(encoded):
+    lengths[number] = len(words) + 2
     words = [START_TOKEN, *words[: context_length - 2], END_TOKEN]
-    target[: len(words)] = words
-  return tokens[np.array([row[caption] for caption in captions], np.intp)]
+    tokens[number, : len(words)] = words
+  rows = np.array([row[caption] for caption in captions], np.intp)
+  return Encoded(tokens[rows], lengths[rows])
+
+
+def word_token(word: str) -> int | None:
+  """The token of a word that has one of its own; the smaller, the more common."""
+  [tokens] = _encoder()([_normalize(word)])
+  return tokens[0] if len(tokens) == 1 else None
 
 
 def text_lengths(tokens: np.ndarray) -> np.ndarray:
@@ -72,33 +89,34 @@ def text_lengths(tokens: np.ndarray) -> np.ndarray:
 
 
 def tokenize_table(
-  table: CaptionTable,
-  *,
-  clean: bool = True,
-  max_words: int = 30,
-  context_length: int = 77,
+  table: CaptionTable, *, cleaning: str = 'sound', context_length: int = 77
 ) -> np.ndarray:
-  """Tokens i32[n_captions, context_length] of a table's captions.
+  """Tokens i32[n_captions, context_length] of a table's captions, cleaned.
 
   A caption of which nothing is left stays in its place as start and end, and a warning
-  names it: RSICD has three that are `.`, which the original keeps as well.
+  names it. RSICD has three that are `.`; the original stops at one with an error. A
+  warning counts the captions that are cut, too.
 
   Args:
     table: captions as annotated.
-    clean: whether `clean_caption` comes first.
-    max_words: for `clean_caption`.
+    cleaning: one of `CLEANINGS`.
     context_length: positions of a row.
 
   Raises:
     UserError: as `tokenize`, or nothing is left of all captions.
   """
-  captions = table.captions
-  if clean:
-    captions = [clean_caption(caption, max_words=max_words) for caption in captions]
-  tokens = tokenize(captions, context_length=context_length)
-  empty = np.flatnonzero(text_lengths(tokens) <= 2)
+  cleaned = [clean_caption(caption, cleaning=cleaning) for caption in table.captions]
+  tokens, lengths = encode(cleaned, context_length=context_length)
+  empty = np.flatnonzero(lengths <= 2)
   if empty.size:
     _report_empty(table, empty)
+  _report_cut(table, lengths > context_length, f'after {context_length} tokens')
+  words_cut = [is_cut(caption, cleaning=cleaning) for caption in table.captions]
+  _report_cut(
+    table,
+    np.array(words_cut, bool),
+    f'after {RELEASED_WORDS} words (data.cleaning={cleaning}; sound reads all)',
+  )
   return tokens
 
 
@@ -114,6 +132,17 @@ def _report_empty(table: CaptionTable, empty: np.ndarray) -> None:
   logging.warning('Expected words in every caption; %s. They stay, as no text.', found)
 
 
+def _report_cut(table: CaptionTable, cut: np.ndarray, where: str) -> None:
+  if not cut.any():
+    return
+  first = cut.argmax()
+  logging.warning(
+    '%s of the %s captions of split %r are cut %s; the first is caption %d, %r.',
+    *(f'{cut.sum():,}', f'{table.n_captions:,}', table.split, where),
+    *(first + 1, table.captions[first]),
+  )
+
+
 def _normalize(caption: str) -> str:
   text = html.unescape(html.unescape(caption)).translate(_QUOTES)
   return ' '.join(unicodedata.normalize('NFC', text).lower().split())
@@ -127,7 +156,17 @@ def _encoder() -> Callable[[list[str]], list[list[int]]]:
   except ImportError:  # it has no build for Python 3.13 and later
     return _hub_encoder()
   encode = Tokenizer().encode
-  return lambda captions: [encode(caption) for caption in captions]
+  return lambda captions: [encode(_as_text(caption)) for caption in captions]
+
+
+def _as_text(caption: str) -> str:
+  """The caption with no special token, in either package, for what spells one.
+
+  instant_clip_tokenizer finds `<end_of_text>` in a text, tokenizers keeps
+  `<|endoftext|>` apart from the signs beside it. Words end at `_` and `|` in any case,
+  so that a blank there changes no other token.
+  """
+  return _SPELLED.sub(r'\1 \2', caption)
 
 
 def _hub_encoder() -> Callable[[list[str]], list[list[int]]]:
@@ -137,11 +176,12 @@ def _hub_encoder() -> Callable[[list[str]], list[list[int]]]:
   tokenizer = tokenizers.Tokenizer.from_file(_hub_file('tokenizer.json'))
   tokenizer.no_truncation()
   tokenizer.no_padding()
-  # A caption that spells a special token is text, and must not end a row.
-  tokenizer.encode_special_tokens = True
+  tokenizer.encode_special_tokens = True  # or a caption that spells one ends its row
   return lambda captions: [
     encoding.ids
-    for encoding in tokenizer.encode_batch(captions, add_special_tokens=False)
+    for encoding in tokenizer.encode_batch(
+      [_as_text(caption) for caption in captions], add_special_tokens=False
+    )
   ]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harma_jax.data.tokenizer import clean_caption
+from harma_jax.data.cleaning import clean_caption
 from harma_jax.evaluation.ranks import Counts
 from harma_jax.evaluation.recall import (
   Ranks,
@@ -18,12 +18,16 @@ from harma_jax.evaluation.recall import (
 )
 
 
-def caption_groups(captions: Sequence[str]) -> np.ndarray:
+def caption_groups(captions: Sequence[str], *, cleaning: str) -> np.ndarray:
   """i64[n_captions]: numbers from 0 on, equal where the captions are identical.
 
   Captions of which nothing is left are identical to each other.
+
+  Args:
+    captions: as annotated.
+    cleaning: one of `CLEANINGS`.
   """
-  cleaned = [clean_caption(caption) for caption in captions]
+  cleaned = [clean_caption(caption, cleaning=cleaning) for caption in captions]
   return np.unique(cleaned, return_inverse=True)[1]
 
 

@@ -49,8 +49,9 @@ def careful() -> Iterator[None]:
 def _quieten(not_georeferenced: type[Warning]) -> None:
   """What is wrong is raised; and a picture need not have a georeference."""
   warnings.simplefilter('ignore', not_georeferenced)
-  log = logging.getLogger('rasterio._env')
-  log.addFilter(lambda record: not getattr(_here, 'reading', False))
+  for name in ('rasterio._env', 'rasterio._err'):
+    log = logging.getLogger(name)
+    log.addFilter(lambda record: not getattr(_here, 'reading', False))
 
 
 def open_dataset(source: pathlib.Path | bytes, *, kind: str):

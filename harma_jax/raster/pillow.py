@@ -52,9 +52,13 @@ def open_image(file: BinaryIO, *, max_pixels: int) -> Iterator[Image.Image]:
   except Image.DecompressionBombError as error:
     raise ValueError(f'{error} Instead {TILING}') from error
   except Image.UnidentifiedImageError as error:
+    # Pillow's own words show the file object.
+    words = 'cannot identify image file'
     if kind == TIFF:
-      raise ValueError(f'{error}; {GDAL_IS_MISSING}') from error
-    raise
+      raise ValueError(f'{words}; {GDAL_IS_MISSING}') from error
+    file.seek(0)
+    why = '' if file.read(1) else ': it is empty'
+    raise Image.UnidentifiedImageError(words + why) from error
   with image:
     check_size(*image.size, max_pixels=max_pixels)
     yield image

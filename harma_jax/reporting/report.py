@@ -108,7 +108,13 @@ def _measured_parts(measured: Measured, fields: Mapping) -> str:
     )
     return picture(read, alt=alt)
 
-  gallery = Gallery(table.captions, table.image_files, table.caption_image, show)
+  gallery = Gallery(
+    captions=table.captions,
+    files=table.image_files,
+    caption_image=table.caption_image,
+    cleaning=fields['data.cleaning'],
+    show=show,
+  )
   return (
     queries_section(after, measured.ranks, gallery, split=table.split, seed=SEED)
     + classes_section(after.images, captions, table.caption_image, table.image_files)

@@ -20,12 +20,14 @@ class Gallery(NamedTuple):
     captions: of the split.
     files: of its images, relative to their folder.
     caption_image: i32[n_captions], the image that a caption belongs to.
+    cleaning: of the captions, one of `CLEANINGS`.
     show: from (image, what to say of it) to an `<img>`.
   """
 
   captions: Sequence[str]
   files: Sequence[str]
   caption_image: np.ndarray
+  cleaning: str
   show: Callable[[int, str], str]
 
 
@@ -100,7 +102,7 @@ def queries_section(
     split: its name.
     seed: of the choice.
   """
-  groups = caption_groups(gallery.captions)
+  groups = caption_groups(gallery.captions, cleaning=gallery.cleaning)
   images = np.unique(gallery.caption_image)  # that have a caption
   # Identical captions of one image are one query.
   pairs = np.stack([groups, gallery.caption_image])

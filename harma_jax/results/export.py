@@ -137,15 +137,16 @@ def _fitting(config: ConfigDict) -> list[str]:
 
 def _writers(config: ConfigDict, *, provenance: dict) -> dict[str, Callable]:
   """For each format a function of a path and parameters, with `model=`."""
-  length = config.data.context_length
+  cleaning = {'cleaning': config.data.cleaning}
+  length = {'context_length': config.data.context_length}
   return {
-    'harma': functools.partial(write_harma, config=_plain(config)),
+    'harma': functools.partial(write_harma, config=_plain(config), **cleaning),
     'adapter': functools.partial(
-      write_adapter, size=config.model.size, provenance=provenance
+      write_adapter, size=config.model.size, provenance=provenance, **cleaning
     ),
-    'open_clip': write_open_clip,
-    'huggingface': functools.partial(write_huggingface, context_length=length),
-    'huggingface-remote': functools.partial(write_remote, context_length=length),
+    'open_clip': functools.partial(write_open_clip, **cleaning),
+    'huggingface': functools.partial(write_huggingface, **cleaning, **length),
+    'huggingface-remote': functools.partial(write_remote, **cleaning, **length),
   }
 
 

@@ -52,6 +52,7 @@ LATER = {
   'data.match': 'exact',
   'data.restval': True,
   'data.hold_out': 0.0,
+  'data.cleaning': 'released',
   'data.image_reuse': False,
   'data.max_pixels': 89_478_485,
   'data.bands': '',
@@ -71,7 +72,7 @@ def default_workdir(config_path: str) -> pathlib.Path:
 
 def is_workdir(path: str | pathlib.Path) -> bool:
   """Whether `path` is the folder of a run; models of the hub have a config.json too."""
-  file = pathlib.Path(path) / CONFIG_FILE
+  file = pathlib.Path(path).expanduser() / CONFIG_FILE
   return (
     bool(str(path)) and file.is_file() and 'optimizer' in json.loads(file.read_text())
   )
@@ -89,7 +90,7 @@ def read_config(
   Raises:
     UserError: `workdir` is not the folder of a run.
   """
-  path = pathlib.Path(workdir) / CONFIG_FILE
+  path = pathlib.Path(workdir).expanduser() / CONFIG_FILE
   if not path.is_file():
     raise UserError(
       f'Expected the work folder of a run, with {CONFIG_FILE}; found {workdir}.'
@@ -149,7 +150,7 @@ def read_fingerprints(workdir: str | pathlib.Path) -> dict[str, str]:
 
 
 def _read_if_there(workdir: str | pathlib.Path, name: str) -> dict:
-  path = pathlib.Path(workdir) / name
+  path = pathlib.Path(workdir).expanduser() / name
   return json.loads(path.read_text()) if path.is_file() else {}
 
 

@@ -4,17 +4,25 @@ Features stay where they are mapped; only the products of some rows at a time, a
 their features as f32 where they are stored otherwise, are held.
 """
 
-from collections.abc import Iterator, Sequence
+import collections
+import functools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
 from typing import NamedTuple
 
 import numpy as np
 
 from harma_jax.search_index.index import Part
+from harma_jax.search_index.shards import Features
 
-# Measured with OpenBLAS on two cores: products of one query are bound by memory, and
-# rows of 16 bits must still be in the cache when they have become f32; products of many
-# are several times slower in small blocks.
-ROWS_AT_ONCE = {'one': 2**15, 'many': 2**16, 'one int16': 2**13, 'many int16': 2**15}
+# Measured on two cores. Products of one query are bound by memory: threads of our own,
+# each with some rows, keep their pace where other programs run too, and those of
+# OpenBLAS, which wait for each other, do not. Products of many queries are OpenBLAS's,
+# several times slower in small blocks.
+ROWS_OF_ONE, ROWS_OF_MANY = 2**15, 2**16
+FIRST = 16  # times as many rows as are asked for, by which the others are judged
+WIDENED = 2**10  # rows of 16 bits that are still in the cache when they have become f32
 
 
 class Best(NamedTuple):
@@ -61,23 +69,67 @@ def top_rows(
 def _products(
   part: Part, queries: np.ndarray, *, rows_at_once: int
 ) -> Iterator[tuple[int, np.ndarray]]:
-  """The first row of a block, with f32[rows, Q], or f32[rows] of one query."""
-  many = len(queries) > 1
-  columns = np.ascontiguousarray(queries.T) if many else queries[0]
-  values, scale = part.features
-  kind = ('many' if many else 'one') + ('' if scale is None else ' int16')
-  size = min(rows_at_once or ROWS_AT_ONCE[kind], max(len(values), 1))
-  out = np.empty((size, len(queries)) if many else size, np.float32)
-  wide = None if scale is None else np.empty((size, values.shape[1]), np.float32)
-  for start in range(0, len(values), size):
-    block = values[start : start + size]
-    if wide is not None:
-      wide[: len(block)] = block
-      block = wide[: len(block)]
-    products = np.dot(block, columns, out=out[: len(block)])
-    if scale is not None:
-      products *= scale[start : start + size].reshape(-1, *([1] * many))
-    yield start, products.reshape(len(block), -1)
+  """The first row of each block, rising, with f32[rows, Q]."""
+  is_one = len(queries) == 1
+  most = ROWS_OF_MANY // (1 if part.features.scale is None else 2)
+  size = rows_at_once or (ROWS_OF_ONE if is_one else most)
+  starts = range(0, len(part.features.values), size)
+  blocks = (_block(part.features, slice(start, start + size)) for start in starts)
+  if is_one:
+    multiply = functools.partial(_times_one, query=queries[0])
+    products = _threads().map(multiply, blocks)
+  else:
+    multiply = _times_many(np.ascontiguousarray(queries.T), most_rows=size)
+    products = map(multiply, blocks)
+  yield from zip(starts, products, strict=True)
+
+
+def _block(features: Features, rows: slice) -> Features:
+  scale = None if features.scale is None else features.scale[rows]
+  return Features(features.values[rows], scale)
+
+
+def _times_one(block: Features, query: np.ndarray) -> np.ndarray:
+  """f32[n, 1]."""
+  if block.scale is None:
+    return np.vecdot(block.values, query)[:, None]
+  products = np.empty(len(block.values), np.float32)
+  wide = np.empty((min(WIDENED, len(products)), len(query)), np.float32)
+  for start in range(0, len(products), WIDENED):
+    values = block.values[start : start + WIDENED]
+    wide[: len(values)] = values
+    np.vecdot(wide[: len(values)], query, out=products[start : start + WIDENED])
+  return (products * block.scale)[:, None]
+
+
+def _times_many(
+  columns: np.ndarray, *, most_rows: int
+) -> Callable[[Features], np.ndarray]:
+  """`multiply(block)`: f32[n, Q] of rows with columns f32[D, Q]."""
+  wide = np.empty((0, len(columns)), np.float32)
+
+  def widen(block, start):
+    some = slice(start, start + WIDENED)
+    wide[some][: len(block.values) - start] = block.values[some]
+
+  def multiply(block):
+    nonlocal wide
+    if block.scale is None:
+      return block.values @ columns
+    if not len(wide):  # once: fresh memory costs as much as the product
+      wide = np.empty((most_rows, len(columns)), np.float32)
+    starts = range(0, len(block.values), WIDENED)
+    collections.deque(_threads().map(functools.partial(widen, block), starts), 0)
+    return wide[: len(block.values)] @ columns * block.scale[:, None]
+
+  return multiply
+
+
+@functools.cache
+def _threads() -> futures.ThreadPoolExecutor:
+  """For products, as many as this program may use cores."""
+  may_use = getattr(os, 'sched_getaffinity', None)
+  return futures.ThreadPoolExecutor(len(may_use(0)) if may_use else os.cpu_count())
 
 
 def _offer(
@@ -115,16 +167,22 @@ class _Best:
 
   def offer(self, rows: int | np.ndarray, products: np.ndarray) -> None:
     """Takes f32[n, Q] in; `rows` are their numbers, or that of the first."""
-    if not len(products):
-      return
-    # Few rows exceed the least of the best: a comparison costs less than a partition.
-    some = np.flatnonzero((products > self._least).any(axis=0))
-    for query in some:
-      column = products[:, query]
-      better = np.flatnonzero(column > self._least[query])
-      self._take(
-        query, rows + better if np.isscalar(rows) else rows[better], column[better]
-      )
+    if np.isscalar(rows):
+      rows = np.arange(rows, rows + len(products))
+    # Few rows exceed the least of the best so far, and a comparison costs less than a
+    # search of the largest: the first rows alone set it.
+    first = FIRST * self._top if np.isneginf(self._least).any() else 0
+    for part in (slice(first), slice(first, None)):
+      self._offer(rows[part], products[part])
+
+  def _offer(self, rows: np.ndarray, products: np.ndarray) -> None:
+    row, query = np.nonzero(products > self._least)
+    order = np.argsort(query, kind='stable')
+    row, query = row[order], query[order]
+    for number in np.unique(query):
+      start, stop = np.searchsorted(query, (number, number + 1))
+      some = row[start:stop]
+      self._take(number, rows[some], products[some, number])
 
   def _take(self, query: int, rows: np.ndarray, products: np.ndarray) -> None:
     rows = np.concatenate([self._rows[query], rows])

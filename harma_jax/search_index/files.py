@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from absl import logging
 
 from harma_jax.errors import UserError
 
@@ -20,7 +21,8 @@ def find_images(root: str | os.PathLike) -> list[str]:
   """Paths of all image files below a folder, relative to it, with `/`, sorted.
 
   Told by their ending. Links to files are followed, links to folders are not (but
-  `root` may be one); hidden files and folders are left out.
+  `root` may be one); hidden files and folders are left out, and with a warning links
+  that lead to no file.
 
   Raises:
     UserError: `root` is no folder, or holds no image.
@@ -30,11 +32,14 @@ def find_images(root: str | os.PathLike) -> list[str]:
     raise UserError(
       f'--images: expected a folder of images; {root} is none. Set --images=FOLDER.'
     )
-  found = []
+  found, lost = [], []
   for folder, folders, names in os.walk(root):
     folders[:] = [name for name in folders if not name.startswith('.')]
-    images = [name for name in names if is_image(name)]
-    found += [(pathlib.Path(folder) / name).relative_to(root) for name in images]
+    for path in (pathlib.Path(folder) / name for name in names if is_image(name)):
+      is_lost = path.is_symlink() and not os.path.exists(path)
+      (lost if is_lost else found).append(path.relative_to(root))
+  if lost:
+    logging.warning('%d links lead to no file, as %s', len(lost), root / min(lost))
   if not found:
     raise UserError(
       f'--images: expected images ({", ".join(SUFFIXES)}) in {root}; found none. Set '

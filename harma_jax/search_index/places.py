@@ -22,6 +22,7 @@ WIDE = 90.0  # degrees, from where on edges are followed
 # From so many control points on the earth's relief is in them, which no polynomial has.
 RELIEF_POINTS = 10
 PRJ_BYTES, WORLD_BYTES = 2**16, 2**10
+_NAMELESS = ('unknown', 'unnamed', '')  # GDAL's words for what has no name
 _NO_DEGREES = 'its coordinates cannot become longitude and latitude'
 
 # Columns and rows, from the top left corner of the top left pixel, to coordinates.
@@ -292,10 +293,14 @@ def _crs_of(scene):
 
 
 def _name(crs) -> str:
-  """As it calls itself: `EPSG:32631`, or the first name in its text."""
+  """As it calls itself, `EPSG:32631` or the first name in its text; or a projection."""
   text = crs.to_string()
   match = re.match(r'\w+\["([^"]*)"', text)
-  return match[1] if match else text[:60]
+  name = match[1] if match else text[:60]
+  if name not in _NAMELESS:
+    return name
+  projection = re.search(r'PROJECTION\["([^"]*)"', text)
+  return projection[1].replace('_', ' ') if projection else 'a system without a name'
 
 
 def _gdal_errors() -> tuple[type[Exception], ...]:

@@ -21,6 +21,8 @@ from PIL import Image
 
 from harma_jax.data.images import resize_for_evaluation
 from harma_jax.errors import UserError
+from harma_jax.raster.dataset import careful, open_dataset
+from harma_jax.raster.formats import TIFF, has_gdal
 from harma_jax.raster.gdal import KEPT_BYTES, GdalScene
 from harma_jax.raster.how import DEFAULT, How
 from harma_jax.raster.limits import MAX_PIXELS, check_size, readable
@@ -115,7 +117,17 @@ def read_crop(
   """
   with readable(str(path)), open_scene(path, name=str(path), how=how) as scene:
     check_size(*box[2:], max_pixels=MAX_PIXELS)
+    _check_inside(box, scene.size)
     return scene.read(box).image()
+
+
+def _check_inside(box: Sequence[int], size: tuple[int, int]) -> None:
+  left, top, width, height = box
+  if left + width > size[0] or top + height > size[1]:
+    raise UserError(
+      f'expected a box within {size[0]} x {size[1]} pixels; found '
+      f'{width} x {height} at {left}, {top}. Left comes first: --box=L,T,W,H.'
+    )
 
 
 class _Measured(NamedTuple):
@@ -207,10 +219,13 @@ def _corners(
   if scene.orientation != 1:  # places are those of what is stored
     turn = {'size': scene.size, 'orientation': scene.orientation}
     boxes = np.array([turned_box(box, **turn) for box in boxes.tolist()])
-  if not isinstance(scene, GdalScene):
-    return read_corners_beside(path, boxes, size=scene.size)
-  with scene.dataset() as dataset:
-    return read_corners(dataset, boxes)
+  if isinstance(scene, GdalScene):
+    with scene.dataset() as dataset:
+      return read_corners(dataset, boxes)
+  if has_gdal() and scene.facts['format'] == TIFF:  # whose colours Pillow converts
+    with careful(), open_dataset(path, kind=TIFF) as dataset:
+      return read_corners(dataset, boxes)
+  return read_corners_beside(path, boxes, size=scene.size)
 
 
 def _measure(path: pathlib.Path) -> _Measured:

@@ -14,7 +14,9 @@ from harma_jax.search_index.build import Made
 from harma_jax.search_index.catalogue import File, read_catalogue
 from harma_jax.search_index.query import Hit
 
-MOST_GROUPS = 12  # ways of reading, or mistakes, that are listed
+MOST_GROUPS = 24  # ways of reading, or mistakes, that are listed
+
+OTHERS = 'in other ways'
 
 
 def print_hits(hits: Sequence[Hit]) -> None:
@@ -23,7 +25,7 @@ def print_hits(hits: Sequence[Hit]) -> None:
   ranked = all(hit.searched for hit in hits)
   names = ['', 'cosine', *['better than'] * ranked, 'image', 'left, top, width, height']
   for name in names:
-    table.add_column(name)
+    table.add_column(name, overflow='fold')  # two may differ in their ends alone
   for number, hit in enumerate(hits, 1):
     cells = [
       str(number),
@@ -88,10 +90,23 @@ def _numbers(made: Made) -> list[str]:
 
 
 def _ways(files: Mapping[str, File]) -> Iterable[tuple[str, str]]:
-  """How files were read, most of them first."""
+  """How files were read, most of them first; each scene has a stretch of its own."""
   ways = {name: _words(file.facts) for name, file in files.items() if file.facts}
   for way, names in _grouped(ways):
-    yield 'read as', f'{_some(names)} ({way})'
+    found = [files[name].facts.get('stretch') for name in names]
+    stretch = '' if way == OTHERS else _stretches([each for each in found if each])
+    yield 'read as', f'{_some(names)} ({way}{stretch})'
+
+
+def _stretches(found: Sequence[Sequence[float]]) -> str:
+  """Of which values become black and white, the least and the most of some files."""
+  if not found:
+    return ''
+  ends = []
+  for values in zip(*found, strict=True):
+    low, high = f'{min(values):g}', f'{max(values):g}'
+    ends.append(low if low == high else f'{low} to {high}')
+  return '; {} becomes black, {} white'.format(*ends)
 
 
 def _without_place(files: Mapping[str, File]) -> Iterable[tuple[str, str]]:
@@ -107,7 +122,8 @@ def _left_out(files: Mapping[str, File]) -> Iterable[tuple[str, str]]:
     counts.update(file.dropped)
   for reason, boxes in counts.most_common():
     of = sum(reason in file.dropped for file in files.values())
-    yield 'left out', f'{boxes:,} boxes of {of:,} images: {reason}'
+    images = 'image' if of == 1 else 'images'
+    yield 'left out', f'{boxes:,} boxes of {of:,} {images}: {reason}'
   empty = [name for name, file in files.items() if not file.rows]
   if empty:
     yield 'without a row', _some(empty)
@@ -121,12 +137,13 @@ def _grouped(words: Mapping[str, str]) -> list[tuple[str, list[str]]]:
   ordered = sorted(groups.items(), key=lambda group: -len(group[1]))
   rest = [name for _, names in ordered[MOST_GROUPS:] for name in names]
   shown = ordered[:MOST_GROUPS]
-  return [*shown, ('in other ways', rest)] if rest else shown
+  return [*shown, (OTHERS, rest)] if rest else shown
 
 
 def _words(facts: Mapping) -> str:
   words = {name.replace('_', ' '): _value(value) for name, value in facts.items()}
-  words.pop('no place', None)  # is a line of its own
+  for name in ('no place', 'stretch'):  # a line of its own; numbers of the file alone
+    words.pop(name, None)
   return '; '.join(f'{name}: {value}' for name, value in words.items())
 
 

@@ -3,8 +3,8 @@
 import datetime
 import re
 
-# Sentinel, Landsat, PlanetScope and most file names: eight digits of a day that no other
-# digit touches; or the same with dashes or underscores.
+# As of Sentinel, Landsat and most file names: eight digits that no other digit touches,
+# or the same with dashes or underscores between.
 _DAY = re.compile(r'(?<!\d)((?:19|20)\d{2})([-_]?)(\d{2})\2(\d{2})(?!\d)')
 
 

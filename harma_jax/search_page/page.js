@@ -3,6 +3,7 @@
 const at = (id) => document.getElementById(id);
 const SVG = 'http://www.w3.org/2000/svg';
 const PADDING = 34;
+const SMALLEST = 8; // pixels of an outline; what is smaller gets a dot as well
 
 let asked = null;   // the question whose answer is shown
 let picture = null; // {name, content} of a picture that is looked for
@@ -192,6 +193,21 @@ function grid(to, width, height) {
   return made;
 }
 
+function path(ring) {
+  return 'M' + ring.map(([x, y]) => `${x.toFixed(1)} ${y.toFixed(1)}`).join('L') + 'Z';
+}
+
+function dot(points) {
+  const [x, y] = [0, 1].map((axis) => points.map((point) => point[axis]));
+  const wide = Math.max(Math.max(...x) - Math.min(...x), Math.max(...y) - Math.min(...y));
+  if (wide >= SMALLEST) return '';
+  const radius = SMALLEST / 2;
+  const left = (Math.max(...x) + Math.min(...x)) / 2 - radius;
+  const middle = (Math.max(...y) + Math.min(...y)) / 2;
+  const half = `a${radius} ${radius} 0 1 0`;
+  return `M${left} ${middle}${half} ${2 * radius} 0${half} ${-2 * radius} 0Z`;
+}
+
 function drawMap(placed) {
   at('map_figure').hidden = !placed.length;
   if (!placed.length) return;
@@ -202,8 +218,8 @@ function drawMap(placed) {
   const to = projection(of, width, height);
   const moved = (longitude) => (of.shifted && longitude < 0 ? longitude + 360 : longitude);
   const boxes = placed.toReversed().map((hit) => {
-    const d = rings(hit.outline).map((ring) => 'M' + ring.map(
-      ([x, y]) => `${to.x(moved(x)).toFixed(1)} ${to.y(y).toFixed(1)}`).join('L') + 'Z').join('');
+    const drawn = rings(hit.outline).map((ring) => ring.map(([x, y]) => [to.x(moved(x)), to.y(y)]));
+    const d = drawn.map((ring) => path(ring)).join('') + dot(drawn.flat());
     const box = element('path', {class: 'box', d, 'data-number': hit.number});
     box.append(element('title', {}, `${hit.number}. ${hit.scene}`));
     box.addEventListener('mouseenter', () => light(hit.number));

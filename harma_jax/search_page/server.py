@@ -16,6 +16,7 @@ _FILES = {
   '/': ('page.html', 'text/html'),
   '/page.css': ('page.css', 'text/css'),
   '/page.js': ('page.js', 'text/javascript'),
+  '/icon.svg': ('icon.svg', 'image/svg+xml'),
 }
 _HEADERS = {
   # Even a text that slipped through unescaped could load or run nothing.

@@ -11,14 +11,14 @@ import safetensors.numpy
 
 from harma_jax.errors import UserError
 from harma_jax.model.clip import Clip
-from harma_jax.weights.load import graft, is_new
+from harma_jax.weights.load import graft, is_new, warn_of_cleaning
 from harma_jax.weights.names import paths_of, tree_of
 
 WEIGHTS_FILE = 'adapter_model.safetensors'
 CONFIG_FILE = 'adapter_config.json'
 VERSION = 1
 # What a folder holds that does not say.
-SILENT = {'adapters': 'harma', 'adapter_attention': True}
+SILENT = {'adapters': 'harma', 'adapter_attention': True, 'cleaning': 'released'}
 
 
 def write_adapter(
@@ -27,6 +27,7 @@ def write_adapter(
   *,
   model: Clip,
   size: str,
+  cleaning: str,
   provenance: dict,
 ) -> None:
   """Writes the adapters and the temperature, f32, and what backbone they fit.
@@ -36,6 +37,7 @@ def write_adapter(
     params: of `model`; names in the file are their paths, joined by `.`.
     model: has adapters.
     size: its name.
+    cleaning: of the captions that it was trained on.
     provenance: where the backbone comes from.
   """
   folder.mkdir(parents=True)
@@ -49,6 +51,7 @@ def write_adapter(
     'format': 'harma_jax adapter',
     'version': VERSION,
     'size': size,
+    'cleaning': cleaning,
     **_fields_of(model),
     'backbone': {
       'sha256': backbone_hash(params),
@@ -59,9 +62,11 @@ def write_adapter(
 
 
 def load_adapter(
-  folder: str | pathlib.Path, params: dict, *, model: Clip
+  folder: str | pathlib.Path, params: dict, *, model: Clip, cleaning: str
 ) -> tuple[dict, dict]:
   """`params` with the adapters and the temperature of a folder, and a record of them.
+
+  Captions that were cleaned in another way there than `cleaning` are warned of.
 
   Raises:
     UserError: the folder cannot be read, or its adapters are not for this model and
@@ -77,6 +82,7 @@ def load_adapter(
       'leave adapter empty.'
     )
   _check_settings(config, _fields_of(model), folder=folder)
+  warn_of_cleaning(config['cleaning'], cleaning=cleaning, source=folder)
   _check_backbone(config, params, folder=folder)
   given = {name.replace('.', '/'): leaf for name, leaf in _read_tensors(folder).items()}
   kept = {path: leaf for path, leaf in paths_of(params).items() if path not in given}
@@ -85,10 +91,12 @@ def load_adapter(
   return params, {'path': str(folder), 'backbone': config['backbone']}
 
 
-def save_tensors(path: pathlib.Path, tensors: dict[str, np.ndarray]) -> None:
-  """Writes contiguous tensors to a safetensors file that others may read."""
+def save_tensors(
+  path: pathlib.Path, tensors: dict[str, np.ndarray], **notes: str
+) -> None:
+  """Writes contiguous tensors and notes to a safetensors file that others may read."""
   # Without this word some versions of transformers refuse the file.
-  safetensors.numpy.save_file(tensors, path, metadata={'format': 'pt'})
+  safetensors.numpy.save_file(tensors, path, metadata={'format': 'pt'} | notes)
   path.chmod(0o644)  # the library lets only its writer read it
 
 

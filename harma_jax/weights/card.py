@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from flax import traverse_util
 
+from harma_jax.data.cleaning import PUNCTUATION
 from harma_jax.evaluation.recall import RECALLS, Recall
 from harma_jax.model.sizes import Size
 from harma_jax.rundir.workdir import without_paths
@@ -98,7 +99,7 @@ text_features = model.get_text_features(inputs['input_ids'])
 ```
 
 The code that this runs is `modeling_harma.py` of this folder. Captions are filled up
-with token 0, which the tokenizer spells `!`: leave that sign out of captions."""
+with token 0."""
 
 _LOADING = {
   'adapter': _ADAPTER,
@@ -109,8 +110,46 @@ _LOADING = {
 
 _INPUT = """\
 Images: the whole image resized to {side} x {side} px (bicubic, no crop), normalised
-with OpenAI's mean and standard deviation. Captions: lower case, `-` and `/` as spaces,
-without `, . ' ! ? " ( ) * # : ; ~`, at most 30 words, {length} tokens."""
+with OpenAI's mean and standard deviation.
+
+Captions and queries (`data.cleaning={cleaning}`): {how}, {length} tokens.
+harma_jax cleans them by itself; for another program, this does it:
+
+{code}"""
+
+_CLEANED = {
+  'released': """\
+lower case, `-` and `/` as
+spaces, without `, . ' ! ? " ( ) * # : ; ~`, at most 30 words""",
+  'sound': 'lower case, spaces in\nplace of punctuation',
+}
+
+_CLEAN = {
+  'released': """\
+```python
+import re
+
+
+def clean(caption):
+  table = str.maketrans('-/', '  ', ',.\\'!?"()*#:;~')
+  caption = caption.lower().translate(table).replace('<person>', 'person')
+  caption = re.sub(r'\\s{2,}', ' ', caption).rstrip('\\n').strip(' ')
+  return ' '.join(caption.split(' ')[:30])
+```""",
+  'sound': f"""\
+```python
+import html
+import unicodedata
+
+PUNCTUATION = {PUNCTUATION!a}
+
+
+def clean(caption):
+  caption = html.unescape(html.unescape(caption))
+  caption = unicodedata.normalize('NFC', caption).lower()
+  return ' '.join(caption.translate(dict.fromkeys(map(ord, PUNCTUATION), ' ')).split())
+```""",
+}
 
 _LICENSE = """\
 Not set. Whoever publishes these weights sets it (`license:` above), as the licences of
@@ -143,7 +182,14 @@ def model_card(
     size: of the model.
   """
   length = config['data']['context_length'] or size.context_length
-  how = _INPUT.format(side=size.image_size, length=length)
+  cleaning = config['data']['cleaning']
+  how = _INPUT.format(
+    side=size.image_size,
+    length=length,
+    cleaning=cleaning,
+    how=_CLEANED[cleaning],
+    code=_CLEAN[cleaning],
+  )
   loading = '\n\n'.join([_loading(format, name=name, config=config), *notes])
   sections = {
     'Data': _data(config, counts),

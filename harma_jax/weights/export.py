@@ -18,6 +18,7 @@ from harma_jax.model.sizes import Size, TowerSize
 from harma_jax.weights.adapter import save_tensors, settings_of
 from harma_jax.weights.names import give, names_of, paths_of
 from harma_jax.weights.processor import write_processor
+from harma_jax.weights.settings import OURS
 
 CARD_FILE = 'README.md'
 REMOTE_FILE = 'modeling_harma.py'
@@ -49,13 +50,16 @@ def tensors_of(params: dict, *, model: Clip, layout: str) -> dict[str, np.ndarra
   }
 
 
-def write_harma(path: pathlib.Path, params: dict, *, model: Clip, config: dict) -> None:
+def write_harma(
+  path: pathlib.Path, params: dict, *, model: Clip, cleaning: str, config: dict
+) -> None:
   """Writes a checkpoint of the original HarMA: `.safetensors`, or `.pth` with torch.
 
   Args:
     path: of the file.
     params: of `model`.
     model: has adapters.
+    cleaning: of the captions; stands in the metadata of a `.safetensors`.
     config: of the run, plain values; stands in the `.pth` beside the weights.
 
   Raises:
@@ -65,7 +69,7 @@ def write_harma(path: pathlib.Path, params: dict, *, model: Clip, config: dict) 
     logging.warning('%s', sentence)
   tensors = tensors_of(params, model=model, layout='harma')
   if path.suffix == '.safetensors':
-    save_tensors(path, tensors)
+    save_tensors(path, tensors, cleaning=cleaning)
   else:
     _save_pth(path, tensors, config=config)
 
@@ -87,26 +91,38 @@ def departures(model: Clip) -> list[str]:
   return sentences
 
 
-def write_open_clip(folder: pathlib.Path, params: dict, *, model: Clip) -> None:
-  """Writes a folder of OpenCLIP: `create_model_and_transforms('local-dir:FOLDER')`."""
+def write_open_clip(
+  folder: pathlib.Path, params: dict, *, model: Clip, cleaning: str
+) -> None:
+  """Writes a folder of OpenCLIP: `create_model_and_transforms('local-dir:FOLDER')`.
+
+  `cleaning` is that of the captions in training.
+  """
   folder.mkdir(parents=True)
   tensors = tensors_of(params, model=model, layout='open_clip')
   save_tensors(folder / 'open_clip_model.safetensors', tensors)
-  _save_json(folder / 'open_clip_config.json', _open_clip_config(model.size))
+  config = _open_clip_config(model.size) | {OURS: {'cleaning': cleaning}}
+  _save_json(folder / 'open_clip_config.json', config)
 
 
 def write_huggingface(
-  folder: pathlib.Path, params: dict, *, model: Clip, context_length: int = 0
+  folder: pathlib.Path,
+  params: dict,
+  *,
+  model: Clip,
+  cleaning: str,
+  context_length: int = 0,
 ) -> None:
   """Writes a folder of transformers: `CLIPModel.from_pretrained(folder)`.
 
-  `context_length` is that of training; 0 is the model's own.
+  `cleaning` of the captions, and `context_length`, are those of training; 0 is the
+  model's own.
   """
   folder.mkdir(parents=True)
   tensors = tensors_of(params, model=model, layout='huggingface')
   save_tensors(folder / 'model.safetensors', tensors)
   config = _huggingface_config(model.size, logit_scale=float(tensors['logit_scale']))
-  _save_json(folder / 'config.json', config)
+  _save_json(folder / 'config.json', config | {OURS: {'cleaning': cleaning}})
   length = context_length or model.size.context_length
   write_processor(
     folder, side=model.size.image_size, context_length=length, pad_zero=False
@@ -114,12 +130,17 @@ def write_huggingface(
 
 
 def write_remote(
-  folder: pathlib.Path, params: dict, *, model: Clip, context_length: int = 0
+  folder: pathlib.Path,
+  params: dict,
+  *,
+  model: Clip,
+  cleaning: str,
+  context_length: int = 0,
 ) -> None:
   """Writes a folder for transformers with the code of a model with adapters.
 
-  `context_length` is that of training, which matters where adapters see the padding;
-  0 is the model's own.
+  `cleaning` of the captions is that of training, as is `context_length`, which matters
+  where adapters see the padding; 0 is the model's own.
   """
   folder.mkdir(parents=True)
   tensors = {
@@ -127,7 +148,8 @@ def write_remote(
     for name, tensor in tensors_of(params, model=model, layout='harma').items()
   }
   save_tensors(folder / 'model.safetensors', tensors)
-  _save_json(folder / 'config.json', _remote_config(model))
+  config = _remote_config(model) | {OURS: {'cleaning': cleaning}}
+  _save_json(folder / 'config.json', config)
   code = importlib.resources.files('harma_jax.weights.remote') / REMOTE_FILE
   (folder / REMOTE_FILE).write_bytes(code.read_bytes())
   length = context_length or model.size.context_length

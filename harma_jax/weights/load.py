@@ -58,6 +58,22 @@ def _warn_of_padding(source: Source, model: Clip) -> None:
     )
 
 
+def warn_of_cleaning(trained: str, *, cleaning: str, source: object) -> None:
+  """Warns where captions were cleaned in another way in training than here.
+
+  Args:
+    trained: how they were; '' where nothing tells.
+    cleaning: how they are here.
+    source: of the weights.
+  """
+  if trained and trained != cleaning:
+    logging.warning(
+      '%s: its captions were cleaned with data.cleaning=%s in training, here it is %s: '
+      'some text features are others. Set --config.data.cleaning=%s to keep them.',
+      *(source, trained, cleaning, trained),
+    )
+
+
 def graft(fresh: dict, source: dict, *, source_name: str) -> dict:
   """`fresh` with the leaves of `source` in place of its own, dtypes kept.
 

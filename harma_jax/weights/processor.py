@@ -90,6 +90,8 @@ def _tokenizer(*, length: int, pad: str) -> dict:
     'pad_token': pad,
     'model_max_length': length,
     'do_lower_case': True,
+    # A caption that spells a special token, or `!`, is text.
+    'split_special_tokens': True,
   }
 
 

@@ -1,9 +1,12 @@
-"""What tensors do not show: activation and heads, out of the config beside weights."""
+"""What tensors do not show: activation, heads, cleaning of captions; from configs."""
 
 import json
 import pathlib
 
+from harma_jax.data.cleaning import CLEANINGS
 from harma_jax.errors import UserError
+
+OURS = 'harma_jax'  # in configs of other programs, which pass over it
 
 
 def read_settings(path: pathlib.Path | None) -> dict[str, str | int]:
@@ -21,6 +24,21 @@ def read_settings(path: pathlib.Path | None) -> dict[str, str | int]:
   if 'vision_config' in config:
     return _huggingface_settings(config, path=path)
   return {}
+
+
+def read_cleaning(path: pathlib.Path | None) -> str:
+  """How the captions of weights were cleaned, of a config that we wrote; else ''."""
+  ours = _read_json(path).get(OURS) if path else None
+  return ours.get('cleaning', '') if isinstance(ours, dict) else ''
+
+
+def check_cleaning(found: str, *, path: str | pathlib.Path) -> None:
+  """Raises UserError unless `found`, which `path` says, is one of `CLEANINGS`."""
+  if found not in CLEANINGS:
+    raise UserError(
+      f'Expected captions cleaned in one of the ways {", ".join(CLEANINGS)}; found '
+      f'{found!r} in {path}. Use the harma_jax that wrote it.'
+    )
 
 
 def _read_json(path: pathlib.Path) -> dict:

@@ -11,7 +11,7 @@ import numpy as np
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from harma_jax.errors import UserError
-from harma_jax.weights.settings import read_settings
+from harma_jax.weights.settings import check_cleaning, read_cleaning, read_settings
 from harma_jax.weights.tensors import Lazy, open_tensors
 
 # In a folder or a repository of the hub, the first pair that is there is taken.
@@ -49,6 +49,7 @@ class Source:
       (`gelu` or `quick_gelu`), `image_heads`, `text_heads`, `adapter_padding` (of a
       model with adapters); empty for bare files.
     told_by: what tells it.
+    cleaning: how its captions were cleaned, one of `CLEANINGS`; '' where nothing tells.
   """
 
   path: pathlib.Path
@@ -56,6 +57,7 @@ class Source:
   tensors: Mapping[str, np.ndarray]
   settings: Mapping[str, str | int]
   told_by: str = ''
+  cleaning: str = ''
 
   @property
   def activation(self) -> str | None:
@@ -83,8 +85,16 @@ def open_source(source: str) -> Source:
   if is_script and kind == 'open_clip':  # OpenAI's names are OpenCLIP's
     kind, told_by = 'openai', 'its form, which is that of OpenAI'
     settings = {'activation': 'quick_gelu'}
+  cleaning = read_cleaning(config_path) or tensors.cleaning
+  if cleaning:
+    check_cleaning(cleaning, path=path)
   return Source(
-    path=path, format=kind, tensors=tensors, settings=settings, told_by=told_by
+    path=path,
+    format=kind,
+    tensors=tensors,
+    settings=settings,
+    told_by=told_by,
+    cleaning=cleaning,
   )
 
 

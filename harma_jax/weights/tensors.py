@@ -15,10 +15,20 @@ from harma_jax.weights.torchscript import open_torchscript
 
 
 class Lazy(Mapping):
-  """Tensors by name, read one at a time."""
+  """Tensors by name, read one at a time.
 
-  def __init__(self, names: Mapping[str, str], read: Callable[[str], np.ndarray]):
-    self._names, self._read = names, read
+  Attributes:
+    cleaning: what the file says of how captions were cleaned; '' for nothing.
+  """
+
+  def __init__(
+    self,
+    names: Mapping[str, str],
+    read: Callable[[str], np.ndarray],
+    *,
+    cleaning: str = '',
+  ):
+    self._names, self._read, self.cleaning = names, read, cleaning
 
   def __getitem__(self, name: str) -> np.ndarray:
     return self._read(self._names[name])
@@ -32,11 +42,11 @@ class Lazy(Mapping):
   def renamed(self, pattern: str, replacement: str = '') -> 'Lazy':
     """With new names; where two become one, there are fewer."""
     names = {re.sub(pattern, replacement, new): old for new, old in self._names.items()}
-    return Lazy(names, self._read)
+    return Lazy(names, self._read, cleaning=self.cleaning)
 
   def without(self, pattern: re.Pattern) -> 'Lazy':
     kept = {new: old for new, old in self._names.items() if not pattern.fullmatch(new)}
-    return Lazy(kept, self._read)
+    return Lazy(kept, self._read, cleaning=self.cleaning)
 
 
 def open_tensors(path: pathlib.Path) -> tuple[Lazy, bool]:
@@ -92,9 +102,11 @@ def _safetensors(path: pathlib.Path) -> Lazy:
   try:
     with safetensors.safe_open(path, framework='numpy') as file:
       names = file.keys()  # not a mapping
+      metadata = file.metadata() or {}
   except (OSError, safetensors.SafetensorError) as error:
     raise UserError(_damage(path, error)) from error
-  return Lazy({name: name for name in names}, read)
+  names = {name: name for name in names}
+  return Lazy(names, read, cleaning=metadata.get('cleaning', ''))
 
 
 def _pickled(path: pathlib.Path, *, mapped: bool) -> Lazy:
@@ -107,7 +119,15 @@ def _pickled(path: pathlib.Path, *, mapped: bool) -> Lazy:
   # What damaged files raise is one of many, with words of several lines.
   except Exception as error:
     raise UserError(_damage(path, error)) from error
-  return _torch_tensors(_state_dict(loaded, path=path))
+  state = _state_dict(loaded, path=path)
+  return _torch_tensors(state, cleaning=_cleaning_of(loaded))
+
+
+def _cleaning_of(loaded: object) -> str:
+  """Out of the config of a run that our export puts beside the weights."""
+  for key in ('config', 'data', 'cleaning'):
+    loaded = loaded.get(key) if isinstance(loaded, Mapping) else None
+  return loaded if isinstance(loaded, str) else ''
 
 
 def _damage(path: pathlib.Path, error: Exception) -> str:
@@ -141,13 +161,13 @@ def _torch(path: pathlib.Path):
   return torch
 
 
-def _torch_tensors(state: Mapping) -> Lazy:
+def _torch_tensors(state: Mapping, *, cleaning: str) -> Lazy:
   def read(name):
     tensor = state[name].detach()
     # Numpy has no bfloat16; f32 holds it exactly.
     return (tensor if tensor.dtype.itemsize == 4 else tensor.float()).numpy()
 
-  return Lazy({name: name for name in state}, read)
+  return Lazy({name: name for name in state}, read, cleaning=cleaning)
 
 
 def _state_dict(loaded: object, *, path: pathlib.Path) -> dict:

@@ -66,6 +66,16 @@ def test_weights_of_another_run_come_with_fresh_adapters(
   assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(given))
 
 
+def test_a_run_whose_captions_were_cleaned_in_another_way_is_warned_of(
+  small_config, finished_run, caplog
+):
+  for cleaning in ('released', 'sound'):
+    config = small_config({'data.cleaning': cleaning})
+    build_params(config, build_model(config), init=str(finished_run))
+    warned = f'{finished_run}: its captions were cleaned with data.cleaning=released'
+    assert (warned in caplog.text) == (cleaning == 'sound')
+
+
 def test_weights_of_another_size_are_refused(small_config, finished_run):
   config = small_config({'model.image_size': 32})
   with pytest.raises(UserError, match=r'of another shape: image/.*Set model\.\*'):

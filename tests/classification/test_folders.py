@@ -5,7 +5,6 @@ import json
 import pytest
 
 from harma_jax.classification.folders import (
-  class_name,
   find_classes,
   name_classes,
   read_classes,
@@ -50,22 +49,6 @@ def test_folders_that_are_no_classes_are_refused(root, tmp_path):
     find_classes(root / 'val')
 
 
-@pytest.mark.parametrize(
-  ('folder', 'name'),
-  [
-    ('BaseballField', 'baseball field'),
-    ('golf_course', 'golf course'),
-    ('mobile-home  park', 'mobile home park'),
-    ('SAR_Image', 'sar image'),
-    ('RGBImage', 'rgb image'),
-    ('airport', 'airport'),
-    ('Zone3Area', 'zone3 area'),
-  ],
-)
-def test_names_of_folders_become_words(folder, name):
-  assert class_name(folder) == name
-
-
 def test_a_file_overrides_names_line_by_line_or_as_json(tmp_path):
   lines, other = tmp_path / 'names.tsv', tmp_path / 'names.json'
   lines.write_text('port\t a harbour \n\n', encoding='utf-8')
@@ -92,6 +75,15 @@ def test_files_of_classes_that_do_not_fit_are_refused(tmp_path, name, text, mess
   (tmp_path / name).write_text(text)
   with pytest.raises(UserError, match=message):
     name_classes(['BareLand', 'port'], file=str(tmp_path / name))
+
+
+def test_only_names_that_no_file_gives_are_warned_of(tmp_path, caplog):
+  file = tmp_path / 'names.tsv'
+  file.write_text('cropfields\tfields of crops\n')
+  names = name_classes(['cropfields', 'sportsfields'], file=str(file))
+  assert names == {'cropfields': 'fields of crops', 'sportsfields': 'sportsfields'}
+  assert 'sportsfields (sports fields?)' in caplog.text
+  assert 'cropfields (' not in caplog.text
 
 
 def test_folders_of_the_same_words_want_names(tmp_path):

@@ -106,6 +106,46 @@ def test_a_config_that_is_not_there_is_named(parse, more):
 
 
 @pytest.mark.parametrize(
+  'words',
+  [
+    ['--config.data.root=gs://bucket/data'],
+    ['--config.init', 's3://bucket/weights'],
+    ['--workdir=https://example.org/run'],
+    ['gs://bucket/run'],
+    ['--images=a,az://bucket/b'],
+  ],
+)
+def test_what_is_no_path_is_told_at_once_in_any_flag(parse, words):
+  message = message_of(parse, f'--config={RSITMD}', *words)
+  assert 'expected a path of the file system; found ' in message
+  assert '://' in message
+
+
+def test_what_is_no_path_is_told_in_a_config_file(parse, write):
+  path = write(
+    'from harma_jax.configs.common import get_config as common\n'
+    'def get_config():\n'
+    '  config = common()\n'
+    "  config.data.root = 'gs://bucket/data'\n"
+    '  return config\n'
+  )
+  message = message_of(parse, f'--config={path}')
+  assert message.startswith('config.data.root: expected a path of the file system')
+
+
+def test_home_is_expanded_in_flags_but_a_config_stays_as_it_is(
+  parse, monkeypatch, tmp_path
+):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  (tmp_path / 'mine.py').write_text(
+    'from harma_jax.configs.common import get_config as get_config\n'
+  )
+  config, path = parse('--config=~/mine.py', '--config.init=~/weights')
+  assert path == str(tmp_path / 'mine.py')
+  assert config.init == '~/weights'  # what was given is recorded
+
+
+@pytest.mark.parametrize(
   ('text', 'words'),
   [
     ('def get_config(:', ['SyntaxError', 'line 1']),

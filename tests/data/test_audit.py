@@ -19,6 +19,7 @@ from harma_jax.data.audit import (
   read_rows,
 )
 from harma_jax.data.audit import ImageFacts as Facts
+from harma_jax.data.cleaning import CLEANINGS
 from harma_jax.data.reading import Reading
 from harma_jax.errors import UserError
 from harma_jax.raster.how import How
@@ -158,14 +159,15 @@ def test_images_that_fail_are_errors_and_not_compared():
   assert {kind.severity for kind in findings if kind.examples} == {ERROR}
 
 
-def test_captions_are_compared_as_training_reads_them():
+@pytest.mark.parametrize('cleaning', CLEANINGS)
+def test_captions_are_compared_as_training_reads_them(cleaning):
   rows = [
     row('train', 'a', 'A boat.', 'a boat', 'two boats'),
     row('train', 'b', 'Two  boats!', 'a field'),
     row('val', 'c', 'a field .', 'a lake'),
     row('val', 'd', ' ', '...'),
   ]
-  findings = caption_findings(rows)
+  findings = caption_findings(rows, cleaning=cleaning)
   assert found(findings) == {
     'captions that are empty': ('val, d',),
     'captions without a word': ('val, d: ...',),
@@ -180,7 +182,9 @@ def test_captions_are_compared_as_training_reads_them():
 def test_the_most_frequent_come_first():
   rows = [row('train', name, 'a field') for name in 'abc']
   rows += [row('train', name, 'a boat') for name in 'defg']
-  examples = found(caption_findings(rows))['captions of several images']
+  examples = found(caption_findings(rows, cleaning='sound'))[
+    'captions of several images'
+  ]
   assert examples == ('4 of train: "a boat"', '3 of train: "a field"')
 
 
@@ -237,11 +241,40 @@ def test_a_source_with_faults(write_data, tmp_path):
     'groups of images that look alike, over several splits': (
       'train_3.png (train) = val_0.png (val)',
     ),
-    'captions in several splits': ('1 of train, 1 of val: "train_4 shows fields"',),
+    'captions in several splits': ('1 of train, 1 of val: "train 4 shows fields"',),
   }
   assert (report.count(ERROR), report.count(WARNING)) == (3, 3)
   severities = [kind.severity for kind in report.findings]
   assert severities == sorted(severities)  # `error` is before `warning`
+
+
+def test_what_cleaning_takes_from_captions_is_found(write_data, tmp_path):
+  root = write_data(tmp_path / 'data')
+  long = ' '.join(['a', 'long', 'caption'] * 10)
+  with (root / 'captions.jsonl').open('a') as file:
+    for caption in (f'{long} ends here', f'{long} goes on', 'roads,boats', '.'):
+      fields = {'image': 'val_1.png', 'caption': caption, 'split': 'val'}
+      file.write(json.dumps(fields) + '\n')
+  sound, released = (audit(root, cleaning=name) for name in ('sound', 'released'))
+  assert sound.cleanings == released.cleanings
+  assert sound.content()['cleanings'] == {
+    'released': {'cut': 2, 'glued': 1, 'made equal': 2, 'empty': 1},
+    'sound': {'cut': 0, 'glued': 0, 'made equal': 0, 'empty': 1},
+  }
+  place = 'captions.jsonl, line'
+  assert found(sound.findings) == {'captions without a word': (f'{place} 52: .',)}
+  assert found(released.findings) == {
+    'captions without a word': (f'{place} 52: .',),
+    'captions repeated at an image': (f'2 times at val_1.png (val): "{long}"',),
+    'captions that are cut': (
+      f'after 30 words: {place} 49: {long} ends here',
+      f'after 30 words: {place} 50: {long} goes on',
+    ),
+    'captions whose words are glued': (f'{place} 51: roads,boats: roads,boats',),
+    'captions of other words made equal': (
+      f'2 captions: "{long} ends here" = "{long} goes on"',
+    ),
+  }
 
 
 def test_progress_sees_every_image_once(small_data):

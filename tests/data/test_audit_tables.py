@@ -12,7 +12,9 @@ def narrow_terminal(monkeypatch):
 
 
 def report_of(*findings):
-  return Report((Summary('train', 'captions.jsonl', 1200, 24),), findings)
+  counts = {'cut': 1234, 'made equal': 0}
+  split = Summary('train', 'captions.jsonl', 1200, 24)
+  return Report((split,), findings, {'released': counts})
 
 
 def test_the_report_is_not_wider_than_the_terminal(capsys):
@@ -43,6 +45,8 @@ def test_without_findings_only_the_splits_are_printed(capsys):
   printed = capsys.readouterr().out
   assert 'found' not in printed
   assert '│ train │  1,200 │       24 │ captions.jsonl │' in printed
+  assert '│ data.cleaning │   cut │ made equal │'.replace('│', '┃') in printed
+  assert '│ released      │ 1,234 │          0 │' in printed
 
 
 def test_what_was_prepared_is_counted(capsys):

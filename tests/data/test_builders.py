@@ -148,16 +148,16 @@ def test_an_interrupted_prepare_goes_on_after_the_finished_splits(
 ):
   encoded = []
 
-  def encode(path, *, until=''):
+  def encode(path, *, until='', **how):
     if pathlib.Path(path).name == until:
       raise KeyboardInterrupt
     encoded.append(pathlib.Path(path).name)
-    return encode_image_file(path)
+    return encode_image_file(path, **how)
 
   monkeypatch.setattr(
     captions_builder,
     'encode_image_file',
-    lambda path, **_: encode(path, until='val_3.png'),
+    lambda path, **how: encode(path, until='val_3.png', **how),
   )
   with pytest.raises(KeyboardInterrupt):
     prepare(small_data, tmp_path / 'out', dataset='captions')

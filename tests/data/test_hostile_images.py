@@ -145,8 +145,8 @@ TEXT_BOMB = chunk(b'zTXt', b'Comment\0\0' + zlib.compress(bytes(100_000_000)))
 
 # Content -> words of the message.
 REFUSED_IMAGES = {
-  'nothing': (b'', 'cannot identify'),
-  'text': (b'a photo of a ship', 'cannot identify'),
+  'nothing': (b'', 'cannot identify image file: it is empty.'),
+  'text': (b'a photo of a ship', 'cannot identify image file. Replace'),
   'web page': (b'<html>404 Not Found</html>', 'cannot identify'),
   'svg': (b'<svg xmlns="http://www.w3.org/2000/svg"/>', 'cannot identify'),
   'pdf': (b'%PDF-1.7\n%%EOF', 'cannot identify'),

@@ -1,5 +1,6 @@
-"""Cleaning and tokens against the original's output and a plain byte-pair coder."""
+"""Tokens against the original's output and a plain byte-pair coder."""
 
+import functools
 import json
 import logging
 import pathlib
@@ -14,7 +15,9 @@ import transformers
 
 from harma_jax.data import tokenizer
 from harma_jax.data.annotations import CaptionTable, load_captions
+from harma_jax.data.cleaning import CLEANINGS
 from harma_jax.errors import UserError
+from harma_jax.weights import processor
 
 
 @pytest.fixture(scope='session')
@@ -36,62 +39,6 @@ def make_table(*captions: str) -> CaptionTable:
     caption_image=np.arange(len(captions), dtype=np.int32) // 2,
     split='train',
   )
-
-
-def plain_clean(caption: str, *, max_words: int) -> str:
-  """Character by character what `clean_caption` does with expressions and tables."""
-  kept = ''
-  for character in caption.lower():
-    if character in '-/':
-      kept += ' '
-    elif character not in ',.\'!?"()*#:;~':
-      kept += character
-  kept = kept.replace('<person>', 'person')
-  text, position = '', 0
-  while position < len(kept):
-    end = position
-    while end < len(kept) and kept[end].isspace():
-      end += 1
-    text += ' ' if end - position >= 2 else kept[position]
-    position = max(end, position + 1)
-  while text.endswith('\n'):
-    text = text[:-1]
-  while text.startswith(' '):
-    text = text[1:]
-  while text.endswith(' '):
-    text = text[:-1]
-  words = text.split(' ')
-  return text if len(words) <= max_words else ' '.join(words[:max_words])
-
-
-def test_clean_caption_matches_the_original(protocol):
-  clean = [tokenizer.clean_caption(caption) for caption in protocol['raw']]
-  assert clean == protocol['clean']
-
-
-def test_clean_caption_matches_a_plain_loop():
-  rng = np.random.default_rng(0)
-  alphabet = list(string.ascii_letters[20:32] + ',.\'!?"()*#:;~-/<>\\  \n\té')
-  for _ in range(500):
-    caption = ''.join(rng.choice(alphabet, rng.integers(0, 40)))
-    expected = plain_clean(caption, max_words=4)
-    assert tokenizer.clean_caption(caption, max_words=4) == expected, repr(caption)
-
-
-@pytest.mark.parametrize(
-  ('caption', 'expected'),
-  [
-    ('Two planes, parked (near) it!', 'two planes parked near it'),
-    ('a T-shaped road/street', 'a t shaped road street'),
-    ('a <person> here', 'a person here'),
-    ('  wide    river \n', 'wide river'),
-    ('one\ttab', 'one\ttab'),
-    ('...', ''),
-    ('', ''),
-  ],
-)
-def test_clean_caption_examples(caption, expected):
-  assert tokenizer.clean_caption(caption) == expected
 
 
 @pytest.mark.parametrize('kind', ['raw', 'clean'])
@@ -133,10 +80,23 @@ def test_spellings_that_the_original_unites(written, same_as):
   np.testing.assert_array_equal(*tokenizer.tokenize([written, same_as]))
 
 
-def test_text_that_spells_an_end_token_does_not_end_a_row():
-  tokens = tokenizer.tokenize(['a <|endoftext|> boat'], context_length=30)
-  assert np.count_nonzero(tokens == tokenizer.END_TOKEN) == 1
-  assert tokens[0, tokenizer.text_lengths(tokens)[0] - 2] == 4440
+# As the two packages and OpenAI's code spell them.
+SPECIAL = ('<|startoftext|>', '<|endoftext|>', '<start_of_text>', '<end_of_text>')
+
+
+@pytest.mark.parametrize('special', SPECIAL)
+@pytest.mark.parametrize('form', ['{}', 'a {} boat', 'a{}boat', 'x!{}.', '{}{}', 'a {'])
+def test_text_that_spells_a_special_token_is_text(special, form):
+  caption = form.replace('{}', special).replace('{', special[:-1])
+  for text in (caption, caption.upper()):
+    [row] = tokenizer.tokenize([text], context_length=40)
+    assert np.count_nonzero(row == tokenizer.START_TOKEN) == 1
+    assert np.count_nonzero(row == tokenizer.END_TOKEN) == 1
+    # The same words with blanks where a word ends in any case are the same tokens.
+    apart = re.sub(r'(?<=\w)(?=[_|])|(?<=[_|])(?=\w)', ' ', text)
+    np.testing.assert_array_equal(
+      row, tokenizer.tokenize([apart], context_length=40)[0]
+    )
 
 
 def test_repeated_captions_are_tokenized_once(monkeypatch):
@@ -175,35 +135,57 @@ def test_text_lengths_count_up_to_the_end_token():
     assert list(row).index(tokenizer.END_TOKEN) == length - 1
 
 
-def test_tokenize_table_cleans_when_asked():
-  table = make_table('A red-boat!', 'one two three')
-  cleaned = tokenizer.tokenize_table(table, max_words=2, context_length=8)
-  expected = tokenizer.tokenize(['a red', 'one two'], context_length=8)
-  np.testing.assert_array_equal(cleaned, expected)
-  raw = tokenizer.tokenize_table(table, clean=False, context_length=8)
-  expected = tokenizer.tokenize(table.captions, context_length=8)
-  np.testing.assert_array_equal(raw, expected)
-  assert not np.array_equal(raw, cleaned)
+@pytest.mark.parametrize(
+  ('cleaning', 'read'), [('released', 'a red boatdock'), ('sound', 'a red boat dock')]
+)
+def test_tokenize_table_cleans_as_it_is_told(cleaning, read):
+  table = make_table('A red-boat,dock!', 'one two three')
+  tokens = tokenizer.tokenize_table(table, cleaning=cleaning, context_length=8)
+  expected = tokenizer.tokenize([read, 'one two three'], context_length=8)
+  np.testing.assert_array_equal(tokens, expected)
 
 
-def test_caption_without_words_stays_and_is_reported(caplog):
+def test_captions_that_are_cut_are_counted(caplog):
+  words = ' '.join(['boat'] * 31)
+  table = make_table('a boat', words, words + ' boats', 'two boats')
+  with caplog.at_level(logging.WARNING, logger='absl'):
+    released = tokenizer.tokenize_table(table, cleaning='released')
+    [message] = caplog.messages
+    assert re.search(r"2 of the 4 captions of split 'train' are cut after 30", message)
+    assert 'data.cleaning=released; sound reads all' in message
+    assert f'caption 2, {words!r}' in message
+    caplog.clear()
+    sound = tokenizer.tokenize_table(table, cleaning='sound')
+    assert not caplog.messages
+    tokenizer.tokenize_table(table, cleaning='sound', context_length=33)
+    [message] = caplog.messages
+    assert '1 of the 4 captions' in message
+    assert 'cut after 33 tokens; the first is caption 3' in message
+  np.testing.assert_array_equal(released[1], released[2])
+  np.testing.assert_array_equal(tokenizer.text_lengths(sound), [4, 33, 34, 4])
+
+
+@pytest.mark.parametrize('cleaning', CLEANINGS)
+def test_caption_without_words_stays_and_is_reported(cleaning, caplog):
   table = make_table('a boat', 'two boats', '...', ' . ')
   with caplog.at_level(logging.WARNING, logger='absl'):
-    tokens = tokenizer.tokenize_table(table, context_length=5)
+    tokens = tokenizer.tokenize_table(table, cleaning=cleaning, context_length=5)
   np.testing.assert_array_equal(tokens[2], [49406, 49407, 0, 0, 0])
   assert re.search(
     r"2 of the 4 captions .* caption 3, '\.\.\.', of .*b\.jpg", caplog.text
   )
 
 
-def test_table_without_any_words_is_refused():
+@pytest.mark.parametrize('cleaning', CLEANINGS)
+def test_table_without_any_words_is_refused(cleaning):
   with pytest.raises(UserError, match=r"2 of the 2 captions .* caption 1, '\.\.\.'"):
-    tokenizer.tokenize_table(make_table('...', '&nbsp;'))
+    tokenizer.tokenize_table(make_table('...', '&nbsp;'), cleaning=cleaning)
 
 
-def test_rsicd_keeps_its_three_captions_without_words(data_dir):
+@pytest.mark.parametrize('cleaning', CLEANINGS)
+def test_rsicd_keeps_its_three_captions_without_words(cleaning, data_dir):
   table = load_captions(data_dir / 'rsicd', split='train')
-  tokens = tokenizer.tokenize_table(table)
+  tokens = tokenizer.tokenize_table(table, cleaning=cleaning)
   assert tokens.shape == (39310, 77)
   empty = np.flatnonzero(tokenizer.text_lengths(tokens) == 2)
   np.testing.assert_array_equal(empty, [5155, 5692, 20337])
@@ -220,8 +202,9 @@ def no_package(monkeypatch):
 
 
 def write_small_vocabulary(path) -> dict[str, int]:
-  """A CLIP tokenizer of single letters and the pair `bo`, numbered as it is made."""
-  words = ['b', 'o', 'b</w>', 'o</w>', 'a</w>', 'bo', '<', '|', '&</w>', '|</w>', '>']
+  """A CLIP tokenizer of single signs and the pair `bo`, numbered as it is made."""
+  words = [*'<|>&_' + string.ascii_lowercase, 'bo']
+  words += [f'{sign}</w>' for sign in words[:-1]]
   words += ['<|startoftext|>', '<|endoftext|>']
   vocabulary = {word: number for number, word in enumerate(words)}
   small = transformers.CLIPTokenizer(vocab=vocabulary, merges=[('b', 'o')])
@@ -246,6 +229,44 @@ def test_without_the_package_the_hub_vocabulary_is_used(
   assert vocabulary['<|endoftext|>'] not in tokens[1, 2:4]
   name = (tokenizer.HUB_NAME, 'tokenizer.json', {'local_files_only': True})
   assert asked == [name]
+
+
+@pytest.mark.parametrize('special', SPECIAL)
+def test_without_the_package_special_tokens_are_text_too(
+  special, no_package, monkeypatch, tmp_path
+):
+  vocabulary = write_small_vocabulary(tmp_path / 'tokenizer.json')
+  download = functools.partial(_give, tmp_path)
+  monkeypatch.setattr(huggingface_hub, 'hf_hub_download', download)
+  [row] = tokenizer.tokenize([f'o {special} a'], context_length=60)
+  words = row[1 : tokenizer.text_lengths(row[None])[0] - 1].tolist()
+  assert not {vocabulary['<|startoftext|>'], vocabulary['<|endoftext|>']} & {*words}
+  assert (words[0], words[-1]) == (vocabulary['o</w>'], vocabulary['a</w>'])
+
+
+def test_both_packages_make_the_same_tokens(monkeypatch, tmp_path):
+  instant = pytest.importorskip('instant_clip_tokenizer').Tokenizer()
+  vocabulary = processor._read_open_clip()
+  if vocabulary is None:
+    pytest.skip('open_clip, which has the vocabulary, is not installed')
+  words, merges = vocabulary
+  merges = [tuple(merge.split()) for merge in merges]
+  hub = transformers.CLIPTokenizer(vocab=words, merges=merges)
+  hub.backend_tokenizer.save(str(tmp_path / 'tokenizer.json'))
+  download = functools.partial(_give, tmp_path)
+  monkeypatch.setattr(huggingface_hub, 'hf_hub_download', download)
+  rng = np.random.default_rng(0)
+  signs = ['<|', '|>', '_', ' ', '!', ',', '3.5', "it's", 'boats', 'caf\u00e9']
+  pieces = [*SPECIAL, *signs]
+  texts = [''.join(rng.choice(pieces, rng.integers(1, 9))) for _ in range(2000)]
+  texts = [tokenizer._normalize(text) for text in texts]
+  # The package alone takes its own spellings for the special tokens.
+  assert instant.encode('<end_of_text>') == [tokenizer.END_TOKEN]
+  assert tokenizer._encoder()(texts) == tokenizer._hub_encoder()(texts)
+
+
+def _give(folder, repository, name, **_):
+  return str(folder / name)
 
 
 def test_without_package_and_hub_the_remedy_is_named(no_package, monkeypatch):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from harma_jax.data.annotations import load_captions
-from harma_jax.data.tokenizer import clean_caption, tokenize_table
+from harma_jax.data.cleaning import clean_caption
+from harma_jax.data.tokenizer import tokenize_table
 from harma_jax.evaluation.duplicates import (
   caption_groups,
   ceiling_ranks,
@@ -53,7 +54,7 @@ def ceiling_scores(groups, owner, *, n_images):
 
 def slow_ranks(scores, captions, owner):
   """Sorts every query, wrong items first among equals; a caption is its string."""
-  texts = [clean_caption(caption) for caption in captions]
+  texts = [clean_caption(caption, cleaning='released') for caption in captions]
   n_images = len(scores)
   of_image = [
     {text for text, image in zip(texts, owner, strict=True) if image == i}
@@ -78,7 +79,7 @@ def slow_ranks(scores, captions, owner):
 
 def test_captions_are_identical_after_cleaning():
   captions = ['A river.', 'a  river', 'A river!', 'a rivers', '.', '?']
-  groups = caption_groups(captions)
+  groups = caption_groups(captions, cleaning='released')
   same = groups[:, None] == groups[None, :]
   assert same[:3, :3].all()
   assert same[4, 5]
@@ -101,7 +102,7 @@ def test_an_identical_caption_is_right_and_so_is_its_image():
 def test_ranks_equal_a_sort_with_ties_against_the_model(seed, levels):
   rng = np.random.default_rng(seed)
   captions, owner = random_captions(rng, n_images=12)
-  groups = caption_groups(captions)
+  groups = caption_groups(captions, cleaning='released')
   scores = random_scores(rng, groups, n_images=12, levels=levels)
   ranks = aware_ranks(scores, groups, owner)
   slow = slow_ranks(scores, captions, owner)
@@ -123,7 +124,7 @@ def test_without_duplicates_they_are_the_standard_ranks():
 def test_no_rank_is_higher_than_the_standard_one():
   rng = np.random.default_rng(1)
   captions, owner = random_captions(rng, n_images=30)
-  groups = caption_groups(captions)
+  groups = caption_groups(captions, cleaning='released')
   scores = random_scores(rng, groups, n_images=30, levels=10_000)
   aware = aware_ranks(scores, groups, owner)
   standard = retrieval_ranks(scores, owner)
@@ -174,7 +175,7 @@ def test_ceiling_is_the_best_of_all_tables_of_scores(groups, owner):
 def test_no_order_of_a_row_or_a_column_is_better(seed):
   rng = np.random.default_rng(seed)
   captions, owner = random_captions(rng, n_images=4, words=3)
-  groups = caption_groups(captions)
+  groups = caption_groups(captions, cleaning='released')
   n_groups = groups.max() + 1
   scores = ceiling_scores(groups, owner, n_images=4)
   reached = retrieval_ranks(scores, owner)
@@ -206,7 +207,7 @@ def test_no_order_of_a_row_or_a_column_is_better(seed):
 def test_the_ceiling_is_above_what_equal_scores_of_a_group_reach():
   rng = np.random.default_rng(2)
   captions, owner = random_captions(rng, n_images=20)
-  groups = caption_groups(captions)
+  groups = caption_groups(captions, cleaning='released')
   ceiling = recall_ceiling(groups, owner)
   assert ceiling['mean_recall'] < 100
   for _ in range(50):
@@ -222,7 +223,7 @@ def table(data_dir):
 
 
 def test_on_rsicd_the_ceiling_is_below_100_and_identical_captions_explain_it(table):
-  groups = caption_groups(table.captions)
+  groups = caption_groups(table.captions, cleaning='released')
   owner, n_images = table.caption_image, table.n_images
   ceiling = recall_ceiling(groups, owner)
   assert 50 < ceiling['t2i_r1'] < ceiling['t2i_r5'] < ceiling['t2i_r10'] < 100
@@ -231,9 +232,9 @@ def test_on_rsicd_the_ceiling_is_below_100_and_identical_captions_explain_it(tab
 
 
 def test_on_rsicd_identical_captions_have_identical_tokens(table):
-  tokens = tokenize_table(table)
+  tokens = tokenize_table(table, cleaning='released')
   _, of_tokens = np.unique(tokens, axis=0, return_inverse=True)
-  groups = caption_groups(table.captions)
+  groups = caption_groups(table.captions, cleaning='released')
   pairs = set(zip(groups.tolist(), of_tokens.ravel().tolist(), strict=True))
   assert len({group for group, _ in pairs}) == len(pairs)
   assert len({row for _, row in pairs}) == len(pairs)

@@ -66,6 +66,7 @@ def gallery():
     captions=captions,
     files=('ship_1.png', 'plane_"2".png', 'plane_3.png'),
     caption_image=np.array([0, 1, 2, 2]),
+    cleaning='sound',
     show=lambda row, alt: f'[{row}: {alt}]',
   )
 

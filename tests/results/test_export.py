@@ -5,6 +5,7 @@ import json
 import pathlib
 import shlex
 import shutil
+import string
 
 import jax
 import numpy as np
@@ -14,6 +15,7 @@ import safetensors.numpy
 from harma_jax.building.model import build_model
 from harma_jax.building.params import build_params, read_workdir
 from harma_jax.building.step import build_optimizer, build_state
+from harma_jax.data.cleaning import CLEANINGS, clean_caption
 from harma_jax.errors import UserError
 from harma_jax.results import export as module
 from harma_jax.rundir.checkpoint import Checkpoints
@@ -259,6 +261,26 @@ def test_the_card_says_what_was_measured_on_what(export, finished_run, tmp_path)
       assert f' | {recall["mean_recall"]:.2f} |' in card
   assert "'local-dir:out'" in card
   assert '"seed": 0' in card
+
+
+@pytest.mark.parametrize('cleaning', CLEANINGS)
+def test_the_card_has_the_code_that_cleans(export, finished_run, tmp_path, cleaning):
+  run = shutil.copytree(finished_run, tmp_path / 'run')
+  config = json.loads((run / 'config.json').read_text())
+  config['data']['cleaning'] = cleaning
+  (run / 'config.json').write_text(json.dumps(config))
+  export(run, 'open_clip', tmp_path / 'out')
+  card = (tmp_path / 'out/README.md').read_text()
+  assert f'`data.cleaning={cleaning}`' in card
+  assert ('--config.data.cleaning=released' in card) == (cleaning == 'released')
+  code = card.split('```python\n')[-1].split('```')[0]
+  exec(code, names := {})
+  rng = np.random.default_rng(0)
+  others = ('\u2019', '\u2014', '&amp;', '&#44;', 'e\u0301', '<person>')
+  pieces = [*string.printable, *others]
+  for _ in range(500):
+    caption = ''.join(rng.choice(pieces, rng.integers(0, 90)))
+    assert names['clean'](caption) == clean_caption(caption, cleaning=cleaning)
 
 
 def test_no_path_of_the_machine_gets_into_a_card(export, adapter_run, tmp_path):

@@ -12,13 +12,16 @@ from harma_jax.search_index.files import (
 )
 
 
-def test_images_are_found_below_the_folder_sorted_and_by_their_ending(tmp_path):
+def test_images_are_found_below_the_folder_sorted_and_by_their_ending(tmp_path, caplog):
   for name in ('b.JPG', 'a/c.tiff', 'a/b.png', 'notes.txt', '.x.jpg', '.git/y.jpg'):
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     path.touch()
   (tmp_path / 'link.jpg').symlink_to(tmp_path / 'b.JPG')
+  (tmp_path / 'lost.jpg').symlink_to(tmp_path / 'gone.jpg')
   assert find_images(tmp_path) == ['a/b.png', 'a/c.tiff', 'b.JPG', 'link.jpg']
+  assert '1 links lead to no file, as ' in caplog.text
+  assert 'lost.jpg' in caplog.text
 
 
 def test_a_folder_without_images_and_none_at_all_are_named(tmp_path):

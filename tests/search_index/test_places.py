@@ -176,6 +176,10 @@ def test_a_world_file_without_rasterio_says_so(tmp_path, monkeypatch):
       'cannot become longitude and latitude (Site)',
     ),
     (
+      {'crs': 'LOCAL_CS["unnamed",UNIT["metre",1]]', 'transform': (1, 0, 8, 0, -1, 47)},
+      'cannot become longitude and latitude (a system without a name)',
+    ),
+    (
       {'crs': 'IAU_2015:30100', 'transform': (0.1, 0, 8, 0, -0.1, 47)},
       'cannot become longitude and latitude (IAU_2015:30100)',
     ),
@@ -208,7 +212,7 @@ def test_of_a_full_disk_the_boxes_on_the_earth_have_a_place(scene):
   opened = scene(crs=disk, transform=affine(3e5, 0, -6e6, 0, -4.8e5, 6e6))
   boxes = np.array([[0, 0, 5, 5], [18, 11, 4, 3]], np.int32)
   corners, reason = read_corners(opened, boxes)
-  assert 'parts of it are not on the earth' in reason
+  assert reason == 'parts of it are not on the earth (Geostationary Satellite)'
   assert np.isnan(corners[0]).all()
   assert np.abs(corners[1]).max() < 10
   only, again = read_corners(opened, boxes[:1])

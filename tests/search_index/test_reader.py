@@ -72,6 +72,12 @@ def test_an_image_that_is_cut_is_decoded_once(paths, monkeypatch):
   assert len(calls) == 1
 
 
+def test_a_box_must_lie_within_the_image(paths):
+  for box in ((16, 0, 16, 16), (0, 8, 16, 16)):
+    with pytest.raises(UserError, match=r'expected a box within .* pixels; found 16 x'):
+      read_crop(paths[0], box)
+
+
 def test_a_crop_is_the_box_of_the_image(paths):
   crop = read_crop(paths[2], (4, 5, 16, 16))
   expected = np.asarray(read_image(paths[2]))[5:21, 4:20]
@@ -99,3 +105,17 @@ def test_a_turned_photo_is_placed_as_it_is_stored(tmp_path, orientation):
   west, south, east, north = corner
   assert first[0] == pytest.approx(west if first[0] == 8 else east)
   assert first[1] == pytest.approx(south if first[1] == 45 else north)
+
+
+def test_a_tiff_whose_colours_pillow_converts_keeps_its_place(tmp_path):
+  rasterio = pytest.importorskip('rasterio')
+  path = tmp_path / 'lab.tif'
+  profile = {
+    **{'width': 8, 'height': 8, 'count': 3, 'dtype': 'uint8', 'photometric': 'cielab'},
+    **{'crs': 'EPSG:4326', 'transform': rasterio.Affine(0.5, 0, 8, 0, -0.5, 47)},
+  }
+  with rasterio.open(path, 'w', driver='GTiff', **profile) as new:
+    new.write(np.full((3, 8, 8), 90, np.uint8))
+  [(_, rows)] = read_rows([path], side=8, cut=tile_boxes, threads=1)
+  assert rows.facts == {'reader': 'Pillow', 'format': 'TIFF'}
+  np.testing.assert_allclose(rows.corners[0, 0], [8, 47])

@@ -23,6 +23,15 @@ def test_hits_are_numbered_and_names_are_printed_as_they_are(capsys, monkeypatch
   ]
 
 
+def test_of_long_names_the_end_is_printed_too(capsys, monkeypatch):
+  monkeypatch.setenv('COLUMNS', '80')
+  name = 'T31TGN_20250719T102559_TCI_10m.jp2'
+  print_hits([Hit(name, 0.5, (0, 842, 256, 256), None, rank=1, searched=1000)])
+  lines = capsys.readouterr().out.splitlines()
+  rows = [line.strip('│').split('│') for line in lines if line.startswith('│')]
+  assert ''.join(row[3].strip() for row in rows) == name
+
+
 @pytest.mark.parametrize(
   ('rank', 'searched', 'words'),
   [
@@ -70,9 +79,26 @@ def test_an_index_says_how_files_were_read_and_what_was_left_out():
     ('rows', '10'),
     ('not yet', '7 images that other calls are to read'),
     ('read as', '2 images, as a.png (reader: Pillow)'),
-    ('read as', 'c.tif (reader: GDAL; stretch: 0 3000)'),
+    ('read as', 'c.tif (reader: GDAL; 0 becomes black, 3000 white)'),
     ('no place', 'c.tif: no crs'),
     ('left out', '14 boxes of 2 images: no data'),
     ('without a row', 'd.tif'),
     ('cannot be read', '2 images, as x/e.png: no picture: at all'),
   ]
+
+
+def test_scenes_that_differ_in_their_own_numbers_alone_are_one_line():
+  def deep(black, white):
+    facts = {'reader': 'GDAL', 'stretch': [black, white], 'stretch_by': 'percentiles'}
+    return File(size=1, mtime_ns=1, rows=1, facts=facts)
+
+  files = {'a.tif': deep(231.0, 2400.0), 'b.tif': deep(623.5, 2388.0)}
+  made = Made(added=2, changed=0, dropped=0, unchanged=0, skipped={})
+  assert (
+    'read as',
+    _way('percentiles; 231 to 623.5 becomes black, 2388 to 2400 white'),
+  ) in [*facts_of(files, made, missing=0)]
+
+
+def _way(words):
+  return f'2 images, as a.tif (reader: GDAL; stretch by: {words})'

@@ -73,6 +73,7 @@ def call(archive):
     response = connection.getresponse()
     return response.status, response.headers, response.read()
 
+  send.port = port
   yield send
   servers[0].should_exit = True
   thread.join(20)
@@ -93,7 +94,7 @@ def ask(call):
 
 
 def test_the_page_fetches_nothing_from_elsewhere(call):
-  for path in ('/', '/page.css', '/page.js'):
+  for path in ('/', '/page.css', '/page.js', '/icon.svg'):
     status, headers, content = call('GET', path)
     assert status == 200
     assert b'http' not in content.replace(b'http://www.w3.org/2000/svg', b'')

@@ -32,7 +32,9 @@ def adapters(make_clip, random_params, tmp_path):
   params['temperature'] = jnp.float32(0.03)
   folder = tmp_path / 'adapters'
   origin = {'init': 'somewhere/backbone'}
-  write_adapter(folder, params, model=clip, size='toy', provenance=origin)
+  write_adapter(
+    folder, params, model=clip, size='toy', cleaning='sound', provenance=origin
+  )
   return clip, params, folder
 
 
@@ -50,7 +52,7 @@ def test_adapters_come_back_bit_for_bit(adapters, random_params):
   clip, params, folder = adapters
   fresh = other_adapters(params, random_params(clip, seed=2))
   assert not np.array_equal(fresh['temperature'], params['temperature'])
-  loaded, record = load_adapter(folder, fresh, model=clip)
+  loaded, record = load_adapter(folder, fresh, model=clip, cleaning='sound')
   jax.tree.map(np.testing.assert_array_equal, loaded, params)
   assert record['backbone']['provenance'] == {'init': 'somewhere/backbone'}
 
@@ -73,7 +75,7 @@ def test_another_backbone_is_refused(adapters):
   other['image']['ln_pre']['scale'] = scale.at[0].add(1e-6)
   right, wrong = (backbone_hash(tree) for tree in (params, other))
   with pytest.raises(UserError, match=rf'{right}.*{wrong}.*somewhere/backbone'):
-    load_adapter(folder, other, model=clip)
+    load_adapter(folder, other, model=clip, cleaning='sound')
 
 
 def test_the_hash_ignores_what_is_not_of_the_backbone(make_clip, random_params):
@@ -90,13 +92,13 @@ def test_other_settings_are_refused_by_name(adapters, make_clip, random_params):
   _, _, folder = adapters
   other = make_clip(shared_adapter='both', adapter_padding='none')
   with pytest.raises(UserError, match="adapter_padding is 'padding' there, 'none'"):
-    load_adapter(folder, random_params(other), model=other)
+    load_adapter(folder, random_params(other), model=other, cleaning='sound')
   bare = make_clip(adapter=None)
   with pytest.raises(UserError, match=r'--config\.model\.adapters=harma'):
-    load_adapter(folder, random_params(bare), model=bare)
+    load_adapter(folder, random_params(bare), model=bare, cleaning='sound')
   lora = make_clip(adapter=LoraSettings())
   with pytest.raises(UserError, match=r'found model\.adapters=lora'):
-    load_adapter(folder, random_params(lora), model=lora)
+    load_adapter(folder, random_params(lora), model=lora, cleaning='sound')
 
 
 def test_folders_that_name_no_kind_of_adapters_hold_those_of_harma(adapters):
@@ -104,22 +106,44 @@ def test_folders_that_name_no_kind_of_adapters_hold_those_of_harma(adapters):
   config = json.loads((folder / CONFIG_FILE).read_text())
   assert (config.pop('adapters'), config.pop('adapter_attention')) == ('harma', True)
   (folder / CONFIG_FILE).write_text(json.dumps(config))
-  loaded, _ = load_adapter(folder, params, model=clip)
+  loaded, _ = load_adapter(folder, params, model=clip, cleaning='sound')
   jax.tree.map(np.testing.assert_array_equal, loaded, params)
+
+
+@pytest.mark.parametrize(
+  ('changes', 'cleaning', 'warned'),
+  [
+    ({}, 'sound', False),
+    ({}, 'released', True),
+    ({'cleaning': None}, 'released', False),  # as before there was a choice
+    ({'cleaning': None}, 'sound', True),
+  ],
+)
+def test_captions_cleaned_in_another_way_are_warned_of(
+  adapters, caplog, changes, cleaning, warned
+):
+  clip, params, folder = adapters
+  config = json.loads((folder / CONFIG_FILE).read_text()) | changes
+  if config['cleaning'] is None:
+    del config['cleaning']
+  (folder / CONFIG_FILE).write_text(json.dumps(config))
+  load_adapter(folder, params, model=clip, cleaning=cleaning)
+  trained = config.get('cleaning', 'released')
+  assert (f'--config.data.cleaning={trained} to keep' in caplog.text) == warned
 
 
 def test_folders_that_hold_no_adapters_are_refused(adapters, tmp_path):
   clip, params, folder = adapters
   with pytest.raises(UserError, match=r'export --format=adapter.*--config\.adapter='):
-    load_adapter(tmp_path / 'none', params, model=clip)
+    load_adapter(tmp_path / 'none', params, model=clip, cleaning='sound')
   config = json.loads((folder / CONFIG_FILE).read_text())
   (folder / CONFIG_FILE).write_text(json.dumps(config | {'version': 9}))
   with pytest.raises(UserError, match='expected version 1 of the format; found 9'):
-    load_adapter(folder, params, model=clip)
+    load_adapter(folder, params, model=clip, cleaning='sound')
   (folder / CONFIG_FILE).write_text(json.dumps(config))
   (folder / WEIGHTS_FILE).write_bytes(b'cut off')
   with pytest.raises(UserError, match='readable weights'):
-    load_adapter(folder, params, model=clip)
+    load_adapter(folder, params, model=clip, cleaning='sound')
 
 
 def test_adapters_of_vit_b_32_take_24_megabytes(tmp_path):
@@ -127,7 +151,7 @@ def test_adapters_of_vit_b_32_take_24_megabytes(tmp_path):
   clip = Clip(size=SIZES['ViT-B-32'], adapter=settings)
   shapes = jax.eval_shape(clip.init, jax.random.key(0))
   params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
-  more = {'size': 'ViT-B-32', 'provenance': {}}
+  more = {'size': 'ViT-B-32', 'cleaning': 'sound', 'provenance': {}}
   write_adapter(tmp_path / 'out', params, model=clip, **more)
   size = (tmp_path / 'out' / WEIGHTS_FILE).stat().st_size
   assert 0 <= size - 4 * 5_934_397 < 10_000

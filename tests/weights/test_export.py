@@ -1,6 +1,7 @@
 """Weights out: the same weights come back in, and other libraries compute the same."""
 
 import dataclasses
+import functools
 import gzip
 import importlib
 import importlib.util
@@ -18,6 +19,7 @@ import safetensors.numpy
 from huggingface_hub.errors import LocalEntryNotFoundError
 from PIL import Image
 
+from harma_jax.data.cleaning import CLEANINGS
 from harma_jax.data.images import CLIP_STD, normalize, resize_for_evaluation
 from harma_jax.data.tokenizer import tokenize
 from harma_jax.errors import UserError
@@ -48,6 +50,7 @@ WITH_ADAPTERS = {
   'none, quick': {'shared_adapter': 'none', 'activation': 'quick_gelu'},
 }
 FOLDERS = {'open_clip': write_open_clip, 'huggingface': write_huggingface}
+CONFIGS = ('config.json', 'open_clip_config.json')
 SLOW = pytest.param('ViT-B-32-quickgelu', marks=pytest.mark.slow)
 
 
@@ -120,7 +123,7 @@ def test_a_harma_file_comes_back_bit_for_bit(
   clip = make_clip(**WITH_ADAPTERS[name])
   params, fresh = random_params(clip, seed=1), random_params(clip, seed=2)
   path = tmp_path / 'weights.safetensors'
-  write_harma(path, params, model=clip, config={})
+  write_harma(path, params, model=clip, cleaning='sound', config={})
   loaded = load_weights(open_source(str(path)), fresh, model=clip)
   jax.tree.map(np.testing.assert_array_equal, loaded, params)
   inputs = toy_batch['images'], toy_batch['tokens']
@@ -158,7 +161,7 @@ def test_weights_of_the_original_go_in_and_come_out(tmp_path, reference_dir, fil
   )
   params = tree_of(dict(take(names, given)))
   path = tmp_path / 'weights.safetensors'
-  write_harma(path, params, model=clip, config={})
+  write_harma(path, params, model=clip, cleaning='sound', config={})
   written = read(path)
   assert {name: array.shape for name, array in written.items()} == {
     name: array.shape for name, array in given.items()
@@ -173,7 +176,7 @@ def test_frozen_bf16_weights_are_written_as_f32(tmp_path, make_clip, random_para
   params = random_params(clip)
   params['text']['projection'] = params['text']['projection'].astype(jnp.bfloat16)
   path = tmp_path / 'weights.safetensors'
-  write_harma(path, params, model=clip, config={})
+  write_harma(path, params, model=clip, cleaning='sound', config={})
   written = read(path)['model.text_projection']
   assert written.dtype == np.float32
   np.testing.assert_array_equal(written, params['text']['projection'].astype('f4'))
@@ -190,7 +193,9 @@ def test_a_pth_wants_torch(tmp_path, make_clip, random_params, monkeypatch):
   monkeypatch.setitem(sys.modules, 'torch', None)
   clip = make_clip()
   with pytest.raises(UserError, match=r'torch.*not installed.*\.safetensors'):
-    write_harma(tmp_path / 'w.pth', random_params(clip), model=clip, config={})
+    write_harma(
+      tmp_path / 'w.pth', random_params(clip), model=clip, cleaning='sound', config={}
+    )
 
 
 def test_a_pth_is_loaded_without_running_code(
@@ -200,7 +205,7 @@ def test_a_pth_is_loaded_without_running_code(
   params = random_params(clip)
   path = tmp_path / 'checkpoint_best.pth'
   config = {'model': {'size': 'toy'}, 'crop': [0.5, 1.0]}
-  write_harma(path, params, model=clip, config=config)
+  write_harma(path, params, model=clip, cleaning='sound', config=config)
   checkpoint = torch.load(path, weights_only=True)
   assert checkpoint['config'] == config
   expected = tensors_of(params, model=clip, layout='harma')
@@ -222,7 +227,7 @@ def test_a_folder_comes_back_bit_for_bit(
 ):
   clip, images, tokens = plain(f'toy, {activation}')
   params, fresh = random_params(clip, seed=1), random_params(clip, seed=2)
-  FOLDERS[format](tmp_path / 'out', params, model=clip)
+  FOLDERS[format](tmp_path / 'out', params, model=clip, cleaning='sound')
   source = open_source(str(tmp_path / 'out'))
   assert (source.format, source.activation) == (format, activation)
   loaded = load_weights(source, fresh, model=clip)
@@ -237,7 +242,7 @@ def test_transformers_reads_the_folder_and_computes_the_same(
 ):
   clip, images, tokens = plain(name)
   params = random_params(clip)
-  write_huggingface(tmp_path / 'out', params, model=clip)
+  write_huggingface(tmp_path / 'out', params, model=clip, cleaning='sound')
   model, report = transformers.CLIPModel.from_pretrained(
     tmp_path / 'out', output_loading_info=True
   )
@@ -260,7 +265,7 @@ def test_open_clip_reads_the_folder_and_computes_the_same(
 ):
   clip, images, tokens = plain(name)
   params = random_params(clip)
-  write_open_clip(tmp_path / 'out', params, model=clip)
+  write_open_clip(tmp_path / 'out', params, model=clip, cleaning='sound')
   model, _, preprocess = open_clip.create_model_and_transforms(
     f'local-dir:{tmp_path}/out'
   )
@@ -308,7 +313,7 @@ def test_transformers_computes_the_same_with_lora_merged(
   tmp_path, merged, torch, transformers
 ):
   model, params, (images, tokens), expected = merged
-  write_huggingface(tmp_path / 'out', params, model=model)
+  write_huggingface(tmp_path / 'out', params, model=model, cleaning='sound')
   theirs = transformers.CLIPModel.from_pretrained(tmp_path / 'out')
   pixels, ids = torch.from_numpy(channels_first(images)), torch.from_numpy(tokens)
   with torch.no_grad():
@@ -322,7 +327,7 @@ def test_open_clip_computes_the_same_with_lora_merged(
   tmp_path, merged, torch, open_clip
 ):
   model, params, (images, tokens), expected = merged
-  write_open_clip(tmp_path / 'out', params, model=model)
+  write_open_clip(tmp_path / 'out', params, model=model, cleaning='sound')
   theirs, *_ = open_clip.create_model_and_transforms(f'local-dir:{tmp_path}/out')
   theirs.eval()
   with torch.no_grad():
@@ -336,7 +341,7 @@ def test_open_clip_takes_the_file_for_a_model_of_its_own(
   tmp_path, plain, random_params, torch, open_clip
 ):
   clip, _, _ = plain('toy, gelu')
-  write_open_clip(tmp_path / 'out', random_params(clip), model=clip)
+  write_open_clip(tmp_path / 'out', random_params(clip), model=clip, cleaning='sound')
   config = json.loads((tmp_path / 'out/open_clip_config.json').read_text())
   (tmp_path / 'toy-of-tests.json').write_text(json.dumps(config['model_cfg']))
   open_clip.add_model_config(tmp_path / 'toy-of-tests.json')
@@ -359,7 +364,7 @@ def test_a_remote_folder_comes_back_bit_for_bit(
 ):
   clip = make_clip(shared_adapter='both', adapter_padding='padding')
   params, fresh = random_params(clip, seed=1), random_params(clip, seed=2)
-  write_remote(tmp_path / 'out', params, model=clip)
+  write_remote(tmp_path / 'out', params, model=clip, cleaning='sound')
   loaded = load_weights(open_source(str(tmp_path / 'out')), fresh, model=clip)
   jax.tree.map(np.testing.assert_array_equal, loaded, params)
   inputs = toy_batch['images'], toy_batch['tokens']
@@ -372,7 +377,9 @@ def test_captions_are_as_long_as_in_training(
 ):
   clip = make_clip(adapter_padding='none')
   params = random_params(clip)
-  write_remote(tmp_path / 'out', params, model=clip, context_length=given)
+  write_remote(
+    tmp_path / 'out', params, model=clip, cleaning='sound', context_length=given
+  )
   config = json.loads((tmp_path / 'out/tokenizer_config.json').read_text())
   assert (config['model_max_length'], config['pad_token']) == (length, '!')
   config = json.loads((tmp_path / 'out/config.json').read_text())
@@ -381,7 +388,7 @@ def test_captions_are_as_long_as_in_training(
 
 def test_a_remote_folder_describes_its_model(tmp_path, make_clip, random_params):
   clip = make_clip(shared_adapter='both', adapter_padding='padding')
-  write_remote(tmp_path / 'out', random_params(clip), model=clip)
+  write_remote(tmp_path / 'out', random_params(clip), model=clip, cleaning='sound')
   config = json.loads((tmp_path / 'out/config.json').read_text())
   assert config['model_type'] == 'harma'
   assert (config['shared_adapter'], config['adapter_padding']) == ('both', 'padding')
@@ -397,7 +404,7 @@ def test_a_remote_folder_computes_the_same(
 ):
   clip = make_clip(**WITH_ADAPTERS[name])
   params = random_params(clip)
-  write_remote(tmp_path / 'out', params, model=clip)
+  write_remote(tmp_path / 'out', params, model=clip, cleaning='sound')
   model, report = transformers.AutoModel.from_pretrained(
     tmp_path / 'out', trust_remote_code=True, output_loading_info=True
   )
@@ -475,7 +482,9 @@ def test_without_a_vocabulary_all_else_is_written(
   monkeypatch.setitem(sys.modules, 'open_clip', None)
   clip, _, _ = plain('toy, gelu')
   with caplog.at_level(logging.WARNING):
-    write_huggingface(tmp_path / 'out', random_params(clip), model=clip)
+    write_huggingface(
+      tmp_path / 'out', random_params(clip), model=clip, cleaning='sound'
+    )
   assert 'hf download openai/clip-vit-base-patch32 tokenizer.json' in caplog.text
   names = {path.name for path in (tmp_path / 'out').iterdir()}
   assert names == {'config.json', 'model.safetensors', 'preprocessor_config.json'}
@@ -485,7 +494,11 @@ def test_the_real_vocabulary_gives_the_tokens_of_training(tmp_path, processors):
   if importlib.util.find_spec('open_clip') is None:
     pytest.skip('the package open_clip, whose vocabulary is wanted, is not installed')
   assert write_processor(tmp_path, side=224, context_length=77, pad_zero=True)
-  captions = ['a big runway with 3 planes', 'déjà vu   near the river', "it's green"]
+  captions = [
+    *('a big runway with 3 planes', 'déjà vu   near the river', "it's green"),
+    # What spells a special token is text, and so is the sign of the padding.
+    *('a <|endoftext|> boat', '<|startoftext|>', '<end_of_text>', 'a boat! ! no'),
+  ]
   theirs = processors.CLIPTokenizer.from_pretrained(tmp_path)(
     captions, padding='max_length', return_tensors='np'
   )
@@ -532,3 +545,52 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
   (tmp_path / 'file').write_text('')
   with pytest.raises(UserError, match=r'place that can be written.*another --out'):
     written(tmp_path / 'file/out', 'nothing')
+
+
+# How captions were cleaned.
+
+WRITERS = {
+  'harma.safetensors': functools.partial(write_harma, config={}),
+  'harma.pth': lambda path, params, *, cleaning, **more: write_harma(
+    path, params, cleaning='', config={'data': {'cleaning': cleaning}}, **more
+  ),
+  'remote': write_remote,
+  **FOLDERS,
+}
+
+
+@pytest.mark.parametrize('cleaning', CLEANINGS)
+@pytest.mark.parametrize('name', WRITERS)
+def test_cleaning_comes_back_from_every_format(
+  tmp_path, plain, make_clip, random_params, name, cleaning
+):
+  if name.endswith('.pth'):
+    pytest.importorskip('torch')
+  clip = plain('toy, gelu')[0] if name in FOLDERS else make_clip()
+  path = tmp_path / name
+  WRITERS[name](path, random_params(clip), model=clip, cleaning=cleaning)
+  assert open_source(str(path)).cleaning == cleaning
+
+
+@pytest.mark.parametrize('name', ['remote', *FOLDERS])
+def test_folders_from_before_say_nothing_of_cleaning(
+  tmp_path, plain, make_clip, random_params, name
+):
+  clip = plain('toy, gelu')[0] if name in FOLDERS else make_clip()
+  path = tmp_path / name
+  WRITERS[name](path, random_params(clip), model=clip, cleaning='sound')
+  [config] = [path / file for file in CONFIGS if (path / file).is_file()]
+  content = json.loads(config.read_text())
+  del content['harma_jax']
+  config.write_text(json.dumps(content))
+  assert open_source(str(path)).cleaning == ''
+
+
+def test_an_unknown_cleaning_is_refused(tmp_path, make_clip, random_params):
+  clip = make_clip()
+  path = tmp_path / 'harma.safetensors'
+  write_harma(path, random_params(clip), model=clip, cleaning='newer', config={})
+  with pytest.raises(
+    UserError, match=r"ways released, sound; found 'newer' in .*harma"
+  ):
+    open_source(str(path))

@@ -1,0 +1,25 @@
+"""The flags of `search serve`, and serving a page as they say."""
+
+import contextlib
+
+from absl import flags, logging
+
+from harma_jax.search_page.archive import Archive
+from harma_jax.search_page.server import LOOPBACK, serve
+
+_HOST = flags.DEFINE_string('host', LOOPBACK, 'The address that the page listens at.')
+_PORT = flags.DEFINE_integer(
+  'port', 8000, 'Its port; 0: any that is free.', lower_bound=0, upper_bound=65535
+)
+
+
+def serve_archive(archive: Archive) -> None:
+  """Shows a page to search an archive by, until it is interrupted."""
+  if _HOST.value != LOOPBACK:
+    logging.warning('--host=%s: others may see this archive; no password', _HOST.value)
+  with contextlib.suppress(KeyboardInterrupt):
+    serve(archive, host=_HOST.value, port=_PORT.value, ready=_say_where)
+
+
+def _say_where(address: str) -> None:
+  print(f'{address}: open it in a browser; Ctrl-C ends it', flush=True)
