@@ -11,18 +11,22 @@ that any width of a head works and no lane moves.
 """
 
 import functools
+import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import pallas as pl
+from jax.experimental.pallas import tpu as pltpu
 from jax.sharding import Mesh, PartitionSpec
 
 LANES = 128
 # Of queries, keys and values, and of their gradients, that a step of the grid holds;
 # the compiler doubles it to read ahead, within 16 MiB of vector memory.
 BLOCK_BYTES = 2**20
+# What a kernel may have of it unless it asks for more.
+USUAL_BYTES = 16 * 2**20
 MASKED = float(np.finfo(np.float32).min)
 
 
@@ -126,9 +130,25 @@ def _over_samples(body, settings: _Settings, qkv, mask, *others, products: int):
       transcendentals=settings.heads * batch * length**2,
       bytes_accessed=moved,
     ),
+    compiler_params=pltpu.CompilerParams(
+      vmem_limit_bytes=_vector_memory(arrays, out, block=block, products=products)
+    ),
     interpret=settings.interpret,
     name=body.__name__.strip('_'),
   )(*arrays)
+
+
+def _vector_memory(arrays, out, *, block: int, products: int) -> int | None:
+  """Bytes of vector memory for a step of the grid; None where the usual will do.
+
+  What is read and written is there twice; and of one sample what is written in f32,
+  and scores for each product. Whoever asks gets the second of these twice, to be safe.
+  """
+  batch, length, _ = out.shape
+  moved = sum(math.prod(each.shape) * each.dtype.itemsize for each in (*arrays, out))
+  own = 4 * out.size // batch + 4 * (products + 1) * length**2
+  twice = 2 * moved * block // batch
+  return twice + 2 * own if twice + own > USUAL_BYTES else None
 
 
 def _forward_of_sample(settings: _Settings, qkv, mask):

@@ -1,6 +1,7 @@
 """Files of an index on the disk: whole or not there, and one writer at a time."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import pathlib
@@ -12,6 +13,8 @@ from absl import logging
 from harma_jax.errors import UserError
 
 LOCK_FILE = 'lock'
+# As some file systems say that they have no flush, of folders mostly.
+HAS_NO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 
 
 @contextlib.contextmanager
@@ -79,11 +82,16 @@ def remove_unfinished(folder: pathlib.Path) -> None:
 
 
 def _flush(path: pathlib.Path) -> None:
-  """Waits until a file, or the names in a folder, would outlive a power cut."""
+  """Waits until a file, or the names in a folder, would outlive a power cut.
+
+  Raises:
+    OSError: the disk could not take it, which may be said here first.
+  """
   descriptor = os.open(path, os.O_RDONLY)
   try:
     os.fsync(descriptor)
-  except OSError:  # Some file systems have none for folders.
-    pass
+  except OSError as error:
+    if error.errno not in HAS_NO_FLUSH:
+      raise
   finally:
     os.close(descriptor)
