@@ -18,12 +18,10 @@ from absl import flags, logging
 from ml_collections import ConfigDict
 
 from harma_jax import cli
-from harma_jax.devices.targets import read_topology
 from harma_jax.errors import UserError
-from harma_jax.rehearsal.grid import measure_compiled
-from harma_jax.speed.report import MODES, measure, summary
 
 COMPILED = 'compiled'
+MODES = ('step', 'pipeline', 'train', 'eval')
 
 _CONFIG = cli.shared_flag('config')
 _OUT = cli.shared_flag('out')
@@ -54,6 +52,8 @@ def main(argv: Sequence[str]) -> None:
   if _MODE.value == COMPILED:
     found = _compile(config)
   else:
+    from harma_jax.speed.report import measure, summary
+
     found = measure(config, mode=_MODE.value, steps=_STEPS.value, warmup=_WARMUP.value)
     logging.info('%s', summary(found))
   print(json.dumps(found, indent=2))
@@ -67,6 +67,9 @@ def _compile(config: ConfigDict) -> dict:
       '--mode=compiled: expected devices to compile for; found none. Give --targets, '
       'as in --targets=v5e:2x2,h200:1.'
     )
+  from harma_jax.devices.targets import read_topology
+  from harma_jax.rehearsal.grid import measure_compiled
+
   return measure_compiled(
     config,
     topologies=[read_topology(text, flag='--targets') for text in _TARGETS.value],

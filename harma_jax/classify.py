@@ -11,18 +11,17 @@ Examples:
 
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from absl import flags, logging
 
 from harma_jax import cli
-from harma_jax.api import BATCH_SIZE, Model, load, load_start
-from harma_jax.classification.folders import read_folders
-from harma_jax.classification.results import classify_folders
-from harma_jax.classification.tables import print_results
 from harma_jax.errors import UserError
 from harma_jax.raster.how import how_of
 from harma_jax.reporting.progress import show_progress
-from harma_jax.rundir.workdir import is_workdir
+
+if TYPE_CHECKING:
+  from harma_jax.api import Model
 
 _WORKDIR = cli.shared_flag('workdir')
 _MODEL = flags.DEFINE_string('model', None, 'Weights, in place of a run.')
@@ -43,6 +42,11 @@ _JSON = flags.DEFINE_string('json', None, 'A file for all numbers.')
 
 def main(argv: Sequence[str]) -> None:
   """Classifies what the command line names."""
+  from harma_jax.api import BATCH_SIZE
+  from harma_jax.classification.folders import read_folders
+  from harma_jax.classification.results import classify_folders
+  from harma_jax.classification.tables import print_results
+
   cli.no_arguments(argv)
   path = _path_of_model()
   classes = read_folders(
@@ -63,12 +67,15 @@ def main(argv: Sequence[str]) -> None:
     cli.write_json(_JSON, results)
 
 
-def load_models(path: str | os.PathLike) -> dict[str, Model]:
+def load_models(path: str | os.PathLike) -> dict[str, 'Model']:
   """The model as `model`; of a run also `before`, unless its start is lost.
 
   Raises:
     UserError: there is no model, or it cannot be read.
   """
+  from harma_jax.api import load, load_start
+  from harma_jax.rundir.workdir import is_workdir
+
   path = os.path.expanduser(path)
   models = {'model': load(path)}
   if not is_workdir(path):

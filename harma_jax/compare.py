@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from harma_jax import cli
 from harma_jax.errors import UserError
 from harma_jax.reporting.tables import print_differences
-from harma_jax.results.comparison import KINDS, compare, runs_of
 
 _OUT = cli.shared_flag('out')
 _SPLIT = cli.shared_flag('split')
@@ -24,6 +23,8 @@ _DATA_ROOT = cli.shared_flag('data_root')
 
 def main(argv: Sequence[str]) -> None:
   """Compares what the command line names."""
+  from harma_jax.results.comparison import KINDS, compare, runs_of
+
   first, second = map(runs_of, sides_of(argv[1:]))
   results = compare(first, second, splits=_SPLIT.value, data_root=_DATA_ROOT.value)
   for split, kinds in results['splits'].items():

@@ -13,11 +13,6 @@ from collections.abc import Sequence
 from absl import flags, logging
 
 from harma_jax import cli
-from harma_jax.building.data import build_how, build_table
-from harma_jax.reporting.conflicts_page import conflicts_page
-from harma_jax.reporting.tables import print_conflicts
-from harma_jax.results.conflicts import read_conflicts
-from harma_jax.rundir.workdir import read_config
 
 cli.shared_flag('workdir')
 _OUT = cli.shared_flag('out')
@@ -26,6 +21,12 @@ _WORST = flags.DEFINE_integer('worst', 20, 'How many captions.', lower_bound=1)
 
 def main(argv: Sequence[str]) -> None:
   """Prints the worst captions and writes the page."""
+  from harma_jax.building.data import build_how, build_table
+  from harma_jax.reporting.conflicts_page import conflicts_page
+  from harma_jax.reporting.tables import print_conflicts
+  from harma_jax.results.conflicts import read_conflicts
+  from harma_jax.rundir.workdir import read_config
+
   cli.no_arguments(argv)
   workdir = cli.workdir()
   rows = read_conflicts(workdir)[: _WORST.value]

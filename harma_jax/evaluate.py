@@ -15,8 +15,6 @@ from collections.abc import Mapping, Sequence
 from harma_jax import cli
 from harma_jax.evaluation.recall import RECALLS, Recall
 from harma_jax.reporting.tables import print_table
-from harma_jax.results.evaluation import BEFORE, SELECTED, evaluate
-from harma_jax.rundir.workdir import read_config
 
 cli.shared_flag('workdir')
 _SPLIT = cli.shared_flag('split')
@@ -25,6 +23,9 @@ _DATA_ROOT = cli.shared_flag('data_root')
 
 def main(argv: Sequence[str]) -> None:
   """Evaluates what the command line names."""
+  from harma_jax.results.evaluation import evaluate
+  from harma_jax.rundir.workdir import read_config
+
   cli.no_arguments(argv)
   workdir = cli.workdir()
   config = read_config(workdir, data_root=_DATA_ROOT.value)
@@ -37,6 +38,8 @@ def main(argv: Sequence[str]) -> None:
 
 def _print_rows(split: str, rows: Mapping[str, Recall]) -> None:
   """A table of the recalls, and a line of what else a row has."""
+  from harma_jax.results.evaluation import BEFORE, SELECTED
+
   print_table(
     f'{split}: recall in %, with 95 % intervals over queries',
     {name: row for name, row in rows.items() if row.keys() >= set(RECALLS)},

@@ -21,8 +21,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from harma_jax import cli
-from harma_jax.results.export import export
-from harma_jax.weights.card import FORMATS
+from harma_jax.weights.formats import FORMATS
 
 cli.shared_flag('workdir')
 _OUT = cli.shared_flag('out')
@@ -32,6 +31,8 @@ _OVERWRITE = flags.DEFINE_bool('overwrite', False, 'Replace an earlier export.')
 
 def main(argv: Sequence[str]) -> None:
   """Exports what the command line names."""
+  from harma_jax.results.export import export
+
   cli.no_arguments(argv)
   workdir = cli.workdir()
   format = cli.given(_FORMAT, 'FORMAT')

@@ -14,18 +14,15 @@ import pathlib
 from collections.abc import Sequence
 
 from absl import flags
+from ml_collections import ConfigDict
 
 from harma_jax import cli
-from harma_jax.devices import processes
-from harma_jax.devices.absent import prepare
-from harma_jax.devices.compilation import keep_compiled
-from harma_jax.devices.targets import read_topology
 from harma_jax.errors import UserError
-from harma_jax.rehearsal.run import dry_run_topology
-from harma_jax.rundir.workdir import default_workdir
-from harma_jax.training.dry_run import dry_run
-from harma_jax.training.loop import train
-from harma_jax.training.seeds import parse_seeds, train_seeds
+
+# What a command needs is imported where it is used: help and mistakes come at once.
+
+START_TIMEOUT = 300  # seconds until all processes must have met
+LOSS_TIMEOUT = 45  # seconds; a dead process ends the others within a minute
 
 _CONFIG = cli.shared_flag('config')
 _WORKDIR = cli.shared_flag('workdir')
@@ -36,10 +33,10 @@ _COORDINATOR = flags.DEFINE_string(
 _NUM_PROCESSES = flags.DEFINE_integer('num_processes', None, 'Of the run.')
 _PROCESS_ID = flags.DEFINE_integer('process_id', None, 'This one, counted from 0.')
 _START_TIMEOUT = flags.DEFINE_integer(
-  'start_timeout', processes.START_TIMEOUT, 'Seconds until all processes have met.'
+  'start_timeout', START_TIMEOUT, 'Seconds until all processes have met.'
 )
 _LOSS_TIMEOUT = flags.DEFINE_integer(
-  'loss_timeout', processes.LOSS_TIMEOUT, 'Seconds of silence that end a run.'
+  'loss_timeout', LOSS_TIMEOUT, 'Seconds of silence that end a run.'
 )
 _DRY_RUN = flags.DEFINE_bool(
   'dry_run', False, 'Does everything once, reports and leaves nothing behind.'
@@ -59,15 +56,22 @@ def main(argv: Sequence[str]) -> None:
   """Runs the config of the command line."""
   cli.no_arguments(argv)
   config, path = cli.read_config_flag(_CONFIG.name)
-  workdir = pathlib.Path(_WORKDIR.value or default_workdir(path))
-  seeds = None if _SEEDS.value is None else parse_seeds(_SEEDS.value)
   _check_mode()
+  from harma_jax.rundir.workdir import default_workdir
+
+  workdir = pathlib.Path(_WORKDIR.value or default_workdir(path))
+  run = _run if _TOPOLOGY.value is None else _rehearse_elsewhere
+  run(config, workdir=workdir)
+
+
+def _run(config: ConfigDict, *, workdir: pathlib.Path) -> None:
+  from harma_jax.devices.compilation import keep_compiled
+  from harma_jax.training.dry_run import dry_run
+  from harma_jax.training.loop import train
+  from harma_jax.training.seeds import parse_seeds, train_seeds
+
+  seeds = None if _SEEDS.value is None else parse_seeds(_SEEDS.value)
   keep_compiled()
-  if _TOPOLOGY.value is not None:
-    topology = read_topology(_TOPOLOGY.value)
-    prepare([topology])
-    dry_run_topology(config, workdir=workdir, topology=topology, quick=_QUICK.value)
-    return
   _join_others()
   if _DRY_RUN.value:
     dry_run(config, workdir=workdir)
@@ -75,6 +79,18 @@ def main(argv: Sequence[str]) -> None:
     train_seeds(config, workdir=workdir, seeds=seeds)
   else:
     train(config, workdir=workdir)
+
+
+def _rehearse_elsewhere(config: ConfigDict, *, workdir: pathlib.Path) -> None:
+  from harma_jax.devices.absent import prepare
+  from harma_jax.devices.compilation import keep_compiled
+  from harma_jax.devices.targets import read_topology
+  from harma_jax.rehearsal.run import dry_run_topology
+
+  topology = read_topology(_TOPOLOGY.value)
+  keep_compiled()
+  prepare([topology])
+  dry_run_topology(config, workdir=workdir, topology=topology, quick=_QUICK.value)
 
 
 def _check_mode() -> None:
@@ -90,6 +106,8 @@ def _check_mode() -> None:
 
 def _join_others() -> None:
   """Meets the other processes, where there are any."""
+  from harma_jax.devices import processes
+
   given = (_COORDINATOR, _NUM_PROCESSES, _PROCESS_ID)
   start = processes.decide({flag.name: flag.value for flag in given}, os.environ)
   if start:
@@ -98,5 +116,11 @@ def _join_others() -> None:
     )
 
 
+def _farewell() -> str:
+  if flags.FLAGS.is_parsed() and (_DRY_RUN.value or _TOPOLOGY.value):
+    return 'Interrupted. Nothing is left of the dry run.'
+  return 'Interrupted. The same command resumes.'
+
+
 if __name__ == '__main__':
-  cli.run(main, interrupted='Interrupted. The same command resumes.')
+  cli.run(main, farewell=_farewell, terminated=0)

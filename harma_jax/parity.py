@@ -16,12 +16,13 @@ from collections.abc import Sequence
 
 from harma_jax import cli
 from harma_jax.errors import UserError
-from harma_jax.reference.agreement import compare
-from harma_jax.reference.file import read_reference
 
 
 def main(argv: Sequence[str]) -> int:
   """Compares the file that the command line names; 0 where all agrees, else 1."""
+  from harma_jax.reference.agreement import compare
+  from harma_jax.reference.file import read_reference
+
   if len(argv) != 2:
     raise UserError(
       f'Expected one argument, python -m harma_jax.parity FILE.npz; found {argv[1:]}.'

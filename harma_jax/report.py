@@ -11,7 +11,6 @@ Examples:
 from collections.abc import Sequence
 
 from harma_jax import cli
-from harma_jax.reporting.report import report
 
 cli.shared_flag('workdir')
 _OUT = cli.shared_flag('out')
@@ -20,6 +19,8 @@ _DATA_ROOT = cli.shared_flag('data_root')
 
 def main(argv: Sequence[str]) -> None:
   """Writes the page of the run that the command line names."""
+  from harma_jax.reporting.report import report
+
   cli.no_arguments(argv)
   workdir = cli.workdir()
   text = report(workdir, data_root=_DATA_ROOT.value)

@@ -21,24 +21,23 @@ Examples:
 
 import functools
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from harma_jax import cli
-from harma_jax.api import BATCH_SIZE, Model, load
 from harma_jax.cli import index_flags, place_flags, query_flags, serve_flags
 from harma_jax.errors import UserError
-from harma_jax.reporting.progress import show_progress
-from harma_jax.search_index.index import Index
-from harma_jax.search_index.majortom import write_embeddings
-from harma_jax.search_index.tables import print_hits, print_made
-from harma_jax.search_page.archive import Archive
+
+if TYPE_CHECKING:
+  from harma_jax.api import Model
+  from harma_jax.search_index.index import Index
 
 _WORKDIR = cli.shared_flag('workdir')
 _OUT = cli.shared_flag('out')
 _IMAGES = cli.shared_flag('images')
 _BATCH_SIZE = flags.DEFINE_integer(
-  'batch_size', BATCH_SIZE, 'Images that are encoded at once.', lower_bound=1
+  'batch_size', 64, 'Images that are encoded at once.', lower_bound=1
 )
 for _of in (index_flags, query_flags, place_flags, serve_flags):
   flags.adopt_module_key_flags(_of)
@@ -63,6 +62,10 @@ def main(argv: Sequence[str]) -> None:
 
 def run_index(words: Sequence[str]) -> None:
   """Makes an index, or brings one up to date, and says what it holds."""
+  from harma_jax.api import load
+  from harma_jax.reporting.progress import show_progress
+  from harma_jax.search_index.tables import print_made
+
   cli.no_arguments(['index', *words])
   out = cli.given(_OUT, 'INDEX')
   settings = index_flags.index_settings() | {'batch_size': _BATCH_SIZE.value}
@@ -77,6 +80,8 @@ def run_index(words: Sequence[str]) -> None:
 
 def run_query(words: Sequence[str]) -> None:
   """Prints what an index holds of a text or an image, and writes it where asked."""
+  from harma_jax.search_index.tables import print_hits
+
   text, texts = ' '.join(words), query_flags.queries()
   looked_for, settings = query_flags.query_settings(), query_flags.search_settings()
   index = place_flags.given_index()
@@ -95,6 +100,8 @@ def run_query(words: Sequence[str]) -> None:
 
 def run_export(words: Sequence[str]) -> None:
   """Writes an index as one file of parquet, in the form of Major TOM."""
+  from harma_jax.search_index.majortom import write_embeddings
+
   cli.no_arguments(['export', *words])
   out = cli.given(_OUT, 'FILE.parquet')
   rows = write_embeddings(place_flags.given_index(), out)
@@ -103,6 +110,8 @@ def run_export(words: Sequence[str]) -> None:
 
 def run_serve(words: Sequence[str]) -> None:
   """Shows a page to search an index by, until it is interrupted."""
+  from harma_jax.search_page.archive import Archive
+
   cli.no_arguments(['serve', *words])
   index = place_flags.given_index()
   model = _model_of(index)
@@ -111,9 +120,11 @@ def run_serve(words: Sequence[str]) -> None:
   serve_flags.serve_archive(Archive(index=index, search=search))
 
 
-def _model_of(index: Index) -> Model:
+def _model_of(index: 'Index') -> 'Model':
+  from harma_jax.api import load
+
   return load(_WORKDIR.value or index.manifest['model_path'] or cli.workdir())
 
 
 if __name__ == '__main__':
-  cli.run(main, interrupted='Interrupted; the same index command goes on.')
+  cli.run(main, farewell=lambda: 'Interrupted; the same index command goes on.')

@@ -1,19 +1,18 @@
 """The flags of searches that name an index, ask for places and write them."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
 from absl import flags
 
 from harma_jax.cli.shared_flags import given, write_bytes
 from harma_jax.errors import UserError
-from harma_jax.search_index.csv_table import csv_of
-from harma_jax.search_index.filters import rows_within
-from harma_jax.search_index.geojson import geojson_of
-from harma_jax.search_index.geoparquet import geoparquet_of
-from harma_jax.search_index.index import Index, open_index
-from harma_jax.search_index.majortom import is_embeddings, read_embeddings
-from harma_jax.search_index.query import Hit
+
+if TYPE_CHECKING:
+  import numpy as np
+
+  from harma_jax.search_index.index import Index
+  from harma_jax.search_index.query import Hit
 
 _INDEX = flags.DEFINE_string('index', None, 'The folder of an index.')
 _MADE_BY = flags.DEFINE_string(
@@ -29,16 +28,19 @@ _GEOJSON = flags.DEFINE_string('geojson', None, 'A file for maps to write, in WG
 _GEOPARQUET = flags.DEFINE_string('geoparquet', None, 'The same as GeoParquet 1.1.')
 _CSV = flags.DEFINE_string('csv', None, 'A table to write, outlines as WKT.')
 
-_MAKERS = ((_GEOJSON, geojson_of), (_GEOPARQUET, geoparquet_of), (_CSV, csv_of))
+_FILES = (_GEOJSON, _GEOPARQUET, _CSV)
 
 
-def given_index() -> Index:
+def given_index() -> 'Index':
   """What --index names: an index, or embeddings in parquet.
 
   Raises:
     UserError: it names none, --made_by is for none of this kind, or as `open_index` and
       `read_embeddings`.
   """
+  from harma_jax.search_index.index import open_index
+  from harma_jax.search_index.majortom import is_embeddings, read_embeddings
+
   path, made_by = given(_INDEX, 'INDEX'), _MADE_BY.value or ''
   if is_embeddings(path):
     return read_embeddings(path, made_by=made_by)
@@ -50,12 +52,14 @@ def given_index() -> Index:
   return open_index(path)
 
 
-def allowed_rows(index: Index) -> np.ndarray | None:
+def allowed_rows(index: 'Index') -> 'np.ndarray | None':
   """Which rows --bbox and --within allow, bool[n]; None for all.
 
   Raises:
     UserError: as `rows_within`.
   """
+  from harma_jax.search_index.filters import rows_within
+
   return rows_within(index.corners, bbox=_BBOX.value or '', within=_WITHIN.value or '')
 
 
@@ -65,7 +69,7 @@ def expect_no_files() -> None:
   Raises:
     UserError: one is.
   """
-  for flag, _ in _MAKERS:
+  for flag in _FILES:
     if flag.value:
       raise UserError(
         f'--{flag.name}: expected one query; found --queries, whose answers go to '
@@ -73,13 +77,17 @@ def expect_no_files() -> None:
       )
 
 
-def write_places(hits: Sequence[Hit]) -> None:
+def write_places(hits: Sequence['Hit']) -> None:
   """Writes what was found to the files that the flags name, and says so.
 
   Raises:
     UserError: a file cannot be written, or as the function that makes it.
   """
-  for flag, make in _MAKERS:
+  from harma_jax.search_index.csv_table import csv_of
+  from harma_jax.search_index.geojson import geojson_of
+  from harma_jax.search_index.geoparquet import geoparquet_of
+
+  for flag, make in zip(_FILES, (geojson_of, geoparquet_of, csv_of), strict=True):
     if flag.value:
       content = make(hits)
       content = content.encode() if isinstance(content, str) else content

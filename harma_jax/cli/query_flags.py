@@ -2,18 +2,19 @@
 
 import pathlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from absl import flags
-from PIL import Image
 
 from harma_jax.cli.shared_flags import numbers, write_text
 from harma_jax.errors import UserError
-from harma_jax.search_index.answers import csv_of_answers, json_lines_of
-from harma_jax.search_index.index import Index
-from harma_jax.search_index.page import page_of
-from harma_jax.search_index.point import read_point
-from harma_jax.search_index.query import OVERLAPS, Hit
-from harma_jax.search_index.reader import read_crop, stored_how
+from harma_jax.search_index.overlap import OVERLAPS
+
+if TYPE_CHECKING:
+  from PIL import Image
+
+  from harma_jax.search_index.index import Index
+  from harma_jax.search_index.query import Hit
 
 APPROXIMATE = flags.DEFINE_bool(
   'approximate', False, 'Make, and search by, a graph: for many millions of rows.'
@@ -48,6 +49,8 @@ def search_settings() -> dict:
 
 def query_settings() -> dict:
   """What the flags say to look for, as `Model.search` takes it."""
+  from harma_jax.search_index.point import read_point
+
   return {
     'at': read_point(_AT.value) if _AT.value else None,
     'minus': _MINUS.value or '',
@@ -71,7 +74,7 @@ def box() -> tuple[int, int, int, int] | None:
   return tuple(values)
 
 
-def shown_image(index: Index) -> pathlib.Path | Image.Image | None:
+def shown_image(index: 'Index') -> 'pathlib.Path | Image.Image | None':
   """What --image and --box show, read as the index was; None for no image.
 
   Raises:
@@ -81,6 +84,8 @@ def shown_image(index: Index) -> pathlib.Path | Image.Image | None:
   path = IMAGE.value and pathlib.Path(IMAGE.value).expanduser()
   if not part:
     return path
+  from harma_jax.search_index.reader import read_crop, stored_how
+
   return read_crop(path, part, how=stored_how(index.manifest['preprocessing']))
 
 
@@ -107,17 +112,21 @@ def queries() -> list[str]:
   return read_queries(_QUERIES.value) if _QUERIES.value else []
 
 
-def write_page(hits: Sequence[Hit], index: Index, *, text: str) -> None:
+def write_page(hits: Sequence['Hit'], index: 'Index', *, text: str) -> None:
   """Writes what was found as a page, where --html names one, and says so."""
   if _HTML.value:
+    from harma_jax.search_index.page import page_of
+
     page = page_of(hits, index, text=text, image=IMAGE.value or '')
     print(f'{write_text(_HTML, page)}: {len(page.encode()):,} bytes')
 
 
 def write_answers(
-  texts: Sequence[str], answers: Sequence[Sequence[Hit]], *, out: flags.FlagHolder
+  texts: Sequence[str], answers: Sequence[Sequence['Hit']], *, out: flags.FlagHolder
 ) -> None:
   """Writes what was found to the file that `out` names, or prints it."""
+  from harma_jax.search_index.answers import csv_of_answers, json_lines_of
+
   as_table = (out.value or '').endswith('.csv')
   content = (csv_of_answers if as_table else json_lines_of)(texts, answers)
   if out.value:

@@ -1,43 +1,83 @@
 """Runs a command: its mistakes are one message, and its exit code says how it ended."""
 
+import multiprocessing
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from absl import app
 
 from harma_jax.cli.logs import show_ours
 from harma_jax.cli.parse import parse_flags
-from harma_jax.devices.processes import leave_soon
-from harma_jax.devices.stop import Stopped
+from harma_jax.devices.stop import Interrupted, Stopped, asked, listening
 from harma_jax.errors import UserError
 
-DEFECT, MISTAKE, INTERRUPTED = 1, 2, 130
+DEFECT, MISTAKE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
 
 def run(
-  main: Callable[[Sequence[str]], int | None], *, interrupted: str = 'Interrupted.'
+  main: Callable[[Sequence[str]], int | None],
+  *,
+  farewell: Callable[[], str] = lambda: 'Interrupted.',
+  terminated: int = TERMINATED,
 ) -> None:
   """Parses the flags, runs `main(argv)` and exits with what it returns.
 
-  A UserError is printed alone on standard error, with exit code 2; a KeyboardInterrupt
-  too, `interrupted` where it says nothing, with exit code 130. Stopping at the
-  platform's request is a success.
+  A UserError is printed alone on standard error, with exit code 2. Ctrl-C and SIGTERM
+  end the command as `devices/stop.py` says, with one line and exit code 130 or
+  `terminated`; so does any error that comes after them: a library may make another one
+  of an interruption.
+
+  Args:
+    main: of the command.
+    farewell: tells the line, once the flags are parsed.
+    terminated: the exit code after SIGTERM; 0 where the platform may stop the command
+      and start it again.
   """
+
+  def leave(number: int) -> NoReturn:
+    print(farewell(), file=sys.stderr)
+    _leave(INTERRUPTED if number == signal.SIGINT else terminated)
+
   show_ours()
-  try:
-    app.run(main, flags_parser=parse_flags)
-  except UserError as error:
-    print(f'error: {error}', file=sys.stderr)
-    leave_soon(MISTAKE)
-    sys.exit(MISTAKE)
-  except KeyboardInterrupt as stopped:
-    print(str(stopped) or interrupted, file=sys.stderr)
-    leave_soon(INTERRUPTED)
-    sys.exit(INTERRUPTED)
-  except Stopped as stopped:
-    print(interrupted, file=sys.stderr)
-    sys.exit(0 if stopped.signal == signal.SIGTERM else INTERRUPTED)
-  except Exception:
-    leave_soon(DEFECT)
-    raise
+  with listening(leave):
+    try:
+      app.run(main, flags_parser=parse_flags)
+    except UserError as error:
+      print(f'error: {error}', file=sys.stderr)
+      _leave_soon(MISTAKE)
+      sys.exit(MISTAKE)
+    except (Interrupted, Stopped) as stopped:
+      leave(stopped.signal)
+    except KeyboardInterrupt:
+      leave(signal.SIGINT)
+    except Exception:
+      if asked():
+        leave(asked())
+      _leave_soon(DEFECT)
+      raise
+
+
+def _leave(code: int) -> NoReturn:
+  """Ends the process though libraries still compute: Python's own end would crash.
+
+  One of several processes ends as usual, for the others wait for it.
+  """
+  sys.stdout.flush()
+  sys.stderr.flush()
+  if _leave_soon(code):
+    sys.exit(code)
+  for child in multiprocessing.active_children():
+    child.kill()
+  os._exit(code)
+
+
+def _leave_soon(code: int) -> bool:
+  """See `processes.leave_soon`; a process without jax has no others."""
+  if 'jax' not in sys.modules:
+    return False
+  from harma_jax.devices.processes import leave_soon
+
+  return leave_soon(code)

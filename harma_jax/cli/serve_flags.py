@@ -1,11 +1,14 @@
 """The flags of `search serve`, and serving a page as they say."""
 
 import contextlib
+from typing import TYPE_CHECKING
 
 from absl import flags, logging
 
-from harma_jax.search_page.archive import Archive
-from harma_jax.search_page.server import LOOPBACK, serve
+from harma_jax.search_page.address import LOOPBACK
+
+if TYPE_CHECKING:
+  from harma_jax.search_page.archive import Archive
 
 _HOST = flags.DEFINE_string('host', LOOPBACK, 'The address that the page listens at.')
 _PORT = flags.DEFINE_integer(
@@ -13,8 +16,10 @@ _PORT = flags.DEFINE_integer(
 )
 
 
-def serve_archive(archive: Archive) -> None:
+def serve_archive(archive: 'Archive') -> None:
   """Shows a page to search an archive by, until it is interrupted."""
+  from harma_jax.search_page.server import serve
+
   if _HOST.value != LOOPBACK:
     logging.warning('--host=%s: others may see this archive; no password', _HOST.value)
   with contextlib.suppress(KeyboardInterrupt):

@@ -19,9 +19,6 @@ from collections.abc import Sequence
 from absl import flags
 
 from harma_jax import cli
-from harma_jax.data.audit import ERROR, WARNING, audit
-from harma_jax.data.audit_tables import print_report, print_splits
-from harma_jax.data.builders.prepare import DATASETS, prepare
 from harma_jax.data.cleaning import CLEANINGS
 from harma_jax.data.reading import MATCHES, Reading
 from harma_jax.errors import UserError
@@ -30,7 +27,7 @@ from harma_jax.reporting.progress import show_progress
 
 _OUT = cli.shared_flag('out')
 _SOURCE = flags.DEFINE_string('source', None, 'The folder of the data set as it is.')
-_DATASET = flags.DEFINE_string('dataset', None, f'One of {", ".join(DATASETS)}.')
+_DATASET = flags.DEFINE_string('dataset', None, 'rsicd, rsitmd or captions.')
 _SPLITS = flags.DEFINE_list('splits', [], 'What to prepare. By default: all there are.')
 _ANNOTATIONS = flags.DEFINE_string(
   'annotations', 'auto', 'A file below the source; {split} in it stands for the split.'
@@ -96,6 +93,9 @@ def main(argv: Sequence[str]) -> int:
 
 def run_prepare() -> int:
   """Prepares what the flags say and prints what lies there then."""
+  from harma_jax.data.audit_tables import print_splits
+  from harma_jax.data.builders.prepare import DATASETS, prepare
+
   source, out = cli.given(_SOURCE, 'FOLDER'), pathlib.Path(cli.given(_OUT, 'FOLDER'))
   dataset = cli.given(_DATASET, 'DATASET')
   if dataset not in DATASETS:
@@ -112,6 +112,9 @@ def run_prepare() -> int:
 
 def run_check() -> int:
   """Prints the report, writes all of it to `--out`, and returns the exit code."""
+  from harma_jax.data.audit import ERROR, WARNING, audit
+  from harma_jax.data.audit_tables import print_report
+
   source = cli.given(_SOURCE, 'FOLDER')
   further = {'clean': _CLEAN.value, 'cleaning': _CLEANING.value}
   report = audit(source, **further, **_reading())
@@ -144,4 +147,4 @@ def _in_these_flags(message: str) -> str:
 
 
 if __name__ == '__main__':
-  cli.run(main, interrupted='Interrupted; prepare goes on when started again.')
+  cli.run(main, farewell=lambda: 'Interrupted; prepare goes on when started again.')

@@ -16,8 +16,7 @@ from jax.experimental import multihost_utils
 import harma_jax
 from harma_jax.errors import UserError
 
-START_TIMEOUT = 300  # seconds until all processes must have met
-LOSS_TIMEOUT = 45  # seconds; a dead process ends the others within a minute
+AGREE_EVERY = 10  # steps: several processes wait for their devices to agree
 LEAVE_WITHIN = 5  # seconds in which a process that failed waits for the others
 
 _FLAGS = ('coordinator', 'num_processes', 'process_id')
@@ -148,9 +147,7 @@ def _uses_tpu(environ: Mapping[str, str]) -> bool:
   return 'tpu' in (environ.get('JAX_PLATFORMS') or 'tpu').split(',')
 
 
-def initialize(
-  start: Start, *, timeout: int = START_TIMEOUT, loss_timeout: int = LOSS_TIMEOUT
-) -> None:
+def initialize(start: Start, *, timeout: int, loss_timeout: int) -> None:
   """Joins the other processes; to be called before jax touches a device.
 
   Args:
@@ -235,22 +232,41 @@ def maximum(value: int) -> int:
   return int(multihost_utils.process_allgather(np.int32(value)).max())
 
 
+def agreed(number: int | None, *, step: int, before: int) -> int | None:
+  """The signal for which all processes stop before step number `step`.
+
+  Args:
+    number: of the signal that came to this process, or None.
+    step: the same in all processes, each of which asks wherever the others do.
+    before: at which step it asked last.
+  """
+  if jax.process_count() == 1:
+    return number
+  if step // AGREE_EVERY == before // AGREE_EVERY:
+    return None
+  return maximum(number or 0) or None
+
+
 def of_first(values: np.ndarray) -> np.ndarray:
   """The first process's values, of the same shape in each; all must call it."""
   return multihost_utils.broadcast_one_to_all(values)
 
 
-def leave_soon(code: int) -> None:
+def leave_soon(code: int) -> bool:
   """Lets a process that failed end with `code` though the others have not.
 
   At its end a process waits for the others: where all failed alike they meet at once;
-  where one did, they wait for it in turn. Returns at once; a run of one process is left
-  as it is.
+  where one did, they wait for it in turn. A run of one process is left as it is.
+
+  Returns:
+    At once, and whether there are others.
   """
-  if jax.distributed.is_initialized():
-    timer = threading.Timer(LEAVE_WITHIN, os._exit, [code])
-    timer.daemon = True
-    timer.start()
+  if not jax.distributed.is_initialized():
+    return False
+  timer = threading.Timer(LEAVE_WITHIN, os._exit, [code])
+  timer.daemon = True
+  timer.start()
+  return True
 
 
 def code_version() -> str:

@@ -6,7 +6,6 @@ import jax
 from ml_collections import ConfigDict
 
 from harma_jax.building.stages import stages
-from harma_jax.devices.stop import interruptible
 from harma_jax.devices.targets import Topology
 from harma_jax.errors import UserError
 from harma_jax.rehearsal.record import record_of
@@ -16,7 +15,6 @@ from harma_jax.rehearsal.stage_words import stage_in_words
 from harma_jax.rehearsal.step import compile_for
 from harma_jax.rehearsal.words import of_available, program_in_words
 from harma_jax.reporting.tables import print_facts
-from harma_jax.training.dry_run import INTERRUPTED
 
 
 def dry_run_topology(
@@ -39,19 +37,16 @@ def dry_run_topology(
       does not fit, after all tables, with what would.
   """
   refused = []
-  with interruptible(INTERRUPTED) as check:
-    for folder, stage_config in stages(config, workdir=workdir).items():
-      stage = read_stage(stage_config, topology)
-      title = f'{folder}: the step on devices that are not there'
-      print_facts(title, stage_in_words(stage))
-      check()
-      for length in lengths_of(stage)[: 1 if quick else None]:
-        record = rehearse(stage, length=length)
-        facts = program_in_words(record, topology=topology)
-        print_facts(f'{folder}: for captions of {length} tokens', facts)
-        check()
-        if record['fits'] is False:
-          refused.append((stage, record))
+  for folder, stage_config in stages(config, workdir=workdir).items():
+    stage = read_stage(stage_config, topology)
+    title = f'{folder}: the step on devices that are not there'
+    print_facts(title, stage_in_words(stage))
+    for length in lengths_of(stage)[: 1 if quick else None]:
+      record = rehearse(stage, length=length)
+      facts = program_in_words(record, topology=topology)
+      print_facts(f'{folder}: for captions of {length} tokens', facts)
+      if record['fits'] is False:
+        refused.append((stage, record))
   for stage, record in refused[:1]:
     raise no_fit(stage, record)
 

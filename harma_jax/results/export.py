@@ -23,7 +23,8 @@ from harma_jax.rundir.workdir import (
   read_results,
 )
 from harma_jax.weights.adapter import write_adapter
-from harma_jax.weights.card import FORMATS, model_card
+from harma_jax.weights.card import model_card
+from harma_jax.weights.formats import FORMATS
 from harma_jax.weights.export import (
   CARD_FILE,
   check_out,

@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from absl import logging
-from flax import traverse_util
 from ml_collections import ConfigDict
 
 from harma_jax.errors import UserError
@@ -106,6 +105,8 @@ def _completed(config: dict) -> dict:
 
   One that only says whether there are adapters means those of HarMA.
   """
+  from flax import traverse_util  # which imports jax: help has no time for it
+
   fields = traverse_util.flatten_dict(config, keep_empty_nodes=True, sep='.')
   adapters = fields['model.adapters']
   if isinstance(adapters, bool):

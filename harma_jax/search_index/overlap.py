@@ -4,6 +4,7 @@ import numpy as np
 
 from harma_jax.search_index.index import Index
 
+OVERLAPS = ('best', 'keep')
 # Neighbours at half a tile share a third of what they cover, a tile and one of twice
 # its side that holds it a quarter; diagonal neighbours at half a tile a seventh.
 SAME_PLACE = 0.2

@@ -9,10 +9,9 @@ from harma_jax.errors import UserError
 from harma_jax.search_index.exact import top_rows
 from harma_jax.search_index.graph import search_graph
 from harma_jax.search_index.index import Index
-from harma_jax.search_index.overlap import best_of_places
+from harma_jax.search_index.overlap import OVERLAPS, best_of_places
 
 LARGE = 5_000_000  # rows, from where on an exact search takes a second
-OVERLAPS = ('best', 'keep')
 AHEAD = 8  # times as many candidates as are shown, of which some lie in one place
 
 

@@ -5,11 +5,11 @@ import json
 from collections.abc import Callable
 
 from harma_jax.errors import UserError
+from harma_jax.search_page.address import LOOPBACK
 from harma_jax.search_page.archive import FORMS, Archive
 from harma_jax.search_page.pictures import scene_picture, tile_picture
 from harma_jax.search_page.question import read_question
 
-LOOPBACK = '127.0.0.1'
 MOST_BYTES = 48 * 2**20  # of a question: a picture of 36 MB, in base64
 
 _FILES = {

@@ -1,6 +1,7 @@
 """The compiled step beside what stays on the devices: tokens and, maybe, images."""
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Sequence
 
@@ -34,9 +35,10 @@ class Step:
 def make_stepper(
   step: Callable, *, tokens: np.ndarray, images: dict[str, jax.Array], mesh: Mesh
 ) -> Callable[..., Step]:
-  """Builds `step_for(state, *arguments, length=)`, the step for batches like these.
+  """Builds `step_for(state, *arguments, length=, wait=)`, the step for such batches.
 
-  It compiles once for every length of captions that comes.
+  It compiles once for every length of captions that comes. `wait(act)` is to return
+  what the compilation, `act()`, does; where it returns None, so does `step_for`.
 
   Args:
     step: of `compile_step` with inputs.
@@ -46,13 +48,19 @@ def make_stepper(
   """
   known = {}
 
-  def step_for(state, *arguments, length):
+  def step_for(state, *arguments, length, wait=at_once):
     if length not in known:
       cut = place_everywhere({'tokens': tokens[:, :length]}, mesh=mesh)
-      known[length] = _compiled(step, state, images | cut, arguments)
+      act = functools.partial(_compiled, step, state, images | cut, arguments)
+      known[length] = wait(act)
     return known[length]
 
   return step_for
+
+
+def at_once(act: Callable):
+  """`act()`."""
+  return act()
 
 
 def place_group(

@@ -7,7 +7,7 @@ import pathlib
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import jax
 import numpy as np
@@ -19,7 +19,7 @@ from harma_jax.building.stages import read_recipes
 from harma_jax.devices.compilation import Memory, gigabytes, memory_of
 from harma_jax.devices.mesh import device_bytes, layout_of
 from harma_jax.devices.processes import maximum, of_first
-from harma_jax.devices.stop import interruptible
+from harma_jax.devices.stop import put_away
 from harma_jax.errors import UserError
 from harma_jax.evaluation.evaluator import EvaluationSplit, make_encoders
 from harma_jax.reporting.tables import print_facts
@@ -38,8 +38,6 @@ from harma_jax.training.folder import open_folder
 from harma_jax.training.plan import Plan, make_plan
 from harma_jax.training.state import start_state, stepper_of
 
-INTERRUPTED = 'Interrupted. Nothing is left of the dry run.'
-
 
 def dry_run(config: ConfigDict, *, workdir: pathlib.Path) -> None:
   """Does what `train` does up to one step, one evaluation batch and one save.
@@ -55,12 +53,11 @@ def dry_run(config: ConfigDict, *, workdir: pathlib.Path) -> None:
   Raises:
     UserError: what would be one in the run, or a step that does not fit the device.
   """
-  with interruptible(INTERRUPTED) as check:
-    recipes = read_recipes(config, workdir=workdir)
-    _check_place(workdir)
-    with _scratch_beside(workdir) as scratch:
-      _rehearse_all(recipes, workdir=workdir, scratch=scratch, check=check)
-      maximum(0)  # no process still reads what the first removes
+  recipes = read_recipes(config, workdir=workdir)
+  _check_place(workdir)
+  with _scratch_beside(workdir) as scratch:
+    _rehearse_all(recipes, workdir=workdir, scratch=scratch)
+    maximum(0)  # no process still reads what the first removes
 
 
 def _rehearse_all(
@@ -68,16 +65,12 @@ def _rehearse_all(
   *,
   workdir: pathlib.Path,
   scratch: pathlib.Path,
-  check: Callable[[], None],
 ) -> None:
   """Each stage starts from what the one before it has left in `scratch`."""
   init = ''
   for folder, recipe in recipes.items():
     own = scratch / folder.relative_to(workdir)
-    facts = _rehearse(
-      recipe, workdir=folder, scratch=own, init=init or recipe.init, check=check
-    )
-    check()
+    facts = _rehearse(recipe, workdir=folder, scratch=own, init=init or recipe.init)
     if jax.process_index() == 0:
       print_facts(f'{folder}: a dry run, of which nothing is kept', facts)
     init = str(own)
@@ -97,11 +90,13 @@ def _scratch_beside(workdir: pathlib.Path) -> Iterator[pathlib.Path]:
   parent = next(folder for folder in workdir.resolve().parents if folder.is_dir())
   name = of_first(np.frombuffer(secrets.token_bytes(4), np.uint8)).tobytes().hex()
   scratch = parent / f'.{workdir.name}-dry-run-{name}'
-  try:
-    yield scratch
-  finally:
+
+  def remove():
     if jax.process_index() == 0:
       shutil.rmtree(scratch, ignore_errors=True)
+
+  with put_away(remove):
+    yield scratch
 
 
 def _rehearse(
@@ -110,9 +105,8 @@ def _rehearse(
   workdir: pathlib.Path,
   scratch: pathlib.Path,
   init: str,
-  check: Callable[[], None],
 ) -> dict[str, str]:
-  """Each act of a stage in turn, with `check` between, and what is to be said of it."""
+  """Each act of a stage in turn, and what is to be said of it."""
   mesh = recipe.mesh
   data = read_data(recipe.data)
   plan = make_plan(recipe.pace, table=data.table)
@@ -141,15 +135,11 @@ def _rehearse(
       group = [next(found)]
     arguments, _ = place_group(group, size=plan.dispatch, mesh=mesh)
     length = recipe.data.longest_length(data.tokens)
-    check()
     step_for = stepper_of(trainer, state, data=data, plan=plan, mesh=mesh)
     step = step_for(state, *arguments, length=length)
     facts |= _facts_of_program(step, length=length)
-    check()
     state, facts['a step'] = _take(step, state, arguments)
-    check()
     facts |= _encode(recipe, state, splits=data.splits)
-    check()
     facts['a checkpoint'] = _save_and_restore(folder.checkpoints, state, step=first + 1)
   return facts
 

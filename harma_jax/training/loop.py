@@ -17,11 +17,12 @@ from ml_collections import ConfigDict
 from harma_jax.building.params import check_init
 from harma_jax.building.recipe import Recipe
 from harma_jax.building.stages import read_recipes
-from harma_jax.devices.stop import Stopped, StopRequest, agreed
+from harma_jax.devices.processes import agreed
+from harma_jax.devices.stop import Stopped, StopRequest
 from harma_jax.rundir.folder import RunFolder
 from harma_jax.rundir.workdir import has_saved
 from harma_jax.stepping.step import TrainState
-from harma_jax.stepping.stepper import place_group
+from harma_jax.stepping.stepper import at_once, place_group
 from harma_jax.training.data import batches_of, read_data
 from harma_jax.training.failure import fail_if_halted, make_describe
 from harma_jax.training.folder import open_folder
@@ -138,6 +139,8 @@ def take_steps(
     fail_if_halted, unread=unread, plan=plan, folder=folder, describe=describe
   )
   with contextlib.closing(batches), StopRequest() as stop:
+    # Of several none leaves a compilation alone: they agree between steps.
+    wait = stop.unless_asked if jax.process_count() == 1 else at_once
     while True:
       asked = agreed(stop.signal, step=step, before=before)
       if (plan.saves(step) or asked) and step != saved:
@@ -145,14 +148,17 @@ def take_steps(
         metrics = measure(state, step) if plan.evaluates(step) else {}
         checkpoints.save(step, state, metrics=metrics)
         log.start_clock(step)
-      if step == plan.total:
+      if asked or step == plan.total:
         checkpoints.wait()
-        return state
       if asked:
         raise Stopped(asked)
+      if step == plan.total:
+        return state
       group = list(itertools.islice(batches, plan.next_due(step) - step))
       arguments, length = place_group(group, size=plan.dispatch, mesh=mesh)
-      advance = step_for(state, *arguments, length=length)
+      advance = step_for(state, *arguments, length=length, wait=wait)
+      if advance is None:
+        continue
       if step == first:
         log.start_clock(step)
       state, metrics = advance(state, *arguments)

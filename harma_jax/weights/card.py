@@ -12,8 +12,6 @@ from harma_jax.evaluation.recall import RECALLS, Recall
 from harma_jax.model.sizes import Size
 from harma_jax.rundir.workdir import without_paths
 
-FORMATS = ('harma', 'adapter', 'open_clip', 'huggingface', 'huggingface-remote')
-
 _LIBRARIES = {
   'harma': 'harma_jax',
   'adapter': 'harma_jax',

@@ -1,0 +1,3 @@
+"""Where the page listens by default."""
+
+LOOPBACK = '127.0.0.1'  # this machine alone
