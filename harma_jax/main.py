@@ -116,11 +116,11 @@ def _join_others() -> None:
     )
 
 
-def _farewell() -> str:
+def _farewell() -> cli.Farewell:
   if flags.FLAGS.is_parsed() and (_DRY_RUN.value or _TOPOLOGY.value):
-    return 'Interrupted. Nothing is left of the dry run.'
-  return 'Interrupted. The same command resumes.'
+    return cli.Farewell('Interrupted. Nothing is left of the dry run.')
+  return cli.Farewell('Interrupted. The same command resumes.', terminated=0)
 
 
 if __name__ == '__main__':
-  cli.run(main, farewell=_farewell, terminated=0)
+  cli.run(main, farewell=_farewell)

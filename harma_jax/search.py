@@ -126,5 +126,9 @@ def _model_of(index: 'Index') -> 'Model':
   return load(_WORKDIR.value or index.manifest['model_path'] or cli.workdir())
 
 
+def _farewell() -> cli.Farewell:
+  return cli.Farewell('Interrupted; the same index command goes on.')
+
+
 if __name__ == '__main__':
-  cli.run(main, farewell=lambda: 'Interrupted; the same index command goes on.')
+  cli.run(main, farewell=_farewell)

@@ -132,7 +132,7 @@ def test_an_interrupted_dry_run_leaves_nothing_and_does_not_promise_to_resume(
   program = start(TOY, data, f'--workdir={tmp_path}/run', '--dry_run')
   wait_for(lambda: list(tmp_path.glob('.run-dry-run-*')), program=program)
   program.send_signal(signal.SIGTERM)
-  _, stderr = ended(program, code=130)
+  _, stderr = ended(program, code=143)
   assert stderr.splitlines()[-1] == 'Interrupted. Nothing is left of the dry run.'
   assert list(tmp_path.iterdir()) == []
 

@@ -1,7 +1,7 @@
 """What all command lines share: flags, their help, a user's mistake as one message."""
 
 from harma_jax.cli.parse import no_arguments, parse_flags
-from harma_jax.cli.run import run
+from harma_jax.cli.run import Farewell, run
 from harma_jax.cli.shared_flags import (
   given,
   read_config_flag,
@@ -13,6 +13,7 @@ from harma_jax.cli.shared_flags import (
 )
 
 __all__ = [
+  'Farewell',
   'given',
   'no_arguments',
   'parse_flags',

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from absl import app
 
@@ -17,28 +17,31 @@ from harma_jax.errors import UserError
 DEFECT, MISTAKE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
 
+class Farewell(NamedTuple):
+  """What an interrupted command says last, and its exit code after SIGTERM.
+
+  That is 0 where the platform may stop the command and start it again.
+  """
+
+  words: str = 'Interrupted.'
+  terminated: int = TERMINATED
+
+
 def run(
   main: Callable[[Sequence[str]], int | None],
   *,
-  farewell: Callable[[], str] = lambda: 'Interrupted.',
-  terminated: int = TERMINATED,
+  farewell: Callable[[], Farewell] = Farewell,
 ) -> None:
   """Parses the flags, runs `main(argv)` and exits with what it returns.
 
   A UserError is printed alone on standard error, with exit code 2. Ctrl-C and SIGTERM
-  end the command as `devices/stop.py` says, with one line and exit code 130 or
-  `terminated`; so does any error that comes after them: a library may make another one
-  of an interruption.
-
-  Args:
-    main: of the command.
-    farewell: tells the line, once the flags are parsed.
-    terminated: the exit code after SIGTERM; 0 where the platform may stop the command
-      and start it again.
+  end the command as `devices/stop.py` says, with the line of `farewell`; so does any
+  error that comes after them: a library may make another one of an interruption.
   """
 
   def leave(number: int) -> NoReturn:
-    print(farewell(), file=sys.stderr)
+    words, terminated = farewell()
+    print(words, file=sys.stderr)
     _leave(INTERRUPTED if number == signal.SIGINT else terminated)
 
   show_ours()

@@ -24,7 +24,6 @@ from harma_jax.rundir.workdir import (
 )
 from harma_jax.weights.adapter import write_adapter
 from harma_jax.weights.card import model_card
-from harma_jax.weights.formats import FORMATS
 from harma_jax.weights.export import (
   CARD_FILE,
   check_out,
@@ -35,6 +34,7 @@ from harma_jax.weights.export import (
   write_open_clip,
   write_remote,
 )
+from harma_jax.weights.formats import FORMATS
 
 # For each kind of `model.adapters` the formats that can hold it.
 FITTING = {
