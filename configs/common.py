@@ -60,6 +60,9 @@ HARMONIZATION = {
 }
 OPTIMIZER = {
   'train': 'adapters',  # adapters | full | projection
+  # adamw | adamw_released, of transformers 4.x: epsilon joins the root of the
+  # uncorrected second moment, and weights decay after the update.
+  'kind': 'adamw',
   'learning_rate': 4e-4,
   'schedule': 'linear',  # linear | cosine | constant
   'warmup': 0.1,  # share of all steps

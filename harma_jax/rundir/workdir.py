@@ -44,6 +44,7 @@ LATER = {
   'model.clip_adapter.ratio': 0.2,
   'model.attention': 'auto',
   'objective.chunk': 8192,
+  'optimizer.kind': 'adamw',
   'train.microbatch': 0,
   'train.steps_per_dispatch': 1,
   'train.on_nonfinite': 'raise',
