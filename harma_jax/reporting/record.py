@@ -49,14 +49,15 @@ def read_record(workdir: pathlib.Path, config: ConfigDict) -> Record:
   results = read_results(workdir)
   measured = [row for row in rows if row['kind'] == 'evaluation']
   wanted = config.evaluation.select_on
-  best = best_of([row for row in measured if row['split'] == wanted])
+  selector = config.evaluation.select_by
+  best = best_of([row for row in measured if row['split'] == wanted], by=selector)
   used = {role: name for name, role in roles.items() if name}
   return Record(
     fields=flat(config),
     provenance=read_provenance(workdir),
     results=results,
     rows=rows,
-    splits=results['splits'] if results else splits_of(measured),
+    splits=results['splits'] if results else splits_of(measured, by=selector),
     best_step=results.get('best_step', best and best['step']),
     selecting=wanted if wanted in used else next(iter(used), ''),
   )

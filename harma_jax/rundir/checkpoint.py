@@ -11,14 +11,15 @@ from harma_jax.errors import UserError
 from harma_jax.rundir.workdir import CHECKPOINT_FOLDER, FROZEN_FOLDER, writing
 from harma_jax.stepping.step import TrainState
 
-SELECTED_BY = 'mean_recall'
+# What selects among a step's metrics; in those of older runs it is the mean recall.
+SELECTION, MEAN_RECALL = 'selection', 'mean_recall'
 
 
 class Checkpoints:
   """The saved steps of one run: what trains at every step, the frozen weights once.
 
   Kept are the `keep` latest steps, those that `keep_every` divides (0: none), and the
-  one whose `mean_recall` is best; a step that was saved without metrics is never the
+  one whose `SELECTION` is best; a step that was saved without metrics is never the
   best while one with metrics is there. Where nothing is saved, `create=False` leaves
   the folder as it is; it must be there.
   """
@@ -58,7 +59,7 @@ class Checkpoints:
     return self._manager.latest_step()
 
   def best_step(self) -> int | None:
-    """The step with the best `mean_recall`; the last one where none was measured."""
+    """The step with the best `SELECTION`; the last one where none was measured."""
     return self._manager.best_step()
 
   def metrics(self, step: int) -> dict:
@@ -82,10 +83,11 @@ class Checkpoints:
       UserError: a mean recall that is not a number, or a folder that cannot be written:
         this save began in vain, or the one before ended so.
     """
-    if not math.isfinite(metrics.get(SELECTED_BY, 0)):
+    selection = _selection(metrics, otherwise=0.0)
+    if not math.isfinite(selection):
       raise UserError(
-        f'Expected a {SELECTED_BY} that is a number at step {step}; found '
-        f'{metrics[SELECTED_BY]}. Nothing is saved of this step.'
+        f'Expected a {MEAN_RECALL} that is a number at step {step}; found '
+        f'{selection}. Nothing is saved of this step.'
       )
     self.save_frozen(state.frozen)
     with writing(self._workdir):
@@ -167,8 +169,12 @@ def _rest(state: TrainState) -> dict:
   return rest | ({'curriculum': state.curriculum} if state.curriculum else {})
 
 
+def _selection(metrics: dict, *, otherwise: float) -> float:
+  return metrics.get(SELECTION, metrics.get(MEAN_RECALL, otherwise))
+
+
 def _quality(metrics: dict) -> float:
-  quality = metrics.get(SELECTED_BY, -1.0)
+  quality = _selection(metrics, otherwise=-1.0)
   return quality if math.isfinite(quality) else -1.0
 
 

@@ -93,7 +93,7 @@ class RunLog:
     """Notes the recalls of a split after `step` steps."""
     self._write(kind='evaluation', step=step, split=split, **recall)
     logging.info(
-      'step %d, %s: mean recall %.2f (%s)',
+      'step %d, %s: mean recall %.2f (%s), ties against the model',
       *(step, split, recall['mean_recall']),
       ', '.join(f'{name} {recall[name]:.1f}' for name in RECALLS[:-1]),
     )

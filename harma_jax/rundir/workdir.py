@@ -60,6 +60,7 @@ LATER = {
   'data.stretch': 'auto',
   'data.on_bad_image': 'raise',
   'data.workers': 0,
+  'evaluation.select_by': 'mean_recall',
   'checkpoint.keep_every': 0,
 }
 

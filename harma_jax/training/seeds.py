@@ -15,7 +15,8 @@ from harma_jax.building.stages import stages
 from harma_jax.devices.processes import of_first
 from harma_jax.errors import UserError
 from harma_jax.evaluation.recall import Recall
-from harma_jax.reporting.tables import print_table
+from harma_jax.evaluation.ties import EXPECTED
+from harma_jax.reporting.tables import print_table, with_ties
 from harma_jax.rundir.seeds import SEEDS_FILE, name_of
 from harma_jax.rundir.workdir import (
   PRETRAIN,
@@ -132,7 +133,9 @@ def _rows_of(result: dict, split: str) -> dict[str, Recall]:
 
 
 def _spread(recalls: Sequence[Recall]) -> dict[str, Recall]:
-  values = {name: [recall[name] for recall in recalls] for name in recalls[0]}
+  # Runs of an earlier version have recorded fewer.
+  names = [name for name in recalls[0] if all(name in recall for recall in recalls)]
+  values = {name: [recall[name] for recall in recalls] for name in names}
   spread = {'mean': {name: float(np.mean(v)) for name, v in values.items()}}
   if len(recalls) > 1:
     spread['sd'] = {name: float(np.std(v, ddof=1)) for name, v in values.items()}
@@ -155,4 +158,7 @@ def _report(
       if what == 'mean' or any(recall.values())
     }
     numbers = ', '.join(map(str, seeds))
-    print_table(f'{split}: recall in % over the seeds {numbers}', lines)
+    print_table(
+      f'{split}: recall in % over the seeds {numbers}, ties against the model',
+      with_ties(lines, kinds=[EXPECTED]),
+    )
