@@ -8,6 +8,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from harma_jax.errors import UserError
+from harma_jax.rundir.steps import check_steps, reading
 from harma_jax.rundir.workdir import CHECKPOINT_FOLDER, FROZEN_FOLDER, writing
 from harma_jax.stepping.step import TrainState
 
@@ -22,6 +23,9 @@ class Checkpoints:
   one whose `SELECTION` is best; a step that was saved without metrics is never the
   best while one with metrics is there. Where nothing is saved, `create=False` leaves
   the folder as it is; it must be there.
+
+  Raises:
+    UserError: a step that is not whole; see `check_steps`.
   """
 
   def __init__(
@@ -41,6 +45,7 @@ class Checkpoints:
     if keep_every:
       policies.append(checkpoint_managers.EveryNSteps(keep_every))
     policy = checkpoint_managers.AnyPreservationPolicy(policies)
+    check_steps(self._workdir / CHECKPOINT_FOLDER)
     with writing(self._workdir):
       self._manager = ocp.CheckpointManager(
         self._workdir / CHECKPOINT_FOLDER,
@@ -115,6 +120,9 @@ class Checkpoints:
     Args:
       step: one that was saved.
       abstract: shapes, dtypes and shardings to restore to.
+
+    Raises:
+      UserError: files of it are missing, cut or damaged.
     """
     rest = _rest(abstract)
     restored = self._restore(step, trainable=abstract.trainable, rest=rest)
@@ -137,7 +145,8 @@ class Checkpoints:
 
   def _restore(self, step: int, **items) -> ocp.args.Composite:
     items = {name: ocp.args.StandardRestore(item) for name, item in items.items()}
-    return self._manager.restore(step, args=ocp.args.Composite(**items))
+    with reading(self._workdir / CHECKPOINT_FOLDER / str(step)):
+      return self._manager.restore(step, args=ocp.args.Composite(**items))
 
 
 def step_to_read(checkpoints: Checkpoints, *, workdir: pathlib.Path) -> int:
@@ -186,5 +195,5 @@ def _save_tree(path: pathlib.Path, tree: dict) -> None:
 def _restore_tree(path: pathlib.Path, abstract: dict) -> dict:
   if not abstract:
     return {}
-  with ocp.StandardCheckpointer() as checkpointer:
+  with reading(path), ocp.StandardCheckpointer() as checkpointer:
     return checkpointer.restore(path, abstract)

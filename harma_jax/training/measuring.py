@@ -1,7 +1,6 @@
 """What a run measures before a step, and once at its end."""
 
 import functools
-import json
 import pathlib
 from collections.abc import Callable, Mapping
 
@@ -18,11 +17,10 @@ from harma_jax.reporting.tables import print_table, with_ties
 from harma_jax.rundir.checkpoint import SELECTION, abstract_of
 from harma_jax.rundir.folder import RunFolder
 from harma_jax.rundir.metrics import RunLog
+from harma_jax.rundir.results import write_results
 from harma_jax.rundir.workdir import (
   CONFLICTS_FILE,
-  RESULTS_FILE,
   append_rows,
-  replace_text,
 )
 from harma_jax.stepping.step import TrainState
 
@@ -144,7 +142,7 @@ def report_results(
       for name, split in splits.items()
     },
   }
-  replace_text(folder.path / RESULTS_FILE, json.dumps(results, indent=2) + '\n')
+  write_results(folder.path, results)
   for name, measured in results['splits'].items():
     split = splits[name]
     print_table(
