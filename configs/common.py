@@ -60,6 +60,9 @@ HARMONIZATION = {
 }
 OPTIMIZER = {
   'train': 'adapters',  # adapters | full | projection
+  # adamw | adamw_released, of transformers 4.x: epsilon joins the root of the
+  # uncorrected second moment, and weights decay after the update.
+  'kind': 'adamw',
   'learning_rate': 4e-4,
   'schedule': 'linear',  # linear | cosine | constant
   'warmup': 0.1,  # share of all steps
@@ -145,8 +148,14 @@ def get_config() -> ConfigDict:
       'train': TRAIN,
       'data': DATA,
       'augment': AUGMENT,
-      # select_on: val, or test for comparison with numbers that were.
-      'evaluation': {'every_epochs': 1.0, 'batch_size': 256, 'select_on': 'val'},
+      # select_on: val, or test for comparison with numbers that were. select_by:
+      # mean_recall, with ties against the model, or mean_recall_expected, at random.
+      'evaluation': {
+        'every_epochs': 1.0,
+        'batch_size': 256,
+        'select_on': 'val',
+        'select_by': 'mean_recall',
+      },
       'mesh': {'fsdp': 1},  # devices that share one copy of the weights
       # every_steps: checkpoints between evaluations. Kept are so many of the latest
       # (keep), the best, and of those saved the multiples of keep_every.

@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 
 from harma_jax import cli
 from harma_jax.evaluation.recall import RECALLS, Recall
-from harma_jax.reporting.tables import print_table
+from harma_jax.evaluation.ties import RECORDED
+from harma_jax.reporting.tables import print_table, with_ties
 
 cli.shared_flag('workdir')
 _SPLIT = cli.shared_flag('split')
@@ -41,12 +42,12 @@ def _print_rows(split: str, rows: Mapping[str, Recall]) -> None:
   from harma_jax.results.evaluation import BEFORE, SELECTED
 
   print_table(
-    f'{split}: recall in %, with 95 % intervals over queries',
-    {name: row for name, row in rows.items() if row.keys() >= set(RECALLS)},
+    f'{split}: recall in %, ties against the model, with 95 % intervals over queries',
+    with_ties({name: row for name, row in rows.items() if row.keys() >= set(RECALLS)}),
   )
   for name in (BEFORE, SELECTED):
     if name in rows:
-      further = {key: value for key, value in rows[name].items() if key not in RECALLS}
+      further = {k: value for k, value in rows[name].items() if k not in RECORDED}
       numbers = (f'{key} {value:.4g}' for key, value in further.items())
       print(f'{split}, {name}: {", ".join(numbers)}')
 

@@ -12,7 +12,8 @@ from harma_jax.building.model import build_model
 from harma_jax.building.step import build_head, build_optimizer, state_shapes
 from harma_jax.building.text import cleaning, context_length
 from harma_jax.devices.mesh import check_batch, make_mesh
-from harma_jax.errors import UserError, expect
+from harma_jax.errors import UserError, expect, expect_one_of
+from harma_jax.evaluation.ties import SELECTORS
 from harma_jax.model.attention_kernel import has_choice
 from harma_jax.objective.alignment import make_objective
 from harma_jax.raster.how import check_how
@@ -170,6 +171,8 @@ def _is_pair(values: tuple) -> bool:
 
 
 def _check_splits(config: ConfigDict) -> None:
+  select_by = config.evaluation.select_by
+  expect_one_of(SELECTORS, 'evaluation.select_by', found=select_by)
   select_on = config.evaluation.select_on
   val, test = config.data.val_split, config.data.test_split
   if select_on not in ('val', 'test') or (select_on == 'test' and not test):

@@ -111,6 +111,7 @@ class Recipe:
     seed: of the run.
     init: the starting weights that the config names; '' for random ones.
     selected_by: the role of the split whose mean recall picks the weights.
+    selector: which mean recall, of `SELECTORS`.
     evaluation_batch: images or captions that are encoded at once.
     pace: how long, and when.
     model: its towers.
@@ -125,6 +126,7 @@ class Recipe:
   seed: int
   init: str
   selected_by: str
+  selector: str
   evaluation_batch: int
   pace: Pace
   model: Clip
@@ -159,6 +161,7 @@ def build_recipe(
     seed=config.seed,
     init=config.init,
     selected_by=config.evaluation.select_on,
+    selector=config.evaluation.select_by,
     evaluation_batch=batch,
     pace=_build_pace(config),
     model=model,

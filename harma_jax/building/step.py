@@ -106,6 +106,7 @@ def build_optimizer(config: ConfigDict, *, total_steps: int):
   )
   optimizer = make_optimizer(
     schedule,
+    kind=config.kind,
     b1=config.b1,
     b2=config.b2,
     eps=config.eps,

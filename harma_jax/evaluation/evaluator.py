@@ -16,9 +16,15 @@ from harma_jax.devices.mesh import (
   tree_shardings,
 )
 from harma_jax.errors import UserError
-from harma_jax.evaluation.ranks import Features, count_not_below, retrieval_ranks_of
+from harma_jax.evaluation.ranks import (
+  Features,
+  count_not_below,
+  retrieval_ranks_of,
+  retrieval_ties_of,
+)
 from harma_jax.evaluation.recall import Recall, median_ranks, recall_of_ranks
 from harma_jax.evaluation.resize import resize
+from harma_jax.evaluation.ties import recalls_of_ties
 from harma_jax.model.clip import Clip
 
 
@@ -49,6 +55,8 @@ Evaluator = Callable[[dict, EvaluationSplit], Recall]
 def make_evaluator(model: Clip, *, mesh: Mesh, batch_size: int) -> Evaluator:
   """Builds `evaluate(params, split) -> recalls in per cent, and median ranks`.
 
+  The recalls are those of `recall_at_k` and of `recalls_of_ties`.
+
   The towers are compiled once each, for batches of `batch_size` over `mesh`.
   """
   features_of = make_features(model, mesh=mesh, batch_size=batch_size)
@@ -56,7 +64,8 @@ def make_evaluator(model: Clip, *, mesh: Mesh, batch_size: int) -> Evaluator:
   def evaluate(params, split):
     counts = count_not_below(features_of(params, split), split.caption_image)
     ranks = retrieval_ranks_of(counts, split.caption_image)
-    return recall_of_ranks(ranks) | median_ranks(ranks)
+    ties = retrieval_ties_of(counts, split.caption_image)
+    return recall_of_ranks(ranks) | recalls_of_ties(ties) | median_ranks(ranks)
 
   return evaluate
 

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from harma_jax.evaluation.recall import Ranks, is_not_below
+from harma_jax.evaluation.recall import Ranks, is_above, is_not_below
+from harma_jax.evaluation.ties import Ties
 
 CHUNK = 2**22  # scores: 16 MiB, which a CPU handles faster than four times as many
 
@@ -26,19 +27,23 @@ class Features(NamedTuple):
 
 
 class Counts(NamedTuple):
-  """How many items are at least as similar as the right one.
+  """How many items are more similar than the right one, and how many as similar.
 
   Attributes:
     own: f32[n_captions], the score of a caption and its own image.
     best: f32[n_images], that of an image's best own caption; NaN where there is none.
     i2t: i64[n_images], captions that are not below `best`, its own ones included.
     t2i: i64[n_captions], images that are not below `own`, its own one included.
+    i2t_above: i64[n_images], captions above `best`.
+    t2i_above: i64[n_captions], images above `own`.
   """
 
   own: np.ndarray
   best: np.ndarray
   i2t: np.ndarray
   t2i: np.ndarray
+  i2t_above: np.ndarray
+  t2i_above: np.ndarray
 
 
 def count_not_below(
@@ -46,9 +51,9 @@ def count_not_below(
 ) -> Counts:
   """Counts, for every query of both directions, what stands before or beside it.
 
-  A count gives every recall and the median rank at once, ties exactly as `recall.py`
-  has them, and needs no sort; `top_k` would say which items are first, for one k, and
-  leave open how many more tie with the last of them.
+  Counts give every recall and the median rank at once, ties exactly as `recall.py` and
+  `ties.py` have them, and need no sort; `top_k` would say which items are first, for
+  one k, and leave open how many more tie with the last of them.
 
   Scores are products in f32 (`precision=HIGHEST`) of images and distinct texts, so that
   equal captions have equal bits. They are computed twice, by one compiled program: what
@@ -76,18 +81,29 @@ def count_not_below(
     _count(_scores(texts, part), repeats, best[start : start + rows], caption_text, own)
     for start, part in zip(starts, images, strict=True)
   ]
-  i2t, t2i = zip(*jax.device_get(counts), strict=True)
-  return Counts(own, best, np.concatenate(i2t), np.sum(t2i, axis=0, dtype=np.int64))
+  i2t, t2i, i2t_above, t2i_above = zip(*jax.device_get(counts), strict=True)
+  of_images = np.concatenate(i2t), np.concatenate(i2t_above)
+  of_captions = (np.sum(part, axis=0, dtype=np.int64) for part in (t2i, t2i_above))
+  i2t, i2t_above, t2i, t2i_above = *of_images, *of_captions
+  return Counts(own, best, i2t, t2i, i2t_above, t2i_above)
 
 
 def retrieval_ranks_of(counts: Counts, caption_image: np.ndarray) -> Ranks:
   """As `retrieval_ranks` of the whole matrix of scores: the right ones do not count."""
+  ties = retrieval_ties_of(counts, caption_image)
+  return {direction: of.before + of.wrong for direction, of in ties.items()}
+
+
+def retrieval_ties_of(counts: Counts, caption_image: np.ndarray) -> dict[str, Ties]:
+  """As `retrieval_ties` of the whole matrix of scores."""
   own = is_not_below(counts.own, counts.best[caption_image])
-  right = np.bincount(caption_image, weights=own, minlength=len(counts.i2t))
+  right = np.bincount(caption_image, weights=own, minlength=len(counts.i2t)).astype(int)
   has_caption = np.isin(np.arange(len(counts.i2t)), caption_image)
+  of_images = counts.i2t_above, counts.i2t - counts.i2t_above - right, right
+  one = np.ones_like(counts.t2i)
   return {
-    'i2t': (counts.i2t - right.astype(int))[has_caption],
-    't2i': counts.t2i - 1,
+    'i2t': Ties(*(part[has_caption] for part in of_images)),
+    't2i': Ties(counts.t2i_above, counts.t2i - counts.t2i_above - one, one),
   }
 
 
@@ -105,6 +121,10 @@ def _own_scores(scores, caption_text, column, own):
 
 @jax.jit
 def _count(scores, repeats, best, caption_text, own):
-  i2t = jnp.sum(is_not_below(scores, best[None, :]) * repeats[:, None], axis=0)
-  t2i = jnp.sum(is_not_below(scores[caption_text], own[:, None]), axis=1)
-  return i2t, t2i
+  of_captions = scores[caption_text]
+  counts = []
+  for is_counted in (is_not_below, is_above):
+    i2t = jnp.sum(is_counted(scores, best[None, :]) * repeats[:, None], axis=0)
+    t2i = jnp.sum(is_counted(of_captions, own[:, None]), axis=1)
+    counts += [i2t, t2i]
+  return counts

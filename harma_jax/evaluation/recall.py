@@ -1,6 +1,6 @@
 """Ranks of image-text retrieval in both directions, recall at k and median rank."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -57,8 +57,18 @@ def retrieval_ranks(scores: np.ndarray, caption_image: np.ndarray) -> Ranks:
 
 def recall_of_ranks(ranks: Ranks, *, ks: Sequence[int] = (1, 5, 10)) -> Recall:
   """What `recall_at_k` returns, from the ranks of the queries."""
+  return named_recalls(lambda direction, k: ranks[direction] < k, ks=ks)
+
+
+def named_recalls(
+  hits: Callable[[str, int], np.ndarray], *, ks: Sequence[int]
+) -> Recall:
+  """The names of `recall_at_k` with what `hits(direction, k)[queries]` makes of them.
+
+  A query's hit is 0, 1, or the probability of one.
+  """
   recalls = {
-    f'{direction}_r{k}': _share(ranks[direction] < k)
+    f'{direction}_r{k}': _share(hits(direction, k))
     for direction in ('i2t', 't2i')
     for k in ks
   }
@@ -110,16 +120,26 @@ def chance_recall(
   captions = np.bincount(caption_image, minlength=n_images)
   captions = captions[captions > 0]
   total = len(caption_image)
-  recalls = {f'i2t_r{k}': 100 - _share(_none_within(captions, total, k)) for k in ks}
+  recalls = {f'i2t_r{k}': 100 - _share(none_within(captions, total, k)) for k in ks}
   recalls |= {f't2i_r{k}': 100.0 * min(k / n_images, 1.0) for k in ks}
   return recalls | {'mean_recall': float(np.mean(list(recalls.values())))}
 
 
-def _none_within(captions: np.ndarray, total: int, k: int) -> np.ndarray:
-  """f64: probability that none of `captions` of `total` is among the first k."""
-  drawn = np.arange(min(k, total))
-  left = (total - captions[:, None] - drawn[None, :]) / (total - drawn)[None, :]
-  return np.clip(left, 0, None).prod(axis=1)
+def none_within(right, total, k) -> np.ndarray:
+  """f64: the probability that the first k of `total` items hold none of the right ones.
+
+  That is `C(total - right, k) / C(total, k)`, the hypergeometric distribution at 0.
+  Numbers or arrays of equal shape; no k is above its total but where all are equal.
+  """
+  right, total, k = (np.atleast_1d(values)[:, None] for values in (right, total, k))
+  drawn = np.arange(min(k.max(), total.max()))[None, :]
+  left = (total - right - drawn) / np.maximum(total - drawn, 1)
+  return np.where(drawn < k, np.clip(left, 0, None), 1.0).prod(axis=1)
+
+
+def is_above(scores, own):
+  """Where `scores` are more than `own`; what is not a number is below all numbers."""
+  return (scores > own) | ((scores == scores) & (own != own))
 
 
 def is_not_below(scores, own):

@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 
 from harma_jax.evaluation.recall import RECALLS, Recall
+from harma_jax.evaluation.ties import EXPECTED, part_of, recorded_of
 from harma_jax.reporting.page import paragraph, section, table
-from harma_jax.reporting.tables import header_of
+from harma_jax.reporting.tables import header_of, with_ties
 
 PUBLISHED = pathlib.Path(__file__).with_name('published.json')
 
@@ -32,7 +33,7 @@ def recalls_section(
     table(
       [
         (name, *(f'{recall[key]:.2f}' for key in RECALLS))
-        for name, recall in rows.items()
+        for name, recall in with_ties(rows).items()
       ],
       header=header,
       caption=f'{split}: recall in %{counts.get(split, "")}',
@@ -43,9 +44,10 @@ def recalls_section(
   meaning = paragraph(
     'I2T @k: share of images with one of their captions among the k most similar; '
     'T2I @k: share of captions with their image among the first k; mR: the mean of '
-    'these six. Ties count against the model. Ceiling: the most that is possible '
-    'where identical captions cannot be told apart. Step 0 is the model before '
-    'training: the starting weights with fresh adapters, where it has adapters.'
+    'these six. Ties count against the model, but in rows that say otherwise: at '
+    'random is the mean over all orders of the ties. Ceiling: the most that is '
+    'possible where identical captions cannot be told apart. Step 0 is the model '
+    'before training: the starting weights with fresh adapters, where it has adapters.'
   )
   return section('Recall', *tables, meaning, _published(data_name, splits))
 
@@ -59,20 +61,33 @@ def published_rows(data_name: str) -> list[dict]:
   ]
 
 
-def _published(data_name: str, splits: Sequence[str]) -> str:
+def _own_row(rows: Mapping[str, Recall]) -> tuple[str, ...] | None:
+  """The selected step as a row of the published ones; None where it is not measured.
+
+  A sort breaks ties in some order, as the published evaluations do: what compares is
+  the mean over all orders.
+  """
+  name = next((name for name in rows if name.endswith('selected')), 'step 0')
+  recall = part_of(rows.get(name, {}), EXPECTED)
+  if not recall:
+    return None
+  return f'this run, {name}, ties at random', f'{recall["mean_recall"]:.2f}', '', '', ''
+
+
+def _published(data_name: str, splits: Mapping[str, Mapping[str, Recall]]) -> str:
   rows = published_rows(data_name)
   if not rows:
     return ''
-  own = (
-    '' if 'test' in splits else ' This run has no recall on test to set beside them.'
-  )
+  own_row = _own_row(splits.get('test', {}))
+  own = '' if own_row else ' This run has no recall on test to set beside them.'
   return paragraph(
     f'Below: published by others, on the test split of {data_name.upper()}, copied '
     'from the sources and not measured here. They mix backbones, training data and '
     'ways to select the step; between seeds, 1 to 1.5 points are usual. That the '
     f'data of this run are the same is taken from the name of their folder.{own}'
   ) + table(
-    [
+    [own_row] * bool(own_row)
+    + [
       (
         row['method'],
         f'{row["mR"]:.2f}',
@@ -86,29 +101,32 @@ def _published(data_name: str, splits: Sequence[str]) -> str:
   )
 
 
-def splits_of(rows: Sequence[Mapping]) -> dict[str, dict[str, Recall]]:
+def splits_of(
+  rows: Sequence[Mapping], *, by: str = 'mean_recall'
+) -> dict[str, dict[str, Recall]]:
   """Of a run that has not ended: step 0, the best and the last step of each split.
 
   Args:
     rows: evaluations of `metrics.jsonl`, in their order.
+    by: the recall that selects.
   """
   splits = {}
   for split in {row['split']: None for row in rows}:
     of_split = [row for row in rows if row['split'] == split]
-    named = {'': of_split[0], ', best so far': best_of(of_split)}
+    named = {'': of_split[0], ', best so far': best_of(of_split, by=by)}
     named |= {', last so far': of_split[-1]}
     steps = {row['step']: what for what, row in reversed(named.items())}
     splits[split] = {
-      f'step {row["step"]}{steps[row["step"]]}': {key: row[key] for key in RECALLS}
+      f'step {row["step"]}{steps[row["step"]]}': recorded_of(row)
       for row in of_split
       if row['step'] in steps
     }
   return splits
 
 
-def best_of(rows: Sequence[Mapping]) -> Mapping | None:
-  """The evaluation of the highest mean recall, the first of equals; None of none."""
-  return max(rows, key=lambda row: row['mean_recall'], default=None)
+def best_of(rows: Sequence[Mapping], *, by: str = 'mean_recall') -> Mapping | None:
+  """The evaluation that is highest in `by`, the first of equals; None of none."""
+  return max(rows, key=lambda row: row[by], default=None)
 
 
 def step_of(name: str) -> int | None:

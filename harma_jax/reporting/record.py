@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from ml_collections import ConfigDict
 
 from harma_jax.reporting.recalls import best_of, splits_of
-from harma_jax.rundir.metrics import read_rows
+from harma_jax.rundir.reading import read_rows
+from harma_jax.rundir.results import read_results
 from harma_jax.rundir.workdir import (
   METRICS_FILE,
   flat,
   read_provenance,
-  read_results,
 )
 
 
@@ -47,16 +47,17 @@ def read_record(workdir: pathlib.Path, config: ConfigDict) -> Record:
     for row in read_rows(workdir / METRICS_FILE)
   ]
   results = read_results(workdir)
-  measured = [row for row in rows if row['kind'] == 'evaluation']
+  measured = [row for row in rows if row.get('kind') == 'evaluation']
   wanted = config.evaluation.select_on
-  best = best_of([row for row in measured if row['split'] == wanted])
+  selector = config.evaluation.select_by
+  best = best_of([row for row in measured if row['split'] == wanted], by=selector)
   used = {role: name for name, role in roles.items() if name}
   return Record(
     fields=flat(config),
     provenance=read_provenance(workdir),
     results=results,
     rows=rows,
-    splits=results['splits'] if results else splits_of(measured),
+    splits=results['splits'] if results else splits_of(measured, by=selector),
     best_step=results.get('best_step', best and best['step']),
     selecting=wanted if wanted in used else next(iter(used), ''),
   )

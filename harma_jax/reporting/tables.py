@@ -8,6 +8,31 @@ from rich.table import Table
 from rich.text import Text
 
 from harma_jax.evaluation.recall import RECALLS, Recall
+from harma_jax.evaluation.ties import EXPECTED, OPTIMISTIC, RECORDED, part_of
+
+# In words, how ties count where not against the model.
+TIES = {EXPECTED: 'ties at random', OPTIMISTIC: 'ties for it'}
+SHOWN = 0.005  # points of recall: what tables round away
+_OTHERS = frozenset(RECORDED) - frozenset(RECALLS)
+
+
+def with_ties(
+  rows: Mapping[str, Recall], *, kinds: Sequence[str] = tuple(TIES)
+) -> dict[str, Recall]:
+  """Each row, and behind it what it becomes where ties are not against the model.
+
+  Args:
+    rows: recalls by the names of `RECORDED`.
+    kinds: of `TIES`; a row is left out that would show the same as the one before it.
+  """
+  found = {}
+  for name, row in rows.items():
+    found[name] = {key: value for key, value in row.items() if key not in _OTHERS}
+    for kind in kinds:
+      recall = part_of(row, kind)
+      if any(abs(value - row[key]) >= SHOWN for key, value in recall.items()):
+        found[f'{name}, {TIES[kind]}'] = recall
+  return found
 
 
 def print_table(title: str, rows: Mapping[str, Recall]) -> None:

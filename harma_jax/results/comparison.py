@@ -20,8 +20,11 @@ from harma_jax.evaluation.recall import Ranks, recall_of_ranks
 from harma_jax.rundir.seeds import finished_seeds
 from harma_jax.rundir.workdir import is_workdir, read_config
 
-# How ties of identical captions count, and what the numbers are called.
-KINDS = {'standard': 'recall', 'duplicate_aware': 'recall, identical captions right'}
+# How identical captions count, and what the numbers are called.
+KINDS = {
+  'standard': 'recall, ties against the model',
+  'duplicate_aware': 'recall, identical captions right',
+}
 
 
 def runs_of(folders: Sequence[str]) -> list[str]:

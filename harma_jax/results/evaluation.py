@@ -12,10 +12,15 @@ from harma_jax.building.model import build_model
 from harma_jax.building.params import read_start, read_workdir
 from harma_jax.errors import UserError
 from harma_jax.evaluation.bootstrap import recall_intervals
-from harma_jax.evaluation.duplicates import duplicate_aware_ranks, recall_ceiling
+from harma_jax.evaluation.duplicates import ceiling_row, duplicate_aware_ranks
 from harma_jax.evaluation.evaluator import EvaluationSplit
 from harma_jax.evaluation.geometry import geometry
-from harma_jax.evaluation.ranks import Features, count_not_below, retrieval_ranks_of
+from harma_jax.evaluation.ranks import (
+  Features,
+  count_not_below,
+  retrieval_ranks_of,
+  retrieval_ties_of,
+)
 from harma_jax.evaluation.recall import (
   Ranks,
   Recall,
@@ -23,6 +28,7 @@ from harma_jax.evaluation.recall import (
   median_ranks,
   recall_of_ranks,
 )
+from harma_jax.evaluation.ties import recalls_of_ties
 
 SELECTED, BEFORE = 'selected', 'step 0'
 AWARE = 'identical right'
@@ -35,11 +41,11 @@ def evaluate(
 
   Returns:
     Of each split the recalls in per cent of `chance`; of the `ceiling` that identical
-    captions put; of `step 0` and `selected`, each also with its median ranks and
-    `geometry`, and `selected, 2.5 %` and `selected, 97.5 %`, between which 95 % of the
-    resamples of the queries lie; the same three of `identical right`. The
-    weights of `step 0` are made again as training made them: there is no such row, and
-    a warning, where what they were made of is gone.
+    captions put; of `step 0` and `selected`, each also with
+    `recalls_of_ties`, its median ranks and `geometry`, and `selected, 2.5 %` and
+    `selected, 97.5 %`, between which 95 % of the resamples of the queries lie; the same
+    three of `identical right`. The weights of `step 0` are made again as training made
+    them: there is no such row, and a warning, where what they were made of is gone.
 
   Raises:
     UserError: nothing was saved in `workdir`, or a split that cannot be read.
@@ -56,7 +62,7 @@ def evaluate(
   for split in data:
     rows = {
       'chance': chance_recall(split.caption_image, len(split.images)),
-      'ceiling': recall_ceiling(split.groups, split.caption_image),
+      'ceiling': ceiling_row(split.groups, split.caption_image),
     }
     if before:
       rows[BEFORE] = measure(features_of(before, split), split)[SELECTED]
@@ -80,6 +86,7 @@ def measure(features: Features, split: EvaluationSplit) -> dict[str, Recall]:
   standard = retrieval_ranks_of(counts, owner)
   aware = duplicate_aware_ranks(counts, split.groups, owner)
   rows = _with_interval(SELECTED, standard, owner) | _with_interval(AWARE, aware, owner)
+  rows[SELECTED] |= recalls_of_ties(retrieval_ties_of(counts, owner))
   rows[SELECTED] |= median_ranks(standard)
   rows[SELECTED] |= geometry(
     features.images, features.texts, features.caption_text, owner

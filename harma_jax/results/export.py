@@ -16,11 +16,11 @@ from harma_jax.building.params import read_workdir
 from harma_jax.data.annotations import fingerprint
 from harma_jax.errors import UserError
 from harma_jax.model.lora import merge_lora
+from harma_jax.rundir.results import read_results
 from harma_jax.rundir.workdir import (
   read_config,
   read_fingerprints,
   read_provenance,
-  read_results,
 )
 from harma_jax.weights.adapter import write_adapter
 from harma_jax.weights.card import model_card

@@ -8,19 +8,24 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from harma_jax.errors import UserError
+from harma_jax.rundir.steps import check_steps, reading
 from harma_jax.rundir.workdir import CHECKPOINT_FOLDER, FROZEN_FOLDER, writing
 from harma_jax.stepping.step import TrainState
 
-SELECTED_BY = 'mean_recall'
+# What selects among a step's metrics; in those of older runs it is the mean recall.
+SELECTION, MEAN_RECALL = 'selection', 'mean_recall'
 
 
 class Checkpoints:
   """The saved steps of one run: what trains at every step, the frozen weights once.
 
   Kept are the `keep` latest steps, those that `keep_every` divides (0: none), and the
-  one whose `mean_recall` is best; a step that was saved without metrics is never the
+  one whose `SELECTION` is best; a step that was saved without metrics is never the
   best while one with metrics is there. Where nothing is saved, `create=False` leaves
   the folder as it is; it must be there.
+
+  Raises:
+    UserError: a step that is not whole; see `check_steps`.
   """
 
   def __init__(
@@ -40,6 +45,7 @@ class Checkpoints:
     if keep_every:
       policies.append(checkpoint_managers.EveryNSteps(keep_every))
     policy = checkpoint_managers.AnyPreservationPolicy(policies)
+    check_steps(self._workdir / CHECKPOINT_FOLDER)
     with writing(self._workdir):
       self._manager = ocp.CheckpointManager(
         self._workdir / CHECKPOINT_FOLDER,
@@ -58,7 +64,7 @@ class Checkpoints:
     return self._manager.latest_step()
 
   def best_step(self) -> int | None:
-    """The step with the best `mean_recall`; the last one where none was measured."""
+    """The step with the best `SELECTION`; the last one where none was measured."""
     return self._manager.best_step()
 
   def metrics(self, step: int) -> dict:
@@ -82,10 +88,11 @@ class Checkpoints:
       UserError: a mean recall that is not a number, or a folder that cannot be written:
         this save began in vain, or the one before ended so.
     """
-    if not math.isfinite(metrics.get(SELECTED_BY, 0)):
+    selection = _selection(metrics, otherwise=0.0)
+    if not math.isfinite(selection):
       raise UserError(
-        f'Expected a {SELECTED_BY} that is a number at step {step}; found '
-        f'{metrics[SELECTED_BY]}. Nothing is saved of this step.'
+        f'Expected a {MEAN_RECALL} that is a number at step {step}; found '
+        f'{selection}. Nothing is saved of this step.'
       )
     self.save_frozen(state.frozen)
     with writing(self._workdir):
@@ -113,6 +120,9 @@ class Checkpoints:
     Args:
       step: one that was saved.
       abstract: shapes, dtypes and shardings to restore to.
+
+    Raises:
+      UserError: files of it are missing, cut or damaged.
     """
     rest = _rest(abstract)
     restored = self._restore(step, trainable=abstract.trainable, rest=rest)
@@ -135,7 +145,8 @@ class Checkpoints:
 
   def _restore(self, step: int, **items) -> ocp.args.Composite:
     items = {name: ocp.args.StandardRestore(item) for name, item in items.items()}
-    return self._manager.restore(step, args=ocp.args.Composite(**items))
+    with reading(self._workdir / CHECKPOINT_FOLDER / str(step)):
+      return self._manager.restore(step, args=ocp.args.Composite(**items))
 
 
 def step_to_read(checkpoints: Checkpoints, *, workdir: pathlib.Path) -> int:
@@ -167,8 +178,12 @@ def _rest(state: TrainState) -> dict:
   return rest | ({'curriculum': state.curriculum} if state.curriculum else {})
 
 
+def _selection(metrics: dict, *, otherwise: float) -> float:
+  return metrics.get(SELECTION, metrics.get(MEAN_RECALL, otherwise))
+
+
 def _quality(metrics: dict) -> float:
-  quality = metrics.get(SELECTED_BY, -1.0)
+  quality = _selection(metrics, otherwise=-1.0)
   return quality if math.isfinite(quality) else -1.0
 
 
@@ -180,5 +195,5 @@ def _save_tree(path: pathlib.Path, tree: dict) -> None:
 def _restore_tree(path: pathlib.Path, abstract: dict) -> dict:
   if not abstract:
     return {}
-  with ocp.StandardCheckpointer() as checkpointer:
+  with reading(path), ocp.StandardCheckpointer() as checkpointer:
     return checkpointer.restore(path, abstract)

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from harma_jax.evaluation.recall import RECALLS, Recall
+from harma_jax.rundir.reading import read_rows
 from harma_jax.rundir.workdir import append_rows, replace_text
 
 
@@ -38,6 +39,7 @@ class RunLog:
     self._path, self._skipped = path, 0
     if self._writes:
       drop_rows_after(path, last_saved)
+      _warn_of_lost(path, last_saved or 0, every=log_every)
     self._bar = _progress_bar(enabled=self._writes)
     self._task = self._bar.add_task(
       'train', total=total_steps, completed=last_saved or 0, loss='', speed=''
@@ -93,14 +95,14 @@ class RunLog:
     """Notes the recalls of a split after `step` steps."""
     self._write(kind='evaluation', step=step, split=split, **recall)
     logging.info(
-      'step %d, %s: mean recall %.2f (%s)',
+      'step %d, %s: mean recall %.2f (%s), ties against the model',
       *(step, split, recall['mean_recall']),
       ', '.join(f'{name} {recall[name]:.1f}' for name in RECALLS[:-1]),
     )
 
   def evaluations(self) -> list[dict]:
     """All evaluations of the run so far, those before a resume included."""
-    return [row for row in read_rows(self._path) if row['kind'] == 'evaluation']
+    return [row for row in read_rows(self._path) if row.get('kind') == 'evaluation']
 
   def _write(self, **row) -> None:
     if self._writes:
@@ -119,16 +121,19 @@ def _progress_bar(*, enabled: bool) -> Progress:
   )
 
 
-def read_rows(path: pathlib.Path) -> list[dict]:
-  """The whole rows of a file: a killed run may leave the beginning of one behind."""
-  if not path.exists():
-    return []
-  *lines, _ = path.read_text().split('\n')
-  return [json.loads(line) for line in lines]
-
-
 def drop_rows_after(path: pathlib.Path, last_saved: int | None) -> None:
   """Forgets what a stopped run wrote after its last checkpoint: it is done again."""
   last = -1 if last_saved is None else last_saved
   rows = [row for row in read_rows(path) if row['step'] <= last]
   replace_text(path, ''.join(json.dumps(row) + '\n' for row in rows))
+
+
+def _warn_of_lost(path: pathlib.Path, last_saved: int, *, every: int) -> None:
+  """Says where rows before the last checkpoint are not there: the file was cut."""
+  last = max((row['step'] for row in read_rows(path)), default=0)
+  if last_saved - last >= every:
+    logging.warning(
+      '%s: expected rows up to step %d, the last that is saved; found them up to %d. '
+      'What stood between is lost; the run goes on, and its curves and tables lack it.',
+      *(path, last_saved, last),
+    )

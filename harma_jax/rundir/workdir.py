@@ -12,6 +12,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from harma_jax.errors import UserError
+from harma_jax.rundir.reading import read_json
 
 CONFIG_FILE = 'config.json'
 CONFLICTS_FILE = 'conflicts.jsonl'
@@ -43,6 +44,7 @@ LATER = {
   'model.clip_adapter.ratio': 0.2,
   'model.attention': 'auto',
   'objective.chunk': 8192,
+  'optimizer.kind': 'adamw',
   'train.microbatch': 0,
   'train.steps_per_dispatch': 1,
   'train.on_nonfinite': 'raise',
@@ -58,6 +60,7 @@ LATER = {
   'data.stretch': 'auto',
   'data.on_bad_image': 'raise',
   'data.workers': 0,
+  'evaluation.select_by': 'mean_recall',
   'checkpoint.keep_every': 0,
 }
 
@@ -72,9 +75,7 @@ def default_workdir(config_path: str) -> pathlib.Path:
 def is_workdir(path: str | pathlib.Path) -> bool:
   """Whether `path` is the folder of a run; models of the hub have a config.json too."""
   file = pathlib.Path(path).expanduser() / CONFIG_FILE
-  return (
-    bool(str(path)) and file.is_file() and 'optimizer' in json.loads(file.read_text())
-  )
+  return bool(str(path)) and file.is_file() and 'optimizer' in read_json(file)
 
 
 def read_config(
@@ -87,17 +88,25 @@ def read_config(
     data_root: where its data set is now; default: where it was in training.
 
   Raises:
-    UserError: `workdir` is not the folder of a run.
+    UserError: `workdir` is not the folder of a run, or its config is damaged.
   """
   path = pathlib.Path(workdir).expanduser() / CONFIG_FILE
   if not path.is_file():
     raise UserError(
       f'Expected the work folder of a run, with {CONFIG_FILE}; found {workdir}.'
     )
-  config = ConfigDict(_completed(json.loads(path.read_text())))
+  config = ConfigDict(_completed(read_json(path)))
   if data_root:
     config.data.root = data_root
+  config.init = _moved_along(config.init, path.parent)
   return config
+
+
+def _moved_along(init: str, workdir: pathlib.Path) -> str:
+  """Where the pretraining of several seeds is, whose folder was moved with theirs."""
+  beside = workdir.parent / PRETRAIN
+  is_such = pathlib.Path(init).name == PRETRAIN and is_workdir(beside)
+  return str(beside) if is_such and not is_workdir(init) else init
 
 
 def _completed(config: dict) -> dict:
@@ -140,11 +149,6 @@ def read_provenance(workdir: str | pathlib.Path) -> dict:
   return _read_if_there(workdir, PROVENANCE_FILE)
 
 
-def read_results(workdir: str | pathlib.Path) -> dict:
-  """What a run has found at its end; empty where it has not ended."""
-  return _read_if_there(workdir, RESULTS_FILE)
-
-
 def read_fingerprints(workdir: str | pathlib.Path) -> dict[str, str]:
   """Of the splits that a run read, by role; empty where it says nothing."""
   return _read_if_there(workdir, DATA_FILE)
@@ -152,7 +156,7 @@ def read_fingerprints(workdir: str | pathlib.Path) -> dict[str, str]:
 
 def _read_if_there(workdir: str | pathlib.Path, name: str) -> dict:
   path = pathlib.Path(workdir).expanduser() / name
-  return json.loads(path.read_text()) if path.is_file() else {}
+  return read_json(path) if path.is_file() else {}
 
 
 def claim(
@@ -284,7 +288,7 @@ def _check_same(workdir: pathlib.Path, old: dict, new: dict) -> None:
 
 def _check_data(workdir: pathlib.Path, data: dict[str, str]) -> None:
   path = workdir / DATA_FILE
-  old = json.loads(path.read_text()) if path.is_file() else data
+  old = read_json(path) if path.is_file() else data
   if old != data:
     changed = sorted(name for name in old | data if old.get(name) != data.get(name))
     raise UserError(

@@ -8,11 +8,17 @@ import jax.numpy as jnp
 import optax
 from flax import traverse_util
 
-from harma_jax.errors import UserError
+from harma_jax.errors import UserError, expect_one_of
 from harma_jax.model.additions import ADDED
+from harma_jax.stepping.released_adamw import released_adam, released_adamw
 
 TRAINABLE, FROZEN = 'trainable', 'frozen'
 SCHEDULES = ('linear', 'cosine', 'constant')
+# With decay, and without.
+KINDS = {
+  'adamw': (optax.adamw, optax.adam),
+  'adamw_released': (released_adamw, released_adam),
+}
 
 # Kept here after every step. The lower end is CLIP's own (a logit scale of 100).
 TEMPERATURE_RANGE = (0.01, 0.5)
@@ -167,6 +173,7 @@ def make_schedule(
 def make_optimizer(
   schedule: optax.Schedule,
   *,
+  kind: str = 'adamw',
   b1: float = 0.9,
   b2: float = 0.98,
   eps: float = 1e-8,
@@ -177,12 +184,18 @@ def make_optimizer(
 
   Biases are not decayed; everything else is, gates, norms and temperature included.
   `clip_norm` above 0 first scales the gradient to at most that global norm.
+
+  Raises:
+    UserError: a kind that is none of `KINDS`: `adamw` is that of optax and torch,
+      `adamw_released` that of the released code (`released_adamw`).
   """
-  adam = {'learning_rate': schedule, 'b1': b1, 'b2': b2, 'eps': eps}
+  expect_one_of(KINDS, 'optimizer.kind', found=kind)
+  adam = {'b1': b1, 'b2': b2, 'eps': eps}
+  with_decay, without = KINDS[kind]
   groups = optax.partition(
     {
-      'decayed': optax.adamw(**adam, weight_decay=weight_decay),
-      'bias': optax.adam(**adam),
+      'decayed': with_decay(schedule, **adam, weight_decay=weight_decay),
+      'bias': without(schedule, **adam),
     },
     decay_groups,
   )

@@ -84,6 +84,7 @@ def train_stage(recipe: Recipe, *, workdir: pathlib.Path, init: str) -> None:
         evaluate=recipe.evaluate,
         splits=data.splits,
         selected_by=recipe.selected_by,
+        selector=recipe.selector,
         table=data.table,
         folder=folder,
       ),

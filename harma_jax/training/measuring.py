@@ -1,7 +1,6 @@
 """What a run measures before a step, and once at its end."""
 
 import functools
-import json
 import pathlib
 from collections.abc import Callable, Mapping
 
@@ -10,18 +9,18 @@ import numpy as np
 
 from harma_jax.data.annotations import CaptionTable
 from harma_jax.devices.processes import of_first
-from harma_jax.evaluation.duplicates import recall_ceiling
+from harma_jax.evaluation.duplicates import ceiling_row
 from harma_jax.evaluation.evaluator import EvaluationSplit, Evaluator
 from harma_jax.evaluation.recall import Recall, chance_recall
-from harma_jax.reporting.tables import print_table
-from harma_jax.rundir.checkpoint import abstract_of
+from harma_jax.evaluation.ties import EXPECTED, recorded_of
+from harma_jax.reporting.tables import print_table, with_ties
+from harma_jax.rundir.checkpoint import SELECTION, abstract_of
 from harma_jax.rundir.folder import RunFolder
 from harma_jax.rundir.metrics import RunLog
+from harma_jax.rundir.results import write_results
 from harma_jax.rundir.workdir import (
   CONFLICTS_FILE,
-  RESULTS_FILE,
   append_rows,
-  replace_text,
 )
 from harma_jax.stepping.step import TrainState
 
@@ -33,14 +32,15 @@ def make_measure(
   evaluate: Evaluator,
   splits: Mapping[str, EvaluationSplit],
   selected_by: str,
+  selector: str,
   table: CaptionTable,
   folder: RunFolder,
 ) -> Callable[[TrainState, int], dict]:
   """Builds `measure(state, step)`, what is done wherever an evaluation is due.
 
   It measures the selecting split, before the first step the others too, notes the
-  captions that conflict most, and returns the recalls of the selecting split; nothing
-  where there is none.
+  captions that conflict most, and returns the recalls of the selecting split, one of
+  which, `selector`, is what selects; nothing where there is none.
   """
   selection = splits.get(selected_by)
   others = [split for split in splits.values() if split is not selection]
@@ -51,7 +51,7 @@ def make_measure(
       measure_split(state, split, step=step)
     recall = {} if selection is None else measure_split(state, selection, step=step)
     note_conflicts(state, step=step, table=table, workdir=folder.path)
-    return recall
+    return recall and recall | {SELECTION: recall[selector]}
 
   return measure
 
@@ -142,14 +142,14 @@ def report_results(
       for name, split in splits.items()
     },
   }
-  replace_text(folder.path / RESULTS_FILE, json.dumps(results, indent=2) + '\n')
+  write_results(folder.path, results)
   for name, measured in results['splits'].items():
     split = splits[name]
     print_table(
       f'{split.name}: recall in % of {len(split.images):,} images and '
       f'{len(split.tokens):,} captions, seed {seed}, weights selected on '
-      f'{selected_on}',
-      measured,
+      f'{selected_on}, ties against the model',
+      with_ties(measured, kinds=[EXPECTED]),
     )
 
 
@@ -159,7 +159,7 @@ def _results(
   recalls = {row['step']: row for row in rows if row['split'] == split.name}
   named = {
     'chance': chance_recall(split.caption_image, len(split.images)),
-    'ceiling': recall_ceiling(split.groups, split.caption_image),
+    'ceiling': ceiling_row(split.groups, split.caption_image),
   }
   steps = {'step 0': 0}
   for step, what in ((best, 'selected'), (total, 'last')):
@@ -167,5 +167,5 @@ def _results(
       steps[f'step {step}, {what}'] = step
   for name, step in steps.items():
     if step in recalls:
-      named[name] = {key: recalls[step][key] for key in named['chance']}
+      named[name] = recorded_of(recalls[step])
   return named

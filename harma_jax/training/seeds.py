@@ -15,13 +15,15 @@ from harma_jax.building.stages import stages
 from harma_jax.devices.processes import of_first
 from harma_jax.errors import UserError
 from harma_jax.evaluation.recall import Recall
-from harma_jax.reporting.tables import print_table
+from harma_jax.evaluation.ties import EXPECTED
+from harma_jax.reporting.tables import print_table, with_ties
+from harma_jax.rundir.results import read_results
 from harma_jax.rundir.seeds import SEEDS_FILE, name_of
 from harma_jax.rundir.workdir import (
   PRETRAIN,
-  RESULTS_FILE,
   check_workdir,
   has_saved,
+  is_workdir,
   replace_text,
 )
 from harma_jax.training.loop import train
@@ -66,7 +68,7 @@ def train_seeds(
   for folder, run in runs.items():
     check_config(run)
     check_workdir(folder, run)
-  finished = [(folder / RESULTS_FILE).is_file() for folder in runs]
+  finished = [is_workdir(folder) and bool(read_results(folder)) for folder in runs]
   # Others may see the first process's files late.
   for (folder, run), is_finished in zip(
     runs.items(), of_first(np.array(finished)), strict=True
@@ -132,7 +134,9 @@ def _rows_of(result: dict, split: str) -> dict[str, Recall]:
 
 
 def _spread(recalls: Sequence[Recall]) -> dict[str, Recall]:
-  values = {name: [recall[name] for recall in recalls] for name in recalls[0]}
+  # Runs of an earlier version have recorded fewer.
+  names = [name for name in recalls[0] if all(name in recall for recall in recalls)]
+  values = {name: [recall[name] for recall in recalls] for name in names}
   spread = {'mean': {name: float(np.mean(v)) for name, v in values.items()}}
   if len(recalls) > 1:
     spread['sd'] = {name: float(np.std(v, ddof=1)) for name, v in values.items()}
@@ -143,7 +147,7 @@ def _report(
   folders: Sequence[pathlib.Path], *, workdir: pathlib.Path, seeds: Sequence[int]
 ) -> None:
   """Writes `seeds.json` and prints a table for each split."""
-  results = [json.loads((folder / RESULTS_FILE).read_text()) for folder in folders]
+  results = [read_results(folder) for folder in folders]
   summary = summarize(results)
   content = {'seeds': list(seeds), 'splits': summary}
   replace_text(workdir / SEEDS_FILE, json.dumps(content, indent=2) + '\n')
@@ -155,4 +159,7 @@ def _report(
       if what == 'mean' or any(recall.values())
     }
     numbers = ', '.join(map(str, seeds))
-    print_table(f'{split}: recall in % over the seeds {numbers}', lines)
+    print_table(
+      f'{split}: recall in % over the seeds {numbers}, ties against the model',
+      with_ties(lines, kinds=[EXPECTED]),
+    )

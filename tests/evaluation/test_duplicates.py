@@ -12,10 +12,12 @@ from harma_jax.evaluation.duplicates import (
   caption_groups,
   ceiling_ranks,
   duplicate_aware_ranks,
+  expected_ceiling,
   recall_ceiling,
 )
 from harma_jax.evaluation.ranks import Features, count_not_below
 from harma_jax.evaluation.recall import recall_at_k, retrieval_ranks
+from harma_jax.evaluation.ties import expected_recall, retrieval_ties
 
 KS = (1, 2, 3)
 
@@ -202,6 +204,29 @@ def test_no_order_of_a_row_or_a_column_is_better(seed):
       most = np.maximum(most, hits)
     ranks = reached['t2i'][groups == group]
     assert [(ranks < k).sum() for k in KS] == most.tolist()
+
+
+@pytest.mark.parametrize(
+  ('groups', 'owner'),
+  [
+    ([0, 0, 1, 1, 2, 2], [0, 1, 0, 1, 0, 1]),
+    ([0, 0, 0, 0, 1, 1], [0, 0, 1, 1, 0, 1]),
+    ([0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 0, 2]),
+  ],
+)
+def test_the_ceiling_of_the_expectation_is_the_best_of_all_tables(groups, owner):
+  """A level for each group says all of their orders and ties in an image's row."""
+  groups, owner = np.array(groups), np.array(owner)
+  n_groups, n_images = groups.max() + 1, owner.max() + 1
+  levels = max(n_groups, n_images)
+  highest = {}
+  for values in itertools.product(range(levels), repeat=n_groups * n_images):
+    scores = np.reshape(values, (n_images, n_groups))[:, groups].astype(np.float32)
+    found = expected_recall(retrieval_ties(scores, owner), ks=KS)
+    highest = {name: max(value, highest.get(name, 0)) for name, value in found.items()}
+  ceiling = expected_ceiling(groups, owner, ks=KS)
+  highest.pop('mean_recall')  # no table need have the highest of each
+  assert {name: ceiling[name] for name in highest} == pytest.approx(highest)
 
 
 def test_the_ceiling_is_above_what_equal_scores_of_a_group_reach():

@@ -3,8 +3,14 @@
 import numpy as np
 import pytest
 
-from harma_jax.evaluation.ranks import Features, count_not_below, retrieval_ranks_of
+from harma_jax.evaluation.ranks import (
+  Features,
+  count_not_below,
+  retrieval_ranks_of,
+  retrieval_ties_of,
+)
 from harma_jax.evaluation.recall import retrieval_ranks
+from harma_jax.evaluation.ties import retrieval_ties
 
 N_IMAGES = 17
 
@@ -41,6 +47,19 @@ def check_equal(ranks, expected):
 def test_they_are_those_of_the_whole_matrix(seed, levels, chunk):
   features, owner = random_split(np.random.default_rng(seed), levels=levels)
   check_equal(ranks_of(features, owner, chunk=chunk), reference(features, owner))
+
+
+@pytest.mark.parametrize('chunk', [1, 100, 10**6], ids='chunk {}'.format)
+@pytest.mark.parametrize('levels', [1, 2, 1000])
+def test_ties_are_those_of_the_whole_matrix(levels, chunk):
+  features, owner = random_split(np.random.default_rng(3), levels=levels)
+  found = retrieval_ties_of(count_not_below(features, owner, chunk=chunk), owner)
+  scores = features.images @ features.texts.T
+  expected = retrieval_ties(scores[:, features.caption_text], owner)
+  for direction, ties in expected.items():
+    for part, values in zip(found[direction], ties, strict=True):
+      np.testing.assert_array_equal(part, values)
+  assert levels == 1000 or expected['i2t'].right.max() > 1
 
 
 @pytest.mark.parametrize('chunk', [50, 10**6])

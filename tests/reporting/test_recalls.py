@@ -53,6 +53,17 @@ def test_published_rows_stand_beside_their_data_set(name):
     assert row['source'] in text
 
 
+def test_beside_published_rows_stands_the_expectation_over_ties():
+  expected = {f'{name}_expected': 44.25 for name in RECALLS}
+  rows = {'chance': recall(0.5), 'step 9, selected': recall(7) | expected}
+  text = section_of({'test': rows}, data_name='rsicd')
+  assert 'This run has no recall' not in text
+  _, published = text.split('published by others, on the test split')
+  assert 'this run, step 9, selected, ties at random' in published
+  assert '<td>44.25</td>' in published
+  assert f'{recall(7)["mean_recall"]:.2f}' not in published
+
+
 @pytest.mark.parametrize('name', ['scenes', 'rsitmd_sample', ''])
 def test_other_data_have_no_published_rows(name):
   assert published_rows(name) == []

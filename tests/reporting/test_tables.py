@@ -8,6 +8,7 @@ from harma_jax.reporting.tables import (
   print_differences,
   print_facts,
   print_table,
+  with_ties,
 )
 
 
@@ -24,6 +25,27 @@ def test_recalls_stand_below_their_names(capsys):
   assert chance.count('0.3 ') == 7
   assert step_0.count('100.0') == 7
   assert 'mR' in printed
+
+
+def test_ties_have_rows_of_their_own_where_they_matter():
+  expected = {f'{name}_expected': 2.0 for name in RECALLS}
+  optimistic = {f'{name}_optimistic': 3.0 for name in RECALLS}
+  rows = {
+    'step 0': recall(1.0) | expected | optimistic,
+    'step 3': recall(2.0) | expected | optimistic,
+    'chance': recall(0.5),
+  }
+  found = with_ties(rows)
+  assert {name: row['mean_recall'] for name, row in found.items()} == {
+    'step 0': 1.0,
+    'step 0, ties at random': 2.0,
+    'step 0, ties for it': 3.0,
+    'step 3': 2.0,
+    'step 3, ties for it': 3.0,
+    'chance': 0.5,
+  }
+  assert all(row.keys() == set(RECALLS) for row in found.values())
+  assert 'step 0, ties for it' not in with_ties(rows, kinds=['_expected'])
 
 
 def test_a_fact_is_shown_whole_as_it_was_written(capsys):

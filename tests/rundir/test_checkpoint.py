@@ -71,6 +71,13 @@ def test_the_best_is_known_to_a_new_start(tmp_path):
   assert steps_in(tmp_path) == [1, 3]
 
 
+def test_what_selects_stands_beside_the_mean_recall(checkpoints):
+  for step, (mean, selection) in enumerate([(1.0, 3.0), (2.0, 2.0)]):
+    metrics = {'mean_recall': mean, 'selection': selection}
+    checkpoints.save(step, make_state(step), metrics=metrics)
+  assert checkpoints.best_step() == 0
+
+
 def test_a_step_without_metrics_is_not_the_best(checkpoints):
   save_all(checkpoints, [0.0, None, None])
   assert checkpoints.best_step() == 0

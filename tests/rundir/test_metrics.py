@@ -135,3 +135,15 @@ def test_a_bar_on_a_terminal(make_log, caplog, monkeypatch):
   assert 'pairs/s' in shown
   assert '0:00' in shown  # the time left
   assert not caplog.records
+
+
+def test_rows_that_are_gone_before_the_last_checkpoint_are_said(make_log, caplog):
+  with make_log() as log:
+    log.evaluation(10, split='val', recall=recall(1.0))
+  with caplog.at_level(logging.WARNING, logger='absl'):
+    make_log(last_saved=14)
+    assert 'is lost' not in caplog.text
+    make_log(last_saved=15)
+  assert 'expected rows up to step 15, the last that is saved; found them up to 10' in (
+    caplog.text
+  )

@@ -238,3 +238,22 @@ def test_a_full_disk_is_named_by_what_the_system_says():
     open('/dev/full', 'w') as file,
   ):
     file.write('row\n')
+
+
+def test_the_pretraining_of_moved_seeds_is_found_beside_them(tmp_path, small_config):
+  for name in ('pretrain', 'seed_0'):
+    init = '' if name == 'pretrain' else str(tmp_path / 'there/pretrain')
+    config = small_config({'init': init})
+    claim(tmp_path / 'there' / name, config, data=DATA)
+    (tmp_path / 'there' / name / 'checkpoints/3').mkdir(parents=True)
+  assert read_config(tmp_path / 'there/seed_0').init == init
+  moved = (tmp_path / 'there').rename(tmp_path / 'here')
+  assert read_config(moved / 'seed_0').init == str(moved / 'pretrain')
+  check_workdir(moved / 'seed_0', small_config({'init': str(moved / 'pretrain')}))
+
+
+def test_a_config_that_was_cut_is_named(used, small_config):
+  text = (used / 'config.json').read_text()
+  (used / 'config.json').write_text(text[: len(text) // 2])
+  with pytest.raises(UserError, match=f'that a run has written, {used}/config.json'):
+    check_workdir(used, small_config())

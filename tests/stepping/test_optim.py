@@ -11,6 +11,7 @@ from flax import traverse_util
 
 from harma_jax.errors import UserError
 from harma_jax.stepping.optim import (
+  KINDS,
   MODES,
   TEMPERATURE_RANGE,
   bound_temperature,
@@ -22,6 +23,7 @@ from harma_jax.stepping.optim import (
   merge_params,
   patterns_of,
   split_params,
+  updates_made,
 )
 
 
@@ -180,27 +182,80 @@ def random_tree(rng, *, scale=1.0):
   )
 
 
-@pytest.mark.parametrize('clip_norm', [0.0, 2.0])
-def test_five_steps_equal_adamw_by_hand(clip_norm):
-  rng = np.random.default_rng(0)
-  params = start = random_tree(rng)
-  # Norms on both sides of the clip.
-  gradients = [random_tree(rng, scale=scale) for scale in (0.1, 3, 1, 0.2, 10)]
+def slow_released_adamw(params, gradients, rates, *, decay, b1=0.9, b2=0.98, eps=1e-8):
+  """transformers' AdamW in float64, statement by statement, over flat dicts."""
+  params = {path: np.float64(leaf) for path, leaf in params.items()}
+  first = {path: np.zeros_like(leaf) for path, leaf in params.items()}
+  second = {path: np.zeros_like(leaf) for path, leaf in params.items()}
+  for step, (gradient, rate) in enumerate(zip(gradients, rates, strict=True), start=1):
+    for path in params:
+      g = np.float64(gradient[path])
+      first[path] = b1 * first[path] + (1 - b1) * g
+      second[path] = b2 * second[path] + (1 - b2) * g * g
+      denominator = np.sqrt(second[path]) + eps
+      size = rate * math.sqrt(1 - b2**step) / (1 - b1**step)
+      params[path] = params[path] - size * first[path] / denominator
+      if path[-1] != 'bias':
+        params[path] = params[path] - rate * decay * params[path]
+  return params
+
+
+RATES = [0, 0.05, 0.1, 0.075, 0.05]
+
+
+def five_steps(start, gradients, **settings):
+  """The weights after five steps, by path."""
   schedule = make_schedule('linear', learning_rate=0.1, warmup_steps=2, total_steps=6)
-  optimizer = make_optimizer(schedule, weight_decay=0.3, clip_norm=clip_norm)
-  state, update = optimizer.init(params), jax.jit(optimizer.update)
+  optimizer = make_optimizer(schedule, **settings)
+  params, state, update = start, optimizer.init(start), jax.jit(optimizer.update)
   for gradient in gradients:
     updates, state = update(gradient, state, params)
     params = optax.apply_updates(params, updates)
+  assert updates_made(state, default=None) == len(gradients)
+  return traverse_util.flatten_dict(params)
+
+
+@pytest.mark.parametrize('clip_norm', [0.0, 2.0])
+def test_five_steps_equal_adamw_by_hand(clip_norm):
+  rng = np.random.default_rng(0)
+  start = random_tree(rng)
+  # Norms on both sides of the clip.
+  gradients = [random_tree(rng, scale=scale) for scale in (0.1, 3, 1, 0.2, 10)]
   expected = slow_adamw(
     traverse_util.flatten_dict(start),
     [traverse_util.flatten_dict(gradient) for gradient in gradients],
-    [0, 0.05, 0.1, 0.075, 0.05],
+    RATES,
     decay=0.3,
     clip_norm=clip_norm,
   )
-  for path, leaf in traverse_util.flatten_dict(params).items():
+  found = five_steps(start, gradients, weight_decay=0.3, clip_norm=clip_norm)
+  for path, leaf in found.items():
     np.testing.assert_allclose(leaf, expected[path], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize('eps', [1e-8, 1e-2])
+def test_five_steps_equal_the_released_adamw_by_hand(eps):
+  rng = np.random.default_rng(1)
+  start = random_tree(rng)
+  gradients = [random_tree(rng, scale=scale) for scale in (0.1, 3, 1, 0.2, 10)]
+  flat = [traverse_util.flatten_dict(tree) for tree in (start, *gradients)]
+  expected = slow_released_adamw(flat[0], flat[1:], RATES, decay=0.3, eps=eps)
+  settings = {'weight_decay': 0.3, 'eps': eps}
+  found = five_steps(start, gradients, kind='adamw_released', **settings)
+  for path, leaf in found.items():
+    np.testing.assert_allclose(leaf, expected[path], rtol=1e-5, atol=1e-6)
+  other = five_steps(start, gradients, **settings)
+  apart = {path: np.abs(other[path] - found[path]).max() for path in found}
+  # The decay tells them apart, and of biases epsilon alone.
+  assert min(v for path, v in apart.items() if path[-1] != 'bias') > 1e-4
+  assert (min(v for path, v in apart.items() if path[-1] == 'bias') > 1e-3) == (
+    eps == 1e-2
+  )
+
+
+def test_an_unknown_optimizer_is_the_users_mistake():
+  with pytest.raises(UserError, match="of adamw, adamw_released; found 'sgd'"):
+    make_optimizer(optax.constant_schedule(1.0), kind='sgd')
 
 
 def test_only_biases_are_not_decayed(params):
@@ -210,10 +265,11 @@ def test_only_biases_are_not_decayed(params):
   assert 0 < len(undecayed) < len(groups)
 
 
-def test_frozen_leaves_have_no_optimizer_state(params):
+@pytest.mark.parametrize('kind', KINDS)
+def test_frozen_leaves_have_no_optimizer_state(params, kind):
   labels = label_leaves(params, patterns_of('adapters', shared=True))
   trainable, _ = split_params(params, labels)
-  optimizer = make_optimizer(optax.constant_schedule(1e-3))
+  optimizer = make_optimizer(optax.constant_schedule(1e-3), kind=kind)
   state = jax.eval_shape(optimizer.init, trainable)
   sizes = [leaf.size for leaf in jax.tree.leaves(state) if leaf.dtype == jnp.float32]
   # Two moments of each trainable number; step counters are integers.

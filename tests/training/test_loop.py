@@ -18,9 +18,11 @@ from harma_jax.building.step import build_optimizer, state_shapes
 from harma_jax.data.annotations import load_captions
 from harma_jax.data.sampler import batch_rows
 from harma_jax.errors import UserError
-from harma_jax.evaluation.duplicates import caption_groups, recall_ceiling
+from harma_jax.evaluation.duplicates import caption_groups, ceiling_row
 from harma_jax.evaluation.recall import RECALLS, chance_recall
+from harma_jax.evaluation.ties import RECORDED
 from harma_jax.model.clip import init_params
+from harma_jax.reporting.record import read_record
 from harma_jax.rundir.checkpoint import Checkpoints
 from harma_jax.rundir.metrics import RunLog
 from harma_jax.stepping.optim import updates_made
@@ -125,10 +127,10 @@ def test_results_hold_chance_step_0_and_the_step_that_was_best_on_val(
     chance, ceiling, step_0, *_, selected = results['splits'][split].values()
     assert chance == chance_recall(table.caption_image, table.n_images)
     groups = caption_groups(table.captions, cleaning='released')
-    assert ceiling == recall_ceiling(groups, table.caption_image)
+    assert ceiling == ceiling_row(groups, table.caption_image)
     assert measured[0, split]['i2t_median_rank'] >= 1
-    assert step_0 == {name: measured[0, split][name] for name in RECALLS}
-    assert selected == {name: measured[best, split][name] for name in RECALLS}
+    assert step_0 == {name: measured[0, split][name] for name in RECORDED}
+    assert selected == {name: measured[best, split][name] for name in RECORDED}
 
 
 def test_a_table_of_each_split_is_printed(finished_run):
@@ -323,6 +325,22 @@ def test_a_resumed_run_remembers_a_best_step_of_before(
   assert [name for name, _ in seen] == ['val', 'test']
   assert np.array_equal(seen[1][1], best)
   assert results_of(tmp_path)['best_step'] == 3
+
+
+def test_the_expectation_over_ties_may_select(small_config, tmp_path, monkeypatch):
+  """Three evaluations that the two mean recalls put into another order."""
+  coming = iter([(3.0, 3.0), (2.0, 5.0), (1.0, 4.0)])
+
+  def evaluate(params, split):
+    mean, expected = next(coming) if split.name == 'val' else (0.0, 0.0)
+    return dict.fromkeys(RECALLS, mean) | {'mean_recall_expected': expected}
+
+  monkeypatch.setattr(recipe, 'make_evaluator', lambda *_, **__: evaluate)
+  config = small_config({'evaluation.select_by': 'mean_recall_expected'})
+  train(config, workdir=tmp_path)
+  assert results_of(tmp_path)['best_step'] == 3
+  (tmp_path / 'results.json').unlink()  # as of a run that has not ended
+  assert read_record(tmp_path, config).best_step == 3
 
 
 def test_selection_on_test_says_loudly_what_it_is(small_config, tmp_path, caplog):

@@ -16,7 +16,7 @@ from harma_jax.building import recipe
 from harma_jax.building.params import read_workdir
 from harma_jax.devices.mesh import make_mesh
 from harma_jax.model.sizes import SIZES, Size, TowerSize
-from harma_jax.rundir.metrics import read_rows
+from harma_jax.rundir.reading import read_rows
 from harma_jax.rundir.workdir import read_config
 from harma_jax.training.loop import train
 from harma_jax.weights.names import paths_of
