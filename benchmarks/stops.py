@@ -163,7 +163,7 @@ class Campaign:
     with (own / 'stdout').open('w') as out, (own / 'stderr').open('w') as err:
       return subprocess.Popen(
         [sys.executable, '-m', f'harma_jax.{words[0]}', *words[1:]],
-        **{'cwd': REPOSITORY, 'env': environment, 'stdout': out, 'stderr': err},
+        **{'cwd': self._checkout, 'env': environment, 'stdout': out, 'stderr': err},
       )
 
   def send(self, count: int, *, seed: int, jobs: int) -> list[dict]:

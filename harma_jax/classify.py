@@ -6,9 +6,10 @@ program. A run's starting weights are measured beside its selected ones.
 
 Examples:
   harma-jax classify --workdir=FOLDER --images=IMAGES
-  harma-jax classify --model=PATH --images=IMAGES --json=FILE.json
+  harma-jax classify --model=PATH --images=IMAGES --out=FILE.json
 """
 
+import functools
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -37,7 +38,8 @@ _ON_BAD_IMAGE = flags.DEFINE_enum(
 )
 _BANDS = cli.shared_flag('bands')
 _STRETCH = cli.shared_flag('stretch')
-_JSON = flags.DEFINE_string('json', None, 'A file for all numbers.')
+cli.shared_flag('out')
+cli.shared_flag('json')
 
 
 def main(argv: Sequence[str]) -> None:
@@ -62,9 +64,7 @@ def main(argv: Sequence[str]) -> None:
     track=show_progress,
   )
   results = {'model_path': path, 'images': _IMAGES.value} | found
-  print_results(results)
-  if _JSON.value:
-    cli.write_json(_JSON, results)
+  cli.answer(results, functools.partial(print_results, results))
 
 
 def load_models(path: str | os.PathLike) -> dict[str, 'Model']:

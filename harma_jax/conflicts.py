@@ -8,6 +8,7 @@ Examples:
   harma-jax conflicts --workdir=FOLDER --worst=50 --out=PAGE.html
 """
 
+import json
 from collections.abc import Sequence
 
 from absl import flags, logging
@@ -16,6 +17,7 @@ from harma_jax import cli
 
 cli.shared_flag('workdir')
 _OUT = cli.shared_flag('out')
+cli.shared_flag('json')
 _WORST = flags.DEFINE_integer('worst', 20, 'How many captions.', lower_bound=1)
 
 
@@ -30,7 +32,10 @@ def main(argv: Sequence[str]) -> None:
   cli.no_arguments(argv)
   workdir = cli.workdir()
   rows = read_conflicts(workdir)[: _WORST.value]
-  print_conflicts(rows)
+  if cli.asks_for_json():
+    print(json.dumps(rows, indent=2))
+  else:
+    print_conflicts(rows)
   config = read_config(workdir)
   table = build_table(config, config.data.train_split)
   page = conflicts_page(rows, table=table, how=build_how(config))

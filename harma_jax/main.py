@@ -9,8 +9,10 @@ Examples:
   harma-jax train --config=rsitmd.py:clip --config.data.root=DATA
 """
 
+import contextlib
 import os
 import pathlib
+import sys
 from collections.abc import Sequence
 
 from absl import flags
@@ -26,6 +28,7 @@ LOSS_TIMEOUT = 45  # seconds; a dead process ends the others within a minute
 
 _CONFIG = cli.shared_flag('config')
 _WORKDIR = cli.shared_flag('workdir')
+cli.shared_flag('json')
 _SEEDS = flags.DEFINE_list('seeds', None, 'Of runs to train, and to average.')
 _COORDINATOR = flags.DEFINE_string(
   'coordinator', None, 'HOST:PORT of the first of several processes.'
@@ -60,8 +63,12 @@ def main(argv: Sequence[str]) -> None:
   from harma_jax.rundir.workdir import default_workdir
 
   workdir = pathlib.Path(_WORKDIR.value or default_workdir(path))
-  run = _run if _TOPOLOGY.value is None else _rehearse_elsewhere
-  run(config, workdir=workdir)
+  if _TOPOLOGY.value is not None:
+    _rehearse_elsewhere(config, workdir=workdir)
+  elif not cli.asks_for_json():
+    _run(config, workdir=workdir)
+  else:
+    _run_for_machines(config, workdir=workdir)
 
 
 def _run(config: ConfigDict, *, workdir: pathlib.Path) -> None:
@@ -79,6 +86,18 @@ def _run(config: ConfigDict, *, workdir: pathlib.Path) -> None:
     train_seeds(config, workdir=workdir, seeds=seeds)
   else:
     train(config, workdir=workdir)
+
+
+def _run_for_machines(config: ConfigDict, *, workdir: pathlib.Path) -> None:
+  """As `_run`; standard output has the results as JSON, and nothing else."""
+  from harma_jax.rundir.seeds import SEEDS_FILE
+  from harma_jax.rundir.workdir import RESULTS_FILE
+
+  with contextlib.redirect_stdout(sys.stderr):
+    _run(config, workdir=workdir)
+  if not _DRY_RUN.value:
+    file = workdir / (SEEDS_FILE if _SEEDS.value else RESULTS_FILE)
+    print(file.read_text(), end='')
 
 
 def _rehearse_elsewhere(config: ConfigDict, *, workdir: pathlib.Path) -> None:

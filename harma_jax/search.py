@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _WORKDIR = cli.shared_flag('workdir')
 _OUT = cli.shared_flag('out')
 _IMAGES = cli.shared_flag('images')
+cli.shared_flag('json')
 _BATCH_SIZE = flags.DEFINE_integer(
   'batch_size', 64, 'Images that are encoded at once.', lower_bound=1
 )
@@ -93,7 +94,10 @@ def run_query(words: Sequence[str]) -> None:
     query_flags.write_answers(texts, answers, out=_OUT)
     return
   hits = model.search(index, text=text, image=shown, **looked_for, **settings)
-  print_hits(hits)
+  if cli.asks_for_json():
+    query_flags.print_json(text, hits)
+  else:
+    print_hits(hits)
   query_flags.write_page(hits, index, text=text)
   place_flags.write_places(hits)
 

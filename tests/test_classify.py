@@ -45,7 +45,7 @@ def classify(call, scenes, templates, tmp_path):
 
   def run(**values):
     out = tmp_path / 'out.json'
-    given = {'images': str(scenes), 'templates': templates, 'json': str(out)}
+    given = {'images': str(scenes), 'templates': templates, 'out': str(out)}
     printed = call(**given | values)
     return printed, json.loads(out.read_text())
 
@@ -84,7 +84,7 @@ def test_a_lost_start_is_told_and_left_out(finished_run, monkeypatch, caplog):
   def lost(path):
     raise UserError(f'{path}: the weights are gone.')
 
-  monkeypatch.setattr('harma_jax.classify.load_start', lost)
+  monkeypatch.setattr('harma_jax.api.load_start', lost)
   assert list(load_models(finished_run)) == ['model']
   assert 'the weights are gone' in caplog.text
 
@@ -116,5 +116,5 @@ def test_mistakes_are_one_message(call, scenes, words, values, message):
 
 
 def test_a_file_that_cannot_be_written_is_named(classify, finished_run, tmp_path):
-  with pytest.raises(UserError, match=r'--json=.*can be written'):
+  with pytest.raises(UserError, match=r'--out=.*can be written'):
     classify(workdir=str(finished_run), json=str(tmp_path / 'gone/out.json'))

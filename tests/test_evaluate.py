@@ -12,14 +12,14 @@ from harma_jax.rundir.workdir import read_config
 
 
 @pytest.fixture
-def run(capsys):
-  """`run(workdir=...)`: what the command prints, and its JSON."""
+def run(capsys, tmp_path):
+  """`run(workdir=...)`: what the command prints, and what it writes."""
 
   def make(**settings):
-    with flagsaver.flagsaver(**settings):
+    out = tmp_path / 'measured.json'
+    with flagsaver.flagsaver(out=str(out), **settings):
       main(['evaluate'])
-    printed = capsys.readouterr().out
-    return printed, json.loads(printed.splitlines()[-1])
+    return capsys.readouterr().out, json.loads(out.read_text())
 
   return make
 
@@ -34,6 +34,22 @@ def test_each_split_has_its_table_and_its_numbers(run, finished_run):
       assert f'{split}, {name}: i2t_median_rank {rank:.4g}, t2i_median' in printed
   for name in ('chance', 'ceiling', 'step 0', 'selected', 'identical right'):
     assert printed.count(f'│ {name} ') == 2
+
+
+def test_the_last_line_is_the_verdict(run, finished_run):
+  printed, measured = run(workdir=str(finished_run), split=['val'])
+  rows = {name: row['mean_recall'] for name, row in measured['val'].items()}
+  low, high = rows['selected, 2.5 %'], rows['selected, 97.5 %']
+  gain = rows['selected'] - rows['step 0']
+  assert printed.splitlines()[-1] == (
+    f'val: mean recall {rows["selected"]:.1f} ({low:.1f} to {high:.1f}), {gain:+.1f} to '
+    f'step 0; at most {rows["ceiling"]:.1f}'
+  )
+
+
+def test_a_machine_gets_json_alone(run, finished_run):
+  printed, measured = run(workdir=str(finished_run), split=['val'], json=True)
+  assert json.loads(printed) == measured
 
 
 def test_what_was_not_measured_is_not_printed(run, finished_run, tmp_path):

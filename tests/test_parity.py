@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from absl.testing import flagsaver
 
 from harma_jax import parity
 from harma_jax.errors import UserError
@@ -25,19 +26,36 @@ def test_an_altered_weight_is_found(reference_dir, tmp_path, capsys, monkeypatch
     }
   reference[ALTERED] = reference[ALTERED] * np.float32(1.01)
   np.savez(tmp_path / 'altered.npz', **reference)
-  assert parity.main(['parity', str(tmp_path / 'altered.npz')]) == 1
-  report = json.loads(capsys.readouterr().out)
+  with flagsaver.flagsaver(out=str(tmp_path / 'report.json')):
+    assert parity.main(['parity', str(tmp_path / 'altered.npz')]) == 1
+  report = json.loads((tmp_path / 'report.json').read_text())
   wrong = {name for name, row in report.items() if not row['ok']}
   assert {'hidden/image_block_0', 'outputs/image_features'} <= wrong
+  *lines, verdict = capsys.readouterr().out.splitlines()
+  assert verdict.startswith(
+    f'{len(wrong)} of {len(report)} quantities differ; furthest'
+  )
+  assert sum(line.startswith('DIFFERS') for line in lines) == len(wrong)
   # The text tower and the losses on given features do not depend on it.
   assert not {name for name in wrong if name.startswith(('hidden/text', 'losses/'))}
 
 
 def test_main_returns_zero_where_all_agree(monkeypatch, capsys):
   row = {'max_abs_error': 0.0, 'max_rel_error': 0.0, 'ok': True}
-  monkeypatch.setattr(parity, 'read_reference', lambda path: {'read': path})
-  monkeypatch.setattr(parity, 'compare', lambda reference: {reference['read']: row})
+  monkeypatch.setattr(
+    'harma_jax.reference.file.read_reference', lambda path: {'read': path}
+  )
+  monkeypatch.setattr(
+    'harma_jax.reference.agreement.compare', lambda reference: {reference['read']: row}
+  )
   assert parity.main(['parity', 'file.npz']) == 0
+  assert capsys.readouterr().out.splitlines() == [
+    'agrees    0.0e+00  file.npz',
+    'all 1 quantities agree with the original; furthest off: file.npz by 0.0e+00 of its '
+    'largest entry',
+  ]
+  with flagsaver.flagsaver(json=True):
+    assert parity.main(['parity', 'file.npz']) == 0
   assert json.loads(capsys.readouterr().out) == {'file.npz': row}
 
 

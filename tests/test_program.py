@@ -133,5 +133,5 @@ def test_a_command_shows_no_flags_of_libraries():
   of_query |= {'geoparquet', 'csv', 'bbox', 'within', 'made_by'}
   of_index = {'workdir', 'images', 'out', 'tile', 'stride', 'share', 'batch_size'}
   of_index |= {'bands', 'stretch', 'min_valid', 'storage', 'verify', 'watch'}
-  of_page = {'host', 'port'}
-  assert flags_of(text) == of_query | of_index | of_page
+  of_page, of_all = {'host', 'port'}, {'json', 'quiet'}
+  assert flags_of(text) == of_query | of_index | of_page | of_all

@@ -303,7 +303,7 @@ def test_the_flag_images_may_stand_beside_that_of_data():
 def test_the_page_is_served_with_the_model_of_the_index(call, index, monkeypatch):
   asked = {}
   monkeypatch.setattr(
-    'harma_jax.cli.serve_flags.serve',
+    'harma_jax.search_page.server.serve',
     lambda archive, *, host, port, ready: (
       asked.update(archive=archive, host=host, port=port),
       ready(f'http://{host}:{port}/'),
@@ -321,5 +321,5 @@ def test_the_page_ends_when_it_is_interrupted(call, index, monkeypatch):
   def interrupted(archive, **settings):
     raise KeyboardInterrupt
 
-  monkeypatch.setattr('harma_jax.cli.serve_flags.serve', interrupted)
+  monkeypatch.setattr('harma_jax.search_page.server.serve', interrupted)
   assert call('serve', index=index) == ''

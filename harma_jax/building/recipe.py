@@ -29,6 +29,7 @@ from harma_jax.building.text import (
   context_length,
   longest_length,
 )
+from harma_jax.building.words import data_in_words, model_in_words
 from harma_jax.data.annotations import CaptionTable
 from harma_jax.data.pixels import PixelStore
 from harma_jax.data.tables import read_table
@@ -120,6 +121,8 @@ class Recipe:
     trainer: `(total_steps=, model=) -> Trainer`, by default of `model`.
     starting_params: `(init=) -> (params, record)`, and where they came from.
     evaluate: recalls of parameters on a split.
+    data_words: what the data are called.
+    model_words: the model, what is added and what trains.
   """
 
   config: ConfigDict
@@ -135,6 +138,8 @@ class Recipe:
   trainer: Callable[..., Trainer]
   starting_params: Callable[..., tuple[dict, dict]]
   evaluate: Evaluator
+  data_words: str
+  model_words: str
 
 
 def build_recipe(
@@ -170,6 +175,8 @@ def build_recipe(
     trainer=functools.partial(build_trainer, config, model=model, mesh=mesh),
     starting_params=functools.partial(build_params, config, model),
     evaluate=make_evaluator(model, mesh=mesh, batch_size=batch),
+    data_words=data_in_words(config),
+    model_words=model_in_words(config),
   )
 
 

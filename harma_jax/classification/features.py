@@ -107,6 +107,6 @@ def _check_kept(
     )
   if skipped:
     logging.warning(
-      'Skipped %d images that cannot be read, listed in --json; the first: %s',
+      'Skipped %d images that cannot be read, listed in --out; the first: %s',
       *(len(skipped), next(iter(skipped.values()))),
     )

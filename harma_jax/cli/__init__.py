@@ -3,6 +3,8 @@
 from harma_jax.cli.parse import no_arguments, parse_flags
 from harma_jax.cli.run import Farewell, run
 from harma_jax.cli.shared_flags import (
+  answer,
+  asks_for_json,
   given,
   read_config_flag,
   shared_flag,
@@ -14,6 +16,8 @@ from harma_jax.cli.shared_flags import (
 
 __all__ = [
   'Farewell',
+  'answer',
+  'asks_for_json',
   'given',
   'no_arguments',
   'parse_flags',

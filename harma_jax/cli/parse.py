@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 import ml_collections
-from absl import flags
+from absl import flags, logging
 
 from harma_jax.building.config_file import find_config, load_config
 from harma_jax.cli.help import asks_for_help, help_of, terminal_width
@@ -33,6 +33,7 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
     words = flags.FLAGS(argv)
     _check_config()
     _expand_home()
+    _be_quiet()
     return words
   except flags.Error as error:
     raise UserError(f'{error}. --help lists the flags.') from error
@@ -78,6 +79,12 @@ def _expand_home() -> None:
     flag = flags.FLAGS[name]
     if flag.present and isinstance(flag.value, str):
       flag.value = os.path.expanduser(flag.value)
+
+
+def _be_quiet() -> None:
+  """Shows warnings alone; bars ask for the same (`reporting/progress.py`)."""
+  if 'quiet' in flags.FLAGS and flags.FLAGS['quiet'].value:
+    logging.set_verbosity(logging.WARNING)
 
 
 def _find_configs(argv: Sequence[str]) -> tuple[list[str], str]:

@@ -121,6 +121,13 @@ def write_page(hits: Sequence['Hit'], index: 'Index', *, text: str) -> None:
     print(f'{write_text(_HTML, page)}: {len(page.encode()):,} bytes')
 
 
+def print_json(text: str, hits: Sequence['Hit']) -> None:
+  """Prints an object a line for each hit."""
+  from harma_jax.search_index.answers import json_lines_of
+
+  print(json_lines_of([text], [hits]), end='')
+
+
 def write_answers(
   texts: Sequence[str], answers: Sequence[Sequence['Hit']], *, out: flags.FlagHolder
 ) -> None:

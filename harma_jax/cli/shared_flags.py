@@ -3,6 +3,7 @@
 import functools
 import json
 import pathlib
+from collections.abc import Callable
 
 import ml_collections
 from absl import flags
@@ -16,6 +17,9 @@ WORKDIR = flags.DEFINE_string(
   'workdir', None, 'The folder of a run; training makes workdir/<name of the config>.'
 )
 OUT = flags.DEFINE_string('out', None, 'What to write.')
+# Of every command.
+QUIET = flags.DEFINE_bool('quiet', False, 'Says warnings and results alone.')
+JSON = flags.DEFINE_bool('json', False, 'Prints results as JSON, for machines.')
 
 flags.disclaim_key_flags()  # --help shows one where `shared_flag` takes it.
 
@@ -48,6 +52,7 @@ _SHARED = {
     flags.DEFINE_list, 'split', None, 'Default: the splits that the runs evaluate.'
   ),
   'out': lambda: OUT,
+  'json': lambda: JSON,
   'bands': functools.partial(
     flags.DEFINE_string,
     'bands',
@@ -133,6 +138,21 @@ def numbers(flag: flags.FlagHolder) -> list[int]:
       f'--{flag.name}: expected whole numbers with commas between; found '
       f'{",".join(flag.value)!r}.'
     ) from error
+
+
+def asks_for_json() -> bool:
+  """Whether a machine reads what is printed."""
+  return JSON.value
+
+
+def answer(content, show: Callable[[], None]) -> None:
+  """Gives a result: `show()` for the eye, or JSON with --json; and JSON to --out."""
+  if JSON.value:
+    print(json.dumps(content, indent=2))
+  else:
+    show()
+  if OUT.value:
+    write_json(OUT, content)
 
 
 def write_json(flag: flags.FlagHolder, content) -> None:

@@ -11,7 +11,7 @@ Examples:
   harma-jax data prepare --dataset=rsicd --source=FOLDER --out=OUT
 """
 
-import json
+import functools
 import os
 import pathlib
 from collections.abc import Sequence
@@ -26,6 +26,7 @@ from harma_jax.raster.how import how_of
 from harma_jax.reporting.progress import show_progress
 
 _OUT = cli.shared_flag('out')
+cli.shared_flag('json')
 _SOURCE = flags.DEFINE_string('source', None, 'The folder of the data set as it is.')
 _DATASET = flags.DEFINE_string('dataset', None, 'rsicd, rsitmd or captions.')
 _SPLITS = flags.DEFINE_list('splits', [], 'What to prepare. By default: all there are.')
@@ -118,10 +119,8 @@ def run_check() -> int:
   source = cli.given(_SOURCE, 'FOLDER')
   further = {'clean': _CLEAN.value, 'cleaning': _CLEANING.value}
   report = audit(source, **further, **_reading())
-  print_report(report, examples=_EXAMPLES.value)
-  if _OUT.value:
-    content = json.dumps(report.content(), indent=2, ensure_ascii=False)
-    print(f'{cli.write_text(_OUT, content)}: all findings')
+  show = functools.partial(print_report, report, examples=_EXAMPLES.value)
+  cli.answer(report.content(), show)
   wrong = report.count(ERROR) + _STRICT.value * report.count(WARNING)
   return FOUND if wrong else 0
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
+from absl import logging
 from rich.console import Console
 from rich.progress import (
   BarColumn,
@@ -15,11 +16,12 @@ from rich.progress import (
 def show_progress(items: Iterable, *, title: str, total: int) -> Iterator:
   """Gives the items on; shows how many of `total` have passed, and the time left.
 
-  The bar is on standard error, where that is a terminal.
+  The bar is on standard error, where that is a terminal and no one asked for quiet.
   """
   console = Console(stderr=True)
+  shown = console.is_terminal and logging.level_info()
   columns = (TextColumn(title), BarColumn(), MofNCompleteColumn())
   with Progress(
-    *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
+    *columns, TimeRemainingColumn(), console=console, disable=not shown
   ) as bar:
     yield from bar.track(items, total=total)

@@ -65,13 +65,17 @@ def print_facts(title: str, facts: Mapping[str, str]) -> None:
   console.print(table)
 
 
-def print_differences(title: str, rows: dict[str, dict]) -> None:
+def print_differences(
+  title: str, rows: dict[str, dict], *, names: tuple[str, str]
+) -> None:
   """Prints a table on standard output, a line for each recall."""
   table = Table()
   table.add_column('')
-  columns = ['A', 'B', 'B - A', '95 % over queries', 'p']
+  columns = ['second - first', '95 % over queries', 'p']
   if 'over_seeds' in rows['mean_recall']:
     columns += ['95 % over seeds', 'p']
+  for name in names:
+    table.add_column(Text(name, overflow='fold'), justify='right')
   for column in columns:
     table.add_column(column, justify='right', no_wrap=True)
   for name in RECALLS:

@@ -35,6 +35,7 @@ def opened(
   steps_per_epoch: int,
   pairs_per_step: int,
   log_every: int,
+  evaluate_every: int,
 ) -> Iterator[RunFolder]:
   """Takes the folder, and forgets what was logged after its last checkpoint.
 
@@ -48,6 +49,7 @@ def opened(
     steps_per_epoch: of its log, as the rest.
     pairs_per_step: for pairs/s.
     log_every: steps between two lines.
+    evaluate_every: steps between two evaluations.
 
   Raises:
     UserError: it belongs to another config or other data, another process is in it, or
@@ -70,5 +72,6 @@ def opened(
       steps_per_epoch=steps_per_epoch,
       batch_size=pairs_per_step,
       log_every=log_every,
+      evaluate_every=evaluate_every,
     )
     yield RunFolder(path=path, checkpoints=found, log=log)

@@ -1,9 +1,10 @@
 """What a run reports: a progress bar or plain lines, and `metrics.jsonl` always."""
 
+import contextlib
 import json
 import pathlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import jax
 import numpy as np
@@ -14,6 +15,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from harma_jax.evaluation.recall import RECALLS, Recall
 from harma_jax.rundir.reading import read_rows
 from harma_jax.rundir.workdir import append_rows, replace_text
+
+STEPS, EVALUATING = 'step', 'evaluating'
 
 
 class RunLog:
@@ -32,9 +35,11 @@ class RunLog:
     steps_per_epoch: int,
     batch_size: int,
     log_every: int,
+    evaluate_every: int,
   ):
     self._steps_per_epoch, self._total = steps_per_epoch, total_steps
     self._batch_size, self._every = batch_size, log_every
+    self._evaluate_every, self._took, self._is_told = evaluate_every, {}, False
     self._writes = jax.process_index() == 0
     self._path, self._skipped = path, 0
     if self._writes:
@@ -42,9 +47,10 @@ class RunLog:
       _warn_of_lost(path, last_saved or 0, every=log_every)
     self._bar = _progress_bar(enabled=self._writes)
     self._task = self._bar.add_task(
-      'train', total=total_steps, completed=last_saved or 0, loss='', speed=''
+      STEPS, total=total_steps, completed=last_saved or 0, loss='', speed=''
     )
-    self.start_clock(last_saved or 0)
+    self._step = last_saved or 0
+    self.start_clock(self._step)
 
   def __enter__(self):
     self._bar.start()
@@ -55,7 +61,29 @@ class RunLog:
 
   def start_clock(self, step: int) -> None:
     """Counts pairs/s from `step` and from now on: what came before is not training."""
-    self._since, self._clock = step, time.monotonic()
+    self._since = self._began = step
+    self._clock = self._began_clock = time.monotonic()
+
+  @contextlib.contextmanager
+  def busy(self, what: str) -> Iterator[None]:
+    """Says what is done instead of steps, and keeps it out of their time."""
+    begin = time.monotonic()
+    self._bar.update(self._task, description=what)
+    if self._bar.disable:
+      logging.info('%s', what)
+    yield
+    self._bar.update(self._task, description=STEPS)
+    self._took[what] = time.monotonic() - begin
+    self.start_clock(self._step)
+
+  def during(self, what: str, wait: Callable) -> Callable:
+    """`wait`, which says what it waits for while it does."""
+
+    def wait_for(act):
+      with self.busy(what):
+        return wait(act)
+
+    return wait_for
 
   def is_due(self, step: int) -> bool:
     """Whether `train` reads the metrics of this step."""
@@ -64,12 +92,15 @@ class RunLog:
   def train(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
     """Notes that `step` steps are done; reads `metrics` only when a line is due."""
     self._bar.update(self._task, completed=step)
+    self._step = step
+    if not self._is_told and step - self._began >= 2:
+      self._tell_time(step, metrics)
     if not self.is_due(step):
       return
     values = {name: np.asarray(value).tolist() for name, value in metrics.items()}
     pairs = (step - self._since) * self._batch_size
     speed = pairs / (time.monotonic() - self._clock)
-    self.start_clock(step)
+    self._since, self._clock = step, time.monotonic()
     epoch = step / self._steps_per_epoch
     self._write(kind='train', step=step, epoch=epoch, **values, pairs_per_second=speed)
     self._warn_of_skipped(values)
@@ -84,6 +115,21 @@ class RunLog:
         'step %d of %d, epoch %.2f, %s, %.0f pairs/s, %.0f s left',
         *(step, self._total, epoch, terms, speed, left),
       )
+
+  def _tell_time(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
+    """Says, once, how long the rest will take by the first steps that are timed."""
+    self._is_told = True
+    jax.block_until_ready(metrics)
+    seconds = (time.monotonic() - self._began_clock) / (step - self._began)
+    left = self._total - step
+    evaluations = self._total // self._evaluate_every - step // self._evaluate_every
+    evaluation = self._took.get(EVALUATING, 0.0)
+    logging.info(
+      'about %s to go: %d steps of %.2g s, %d evaluations of at most %s; compilations '
+      'for other lengths of captions come on top',
+      duration(left * seconds + evaluations * evaluation),
+      *(left, seconds, evaluations, duration(evaluation)),
+    )
 
   def _warn_of_skipped(self, values: Mapping) -> None:
     skipped = values.get('skipped', 0)
@@ -109,15 +155,25 @@ class RunLog:
       append_rows(self._path, [row])
 
 
+def duration(seconds: float) -> str:
+  """As `9.3 s`, `4 min 05 s` or `1 h 20 min`."""
+  if seconds < 60:
+    return f'{seconds:.1f} s'
+  minutes, rest = divmod(round(seconds), 60)
+  if minutes < 60:
+    return f'{minutes} min {rest:02} s'
+  return f'{minutes // 60} h {minutes % 60:02} min'
+
+
 def _progress_bar(*, enabled: bool) -> Progress:
   console = Console(stderr=True)
   return Progress(
-    TextColumn('step {task.completed:,} of {task.total:,}'),
+    TextColumn('{task.description} {task.completed:,} of {task.total:,}'),
     BarColumn(),
     TextColumn('{task.fields[loss]}  {task.fields[speed]}'),
     TimeRemainingColumn(),
     console=console,
-    disable=not (enabled and console.is_terminal),
+    disable=not (enabled and console.is_terminal and logging.level_info()),
   )
 
 

@@ -17,7 +17,7 @@ from harma_jax.building.params import check_init
 from harma_jax.building.recipe import Recipe
 from harma_jax.building.stages import read_recipes
 from harma_jax.devices.compilation import Memory, gigabytes, memory_of
-from harma_jax.devices.mesh import device_bytes, layout_of
+from harma_jax.devices.mesh import device_bytes
 from harma_jax.devices.processes import maximum, of_first
 from harma_jax.devices.stop import put_away
 from harma_jax.errors import UserError
@@ -30,12 +30,12 @@ from harma_jax.rundir.workdir import (
   check_workdir,
   has_saved,
 )
-from harma_jax.stepping.optim import count
 from harma_jax.stepping.step import TrainState
 from harma_jax.stepping.stepper import Step, place_group
-from harma_jax.training.data import RunData, batches_of, read_data
+from harma_jax.training.data import batches_of, read_data
 from harma_jax.training.folder import open_folder
-from harma_jax.training.plan import Plan, make_plan
+from harma_jax.training.plan import make_plan
+from harma_jax.training.screen import facts_of_run
 from harma_jax.training.state import start_state, stepper_of
 
 
@@ -125,7 +125,7 @@ def _rehearse(
         total_steps=plan.total,
         mesh=mesh,
       )
-    facts = _facts_of_run(recipe, state, data=data, plan=plan)
+    facts = facts_of_run(recipe, state, data=data, plan=plan)
     facts['starts from'] = _in_words(init, workdir=workdir, scratch=scratch)
     if latest is not None:
       facts['starts from'] = f'step {latest}, where {workdir} goes on'
@@ -161,28 +161,6 @@ def _in_words(init: str, *, workdir: pathlib.Path, scratch: pathlib.Path) -> str
     stage = workdir / pathlib.Path(init).relative_to(scratch)
     return f'what {stage} will have learned; here after one step of it'
   return init or 'random weights'
-
-
-def _facts_of_run(
-  recipe: Recipe, state: TrainState, *, data: RunData, plan: Plan
-) -> dict[str, str]:
-  table, mesh, size = data.table, recipe.mesh, recipe.pace.batch_size
-  counts = [f'train: {table.n_images:,} images, {table.n_captions:,} captions']
-  for role, split in data.splits.items():
-    n_images, n_captions = len(split.images), len(split.tokens)
-    counts.append(f'{role}: {n_images:,} images, {n_captions:,} captions')
-  return {
-    'devices': f'{mesh.size} {jax.devices()[0].device_kind}, {layout_of(mesh)}',
-    'data': f'{"; ".join(counts)}; data.cache={data.cache}',
-    'parameters': (
-      f'{count(state.trainable):,} trainable, {count(state.frozen):,} frozen'
-    ),
-    'batch': f'{size:,}, {size // mesh.size:,} a device',
-    'steps': (
-      f'{plan.per_epoch:,} an epoch, {plan.total:,} in all; evaluation every '
-      f'{plan.evaluate_every:,}'
-    ),
-  }
 
 
 def _facts_of_program(step: Step, *, length: int) -> dict[str, str]:

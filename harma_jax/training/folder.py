@@ -24,4 +24,5 @@ def open_folder(
     steps_per_epoch=plan.per_epoch,
     pairs_per_step=pace.pairs,
     log_every=plan.log_every,
+    evaluate_every=plan.evaluate_every,
   )

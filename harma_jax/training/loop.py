@@ -8,6 +8,7 @@ import contextlib
 import functools
 import itertools
 import pathlib
+import time
 from collections.abc import Callable, Iterator
 
 import jax
@@ -20,6 +21,7 @@ from harma_jax.building.stages import read_recipes
 from harma_jax.devices.processes import agreed
 from harma_jax.devices.stop import Stopped, StopRequest
 from harma_jax.rundir.folder import RunFolder
+from harma_jax.rundir.metrics import EVALUATING
 from harma_jax.rundir.workdir import has_saved
 from harma_jax.stepping.step import TrainState
 from harma_jax.stepping.stepper import at_once, place_group
@@ -28,6 +30,7 @@ from harma_jax.training.failure import fail_if_halted, make_describe
 from harma_jax.training.folder import open_folder
 from harma_jax.training.measuring import make_measure, measure_selected, report_results
 from harma_jax.training.plan import Plan, make_plan
+from harma_jax.training.screen import Ended, Place, say_end, say_start
 from harma_jax.training.state import start_state, stepper_of
 
 
@@ -48,13 +51,19 @@ def train(config: ConfigDict, *, workdir: pathlib.Path) -> None:
       read).
     Stopped: a signal asked for it; the state is saved.
   """
-  init = ''
-  for folder, recipe in read_recipes(config, workdir=workdir).items():
-    train_stage(recipe, workdir=folder, init=init or recipe.init)
+  began = time.monotonic()
+  recipes = read_recipes(config, workdir=workdir)
+  init, ended = '', Ended(best=0, total=0)
+  for number, (folder, recipe) in enumerate(recipes.items(), start=1):
+    place = Place(number, len(recipes))
+    ended = train_stage(recipe, workdir=folder, init=init or recipe.init, place=place)
     init = str(folder)
+  say_end(workdir, ended, seconds=time.monotonic() - began)
 
 
-def train_stage(recipe: Recipe, *, workdir: pathlib.Path, init: str) -> None:
+def train_stage(
+  recipe: Recipe, *, workdir: pathlib.Path, init: str, place: Place
+) -> Ended:
   """One stage of a run in its folder, from the weights `init`; '' for random ones."""
   mesh = recipe.mesh
   data = read_data(recipe.data)
@@ -71,6 +80,7 @@ def train_stage(recipe: Recipe, *, workdir: pathlib.Path, init: str) -> None:
       total_steps=plan.total,
       mesh=mesh,
     )
+    say_start(recipe, state, place=place, folder=workdir, data=data, plan=plan)
     step_for = stepper_of(trainer, state, data=data, plan=plan, mesh=mesh)
     batches = batches_of(recipe.data, data, last_step=plan.total)
     state = take_steps(
@@ -103,7 +113,9 @@ def train_stage(recipe: Recipe, *, workdir: pathlib.Path, init: str) -> None:
       splits=data.splits,
       selected_by=recipe.selected_by,
       folder=folder,
+      stage=place.of(recipe.data_words) if place.stages > 1 else '',
     )
+  return Ended(best=best, total=plan.total)
 
 
 def take_steps(
@@ -146,7 +158,10 @@ def take_steps(
       asked = agreed(stop.signal, step=step, before=before)
       if (plan.saves(step) or asked) and step != saved:
         fail(state)
-        metrics = measure(state, step) if plan.evaluates(step) else {}
+        metrics = {}
+        if plan.evaluates(step):
+          with log.busy(EVALUATING):
+            metrics = measure(state, step)
         checkpoints.save(step, state, metrics=metrics)
         log.start_clock(step)
       if asked or step == plan.total:
@@ -157,11 +172,14 @@ def take_steps(
         return state
       group = list(itertools.islice(batches, plan.next_due(step) - step))
       arguments, length = place_group(group, size=plan.dispatch, mesh=mesh)
-      advance = step_for(state, *arguments, length=length, wait=wait)
+      advance = step_for(
+        state,
+        *arguments,
+        length=length,
+        wait=log.during(f'compiling the step for captions of {length} tokens', wait),
+      )
       if advance is None:
         continue
-      if step == first:
-        log.start_clock(step)
       state, metrics = advance(state, *arguments)
       step, before = step + len(group), step
       unread[step] = {name: metrics[name] for name in ('loss', 'gradient_norm')}

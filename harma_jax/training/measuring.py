@@ -24,6 +24,7 @@ from harma_jax.rundir.workdir import (
 )
 from harma_jax.stepping.step import TrainState
 
+STEP_0_SELECTED = 'step 0, selected'
 NOTED = 200  # of the most conflicting captions, at each evaluation
 
 
@@ -127,8 +128,9 @@ def report_results(
   splits: Mapping[str, EvaluationSplit],
   selected_by: str,
   folder: RunFolder,
+  stage: str = '',
 ) -> None:
-  """Prints a table for each split and writes `results.json`."""
+  """Prints a table for each split, of what `stage` says, and writes `results.json`."""
   rows = folder.log.evaluations()
   selection = splits.get(selected_by)
   selected_on = selection.name if selection else 'nothing: the last step'
@@ -143,13 +145,23 @@ def report_results(
     },
   }
   write_results(folder.path, results)
+  prefix = f'{stage}; ' if stage else ''
   for name, measured in results['splits'].items():
     split = splits[name]
+    rows = {
+      STEP_0_SELECTED if best == 0 and row == 'step 0' else row: recall
+      for row, recall in measured.items()
+    }
     print_table(
-      f'{split.name}: recall in % of {len(split.images):,} images and '
+      f'{prefix}{split.name}: recall in % of {len(split.images):,} images and '
       f'{len(split.tokens):,} captions, seed {seed}, weights selected on '
       f'{selected_on}, ties against the model',
-      with_ties(measured, kinds=[EXPECTED]),
+      with_ties(rows, kinds=[EXPECTED]),
+    )
+  if best == 0 and total_steps:
+    print(
+      f'No step was better on {selected_on} than the weights before training: these '
+      'are selected.'
     )
 
 
