@@ -117,4 +117,4 @@ def test_mistakes_are_one_message(call, scenes, words, values, message):
 
 def test_a_file_that_cannot_be_written_is_named(classify, finished_run, tmp_path):
   with pytest.raises(UserError, match=r'--out=.*can be written'):
-    classify(workdir=str(finished_run), json=str(tmp_path / 'gone/out.json'))
+    classify(workdir=str(finished_run), out=str(tmp_path / 'gone/out.json'))

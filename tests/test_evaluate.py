@@ -42,8 +42,8 @@ def test_the_last_line_is_the_verdict(run, finished_run):
   low, high = rows['selected, 2.5 %'], rows['selected, 97.5 %']
   gain = rows['selected'] - rows['step 0']
   assert printed.splitlines()[-1] == (
-    f'val: mean recall {rows["selected"]:.1f} ({low:.1f} to {high:.1f}), {gain:+.1f} to '
-    f'step 0; at most {rows["ceiling"]:.1f}'
+    f'val: mean recall {rows["selected"]:.1f} ({low:.1f} to {high:.1f}), '
+    f'{gain:+.1f} to step 0; at most {rows["ceiling"]:.1f}'
   )
 
 

@@ -51,8 +51,8 @@ def test_main_returns_zero_where_all_agree(monkeypatch, capsys):
   assert parity.main(['parity', 'file.npz']) == 0
   assert capsys.readouterr().out.splitlines() == [
     'agrees    0.0e+00  file.npz',
-    'all 1 quantities agree with the original; furthest off: file.npz by 0.0e+00 of its '
-    'largest entry',
+    'all 1 quantities agree with the original; furthest off: file.npz by 0.0e+00 of '
+    'its largest entry',
   ]
   with flagsaver.flagsaver(json=True):
     assert parity.main(['parity', 'file.npz']) == 0

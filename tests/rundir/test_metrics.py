@@ -24,6 +24,7 @@ def make_log(tmp_path):
       'steps_per_epoch': 10,
       'batch_size': 8,
       'log_every': 5,
+      'evaluate_every': 10,
     }
     return RunLog(tmp_path / 'metrics.jsonl', **settings | changes)
 
