@@ -333,7 +333,8 @@ def test_the_expectation_over_ties_may_select(small_config, tmp_path, monkeypatc
 
   def evaluate(params, split):
     mean, expected = next(coming) if split.name == 'val' else (0.0, 0.0)
-    return dict.fromkeys(RECALLS, mean) | {'mean_recall_expected': expected}
+    row = {f'{name}_expected': expected for name in RECALLS}
+    return dict.fromkeys(RECALLS, mean) | row
 
   monkeypatch.setattr(recipe, 'make_evaluator', lambda *_, **__: evaluate)
   config = small_config({'evaluation.select_by': 'mean_recall_expected'})
