@@ -26,6 +26,7 @@ def set_backbone(config: ConfigDict, name: str, *, clip_epochs: float) -> Config
       f'--config=FILE.py:BACKBONE: expected one of {", ".join(backbones)}; '
       f'found {name!r}.'
     )
+  config.train.batch_rounding = 'nearest'  # 428 are not a multiple of 8
   backbones[name](config, clip_epochs)
   return config
 

@@ -75,6 +75,9 @@ OPTIMIZER = {
 TRAIN = {
   'epochs': 10.0,  # 0: only evaluated
   'batch_size': 428,
+  # none, or nearest: the multiple of the devices that is nearest to batch_size.
+  # --config.train.batch_size=auto:428 sets both, =428 sets none.
+  'batch_rounding': 'none',
   # Pairs of the global batch that run through augmentation and towers at a time, where
   # all do not fit (with several captions an image: images with theirs); 0: all. The
   # loss and the gradient are those of the whole batch.

@@ -4,9 +4,11 @@ import math
 import numbers
 import operator
 
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from harma_jax.augment.level import MAX_LEVEL
+from harma_jax.building.batch import ROUNDINGS
 from harma_jax.building.data import build_how
 from harma_jax.building.model import build_model
 from harma_jax.building.step import build_head, build_optimizer, state_shapes
@@ -63,7 +65,7 @@ def check_config(config: ConfigDict, *, devices: list | None = None) -> None:
   _check_splits(config)
   _check_reading(config)
   mesh = make_mesh(fsdp=config.mesh.fsdp, devices=devices)
-  check_batch(config.train.batch_size, mesh=mesh, field='train.batch_size')
+  _check_batch(config, mesh=mesh)
   check_batch(config.evaluation.batch_size, mesh=mesh, field='evaluation.batch_size')
   if config.train.microbatch:
     check_batch(config.train.microbatch, mesh=mesh, field='train.microbatch')
@@ -81,6 +83,12 @@ def check_config(config: ConfigDict, *, devices: list | None = None) -> None:
   build_head(config, make_objective(**config.objective), total_steps=1)
   optimizer, _ = build_optimizer(config, total_steps=1)
   state_shapes(config, model, optimizer)
+
+
+def _check_batch(config: ConfigDict, *, mesh: Mesh) -> None:
+  size, rounding = config.train.batch_size, config.train.batch_rounding
+  expect_one_of(ROUNDINGS, 'train.batch_rounding', found=rounding)
+  check_batch(size, mesh=mesh, field='train.batch_size', may_round=size > 0)
 
 
 def _check_ranges(config: ConfigDict) -> None:

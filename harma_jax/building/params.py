@@ -13,7 +13,7 @@ from harma_jax.building.model import build_model
 from harma_jax.building.step import build_optimizer, build_state, state_shapes
 from harma_jax.errors import UserError
 from harma_jax.model.clip import Clip, init_params
-from harma_jax.model.sizes import SIZES, named_size
+from harma_jax.model.sizes import HUB_SIZES, SIZES, named_size
 from harma_jax.rundir.checkpoint import Checkpoints, step_to_read
 from harma_jax.rundir.workdir import (
   PRETRAIN,
@@ -52,6 +52,8 @@ def resolve_size(config: ConfigDict, *, workdir: pathlib.Path) -> ConfigDict:
   if has_saved(workdir) or is_workdir(config.init):
     known = read_config(workdir if has_saved(workdir) else config.init).model
     found = {'size': known.size, 'image_size': known.image_size}
+  elif config.init in HUB_SIZES:
+    found = {'size': HUB_SIZES[config.init], 'image_size': 0}
   elif config.init:
     size, pixels = recognise(open_source(config.init))
     is_usual = pixels == named_size(size).image_size

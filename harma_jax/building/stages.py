@@ -2,9 +2,11 @@
 
 import pathlib
 
+import jax
 from absl import logging
 from ml_collections import ConfigDict
 
+from harma_jax.building.batch import fit_batch
 from harma_jax.building.check import check_config
 from harma_jax.building.model import build_model, with_fastest_attention
 from harma_jax.building.params import resolve_size
@@ -31,7 +33,10 @@ def read_recipes(
     | {f'config.{name}': str(value) for name, value in flat(config).items()}
   )
   check_root(config.data.root)  # before what may be a long download
-  runs = stages(config, workdir=workdir)
+  runs = {
+    folder: fit_batch(stage, count=jax.device_count())
+    for folder, stage in stages(config, workdir=workdir).items()
+  }
   for folder, stage in runs.items():
     check_config(stage)
     check_workdir(folder, stage)

@@ -27,11 +27,14 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
     sys.exit(0)
   _check_local(argv)
   argv, config = _find_configs(argv) if 'config' in flags.FLAGS else (argv, '')
+  argv, rounding = _find_rounding(argv)
   if config:
     load_config(config)  # Flags would swallow its errors.
   try:
     words = flags.FLAGS(argv)
     _check_config()
+    if rounding:
+      flags.FLAGS['config'].value.train.batch_rounding = rounding
     _expand_home()
     _be_quiet()
     return words
@@ -101,6 +104,21 @@ def _find_configs(argv: Sequence[str]) -> tuple[list[str], str]:
       config = find_config(os.path.expanduser(name))
     words.append(f'--config={config}' if name else word)
   return words, config
+
+
+def _find_rounding(argv: Sequence[str]) -> tuple[list[str], str]:
+  """The words without `auto:` before a batch's number, and `train.batch_rounding`.
+
+  That is `nearest` with it, `none` with a number alone, which is meant also where the
+  config would round its own, and '' where neither is given. Flags parse numbers alone.
+  """
+  words, rounding = [], ''
+  for word in argv:
+    match = re.fullmatch(r'(--?config\.train\.batch_size=)(auto:)?(\d+)', word)
+    if match:
+      rounding = 'nearest' if match[2] else 'none'
+    words.append(match[1] + match[3] if match else word)
+  return words, rounding
 
 
 def _unknown_field(argv: Sequence[str], *, config) -> str:

@@ -63,13 +63,24 @@ def layout_of(mesh: Mesh) -> str:
   return ' x '.join(f'{axis} {length}' for axis, length in mesh.shape.items())
 
 
-def check_batch(batch_size: int, *, mesh: Mesh, field: str) -> None:
-  """Raises UserError where the devices do not divide the batch."""
+def nearest_multiple(number: int, *, of: int) -> int:
+  """The multiple of `of`, from the first on, that is nearest to `number`."""
+  return max(round(number / of), 1) * of
+
+
+def check_batch(
+  batch_size: int, *, mesh: Mesh, field: str, may_round: bool = False
+) -> None:
+  """Raises UserError where the devices do not divide the batch.
+
+  `may_round`: whether the field takes `auto:N`, which the message then names.
+  """
   if batch_size < 1 or batch_size % mesh.size:
-    near = max(round(batch_size / mesh.size), 1) * mesh.size
+    near = nearest_multiple(batch_size, of=mesh.size)
+    auto = f' --config.{field}=auto:{batch_size} takes it.' if may_round else ''
     raise UserError(
       f'{field}: expected a multiple of the {mesh.size} devices; found {batch_size}. '
-      f'The nearest is {near}: --config.{field}={near}.'
+      f'The nearest is {near}: --config.{field}={near}.{auto}'
     )
 
 

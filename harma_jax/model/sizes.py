@@ -68,6 +68,19 @@ SIZES: dict[str, Size] = _GELU | {
 }
 
 
+# Of repositories of the Hugging Face hub, by which a size is known without a download.
+HUB_SIZES = {
+  'laion/CLIP-ViT-B-32-laion2B-s34B-b79K': 'ViT-B-32',
+  'laion/CLIP-ViT-B-16-laion2B-s34B-b88K': 'ViT-B-16',
+  'laion/CLIP-ViT-L-14-laion2B-s32B-b82K': 'ViT-L-14',
+  'laion/CLIP-ViT-H-14-laion2B-s32B-b79K': 'ViT-H-14',
+  'openai/clip-vit-base-patch32': 'ViT-B-32-quickgelu',
+  'openai/clip-vit-base-patch16': 'ViT-B-16-quickgelu',
+  'openai/clip-vit-large-patch14': 'ViT-L-14-quickgelu',
+  'openai/clip-vit-large-patch14-336': 'ViT-L-14-336-quickgelu',
+}
+
+
 def named_size(name: str, *, image_size: int = 0) -> Size:
   """The size called `name`, for images of `image_size` pixels (0: its own).
 

@@ -46,9 +46,7 @@ def measure_compiled(
   prepare(topologies)
   config = resolve_size(config, workdir=pathlib.Path(config.init))
   found = []
-  for stage, length in _combinations(
-    config, topologies, batches or (config.train.batch_size,), lengths
-  ):
+  for stage, length in _combinations(config, topologies, batches, lengths):
     record = rehearse(stage, length=length)
     logging.info('%s', summary(record))
     if remedy and record['fits'] is False:
@@ -63,8 +61,9 @@ def _combinations(
   batches: Sequence[int],
   lengths: Sequence[int],
 ) -> Iterator[tuple[Stage, int]]:
-  for topology, batch in itertools.product(topologies, batches):
-    stage = read_stage(with_fields(config, {'train.batch_size': batch}), topology)
+  fields = [{'train.batch_size': n, 'train.batch_rounding': 'none'} for n in batches]
+  for topology, batch in itertools.product(topologies, fields or [{}]):
+    stage = read_stage(with_fields(config, batch), topology)
     most = stage.recipe.data.context_length
     for length in lengths or lengths_of(stage):
       what = f'at most {most}, the positions of {config.model.size}'

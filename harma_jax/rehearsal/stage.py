@@ -6,6 +6,7 @@ import jax
 from ml_collections import ConfigDict
 
 from harma_jax.building.abstract import TrainSizes, for_platform, train_sizes
+from harma_jax.building.batch import fit_batch
 from harma_jax.building.check import check_config
 from harma_jax.building.data import build_table
 from harma_jax.building.recipe import Recipe
@@ -50,7 +51,7 @@ def read_stage(config: ConfigDict, topology: Topology) -> Stage:
   """
   devices, platform = devices_of(topology), topology.target.platform
   memory = topology.target.memory
-  config = for_platform(config, platform)
+  config = fit_batch(for_platform(config, platform), count=len(devices))
   checked = config.copy_and_resolve_references()
   if config.model.attention == 'cudnn' and platform == 'cuda':
     checked.model.attention = 'auto'  # not to be refused for want of a GPU

@@ -30,6 +30,7 @@ FREE = (
   *('log_every', 'checkpoint.keep', 'checkpoint.every_steps', 'mesh.fsdp'),
   *('data.threads', 'data.workers', 'data.cache', 'data.root', 'train.on_nonfinite'),
   *('train.microbatch', 'model.remat', 'model.layers'),
+  'train.batch_rounding',  # what it made of batch_size is compared
 )
 
 # Fields that the config of an older run lacks, as they stand by default.
@@ -45,6 +46,7 @@ LATER = {
   'model.attention': 'auto',
   'objective.chunk': 8192,
   'optimizer.kind': 'adamw',
+  'train.batch_rounding': 'none',
   'train.microbatch': 0,
   'train.steps_per_dispatch': 1,
   'train.on_nonfinite': 'raise',

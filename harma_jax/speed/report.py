@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from harma_jax.building.batch import fit_batch
 from harma_jax.building.check import check_config
 from harma_jax.building.model import build_model, with_fastest_attention
 from harma_jax.building.params import resolve_size
@@ -53,6 +54,7 @@ def measure(config: ConfigDict, *, mode: str, steps: int, warmup: int) -> dict:
     UserError: a mistake in the config, or (all modes but `step`) in its data.
   """
   config = resolve_size(config, workdir=pathlib.Path(config.init))
+  config = fit_batch(config, count=jax.device_count())
   check_config(config)
   recipe = build_recipe(config, with_fastest_attention(config, build_model(config)))
   measured = MODES[mode](recipe, steps=steps, warmup=warmup)

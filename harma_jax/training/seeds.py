@@ -9,6 +9,7 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
+from harma_jax.building.batch import fit_batch
 from harma_jax.building.check import check_config
 from harma_jax.building.params import resolve_size
 from harma_jax.building.stages import stages
@@ -65,6 +66,9 @@ def train_seeds(
       'Give another --workdir.'
     )
   runs = runs_of_seeds(config, workdir=workdir, seeds=seeds)
+  runs = {
+    folder: fit_batch(run, count=jax.device_count()) for folder, run in runs.items()
+  }
   for folder, run in runs.items():
     check_config(run)
     check_workdir(folder, run)

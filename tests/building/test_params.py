@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from harma_jax.building import params as params_module
+from harma_jax.building.config_file import load_config
 from harma_jax.building.model import build_model
 from harma_jax.building.params import (
   build_params,
@@ -19,7 +21,7 @@ from harma_jax.building.params import (
 )
 from harma_jax.errors import UserError
 from harma_jax.model.clip import init_params
-from harma_jax.model.sizes import SIZES
+from harma_jax.model.sizes import HUB_SIZES, SIZES
 from harma_jax.rundir.workdir import claim, read_provenance
 from harma_jax.weights.names import give, names_of, paths_of
 
@@ -217,3 +219,10 @@ def test_weights_are_opened_before_anything_is_done(tmp_path, finished_run, toy_
   (toy_clip / 'open_clip_model.safetensors').write_bytes(b'damaged')
   with pytest.raises(UserError, match=r'open_clip_model\.safetensors'):
     check_init(str(toy_clip))
+
+
+def test_the_size_of_a_known_repository_needs_no_hub(tmp_path, monkeypatch):
+  monkeypatch.setattr(params_module, 'open_source', lambda _: pytest.fail('opened'))
+  config = resolve_size(load_config('rsitmd.py'), workdir=tmp_path)
+  assert (config.model.size, config.model.image_size) == ('ViT-B-32', 0)
+  assert set(HUB_SIZES.values()) <= set(SIZES)

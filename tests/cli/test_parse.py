@@ -90,6 +90,16 @@ def test_fields_are_set_with_the_types_they_have(parse):
   assert config.pretrain.train.epochs == 1.5
 
 
+@pytest.mark.parametrize(
+  ('word', 'rounding'), [('auto:100', 'nearest'), ('100', 'none')]
+)
+def test_a_batch_may_be_the_nearest_that_divides(parse, word, rounding):
+  config, _ = parse(f'--config={RSITMD}', f'--config.train.batch_size={word}')
+  assert (config.train.batch_size, config.train.batch_rounding) == (100, rounding)
+  config, _ = parse(f'--config={RSITMD}')
+  assert (config.train.batch_size, config.train.batch_rounding) == (428, 'nearest')
+
+
 @pytest.mark.parametrize('words', [[], ['--config='], ['--config']])
 def test_a_config_must_be_given(parse, words):
   message = message_of(parse, *words)

@@ -1,5 +1,6 @@
 """Runs as they are found: with another config than they trained with."""
 
+import json
 import shutil
 
 import pytest
@@ -16,6 +17,8 @@ def copied(finished_run, tmp_path):
     config = read_config(folder)
     config.update_from_flattened_dict(changes or {})
     (folder / 'config.json').write_text(config.to_json())
+    results = json.loads((folder / 'results.json').read_text())
+    (folder / 'results.json').write_text(json.dumps(results | {'seed': config.seed}))
     return folder
 
   return make

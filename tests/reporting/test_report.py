@@ -143,9 +143,13 @@ def test_starting_weights_that_changed_are_not_shown_as_before(copied):
 
 def test_a_result_that_does_not_come_again_is_said(copied):
   workdir = copied()
-  results = json.loads((workdir / 'results.json').read_text())
-  list(results['splits']['val'].values())[-1]['mean_recall'] -= 20
-  (workdir / 'results.json').write_text(json.dumps(results))
+  (workdir / 'results.json').unlink()
+  path = workdir / 'metrics.jsonl'
+  rows = [json.loads(line) for line in path.read_text().splitlines()]
+  for row in rows:
+    if row.get('split') == 'val':
+      row['mean_recall'] -= 20
+  path.write_text(''.join(json.dumps(row) + '\n' for row in rows))
   assert 'DOES NOT AGREE' in cautions_of(report(workdir))
 
 

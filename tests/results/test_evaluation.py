@@ -26,7 +26,7 @@ def results(finished_run):
 
 
 def recalls_of(measured):
-  return {name: measured['val']['selected'][name] for name in RECALLS}
+  return {name: measured['val']['selected'][name] for name in RECORDED}
 
 
 @pytest.fixture(scope='module')

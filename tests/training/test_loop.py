@@ -174,6 +174,21 @@ def test_a_stopped_run_goes_on_bit_identically(
   assert all_equal(ended, saved_state(config, finished_run, STEPS))
 
 
+def test_a_run_with_the_released_optimizer_goes_on_bit_identically(
+  small_config, finished_run, tmp_path
+):
+  config = small_config({'optimizer.kind': 'adamw_released', 'mesh.fsdp': 2})
+  train(config, workdir=tmp_path / 'whole')
+  with stopped_after(5):
+    train(config, workdir=tmp_path / 'stopped')
+  train(config, workdir=tmp_path / 'stopped')
+  states = [saved_state(config, tmp_path / run, STEPS) for run in ('whole', 'stopped')]
+  assert all_equal(*states)
+  assert updates_made(states[0].optimizer_state, default=None) == STEPS
+  other = saved_state(small_config(), finished_run, STEPS)
+  assert not all_equal(states[0].trainable, other.trainable)
+
+
 @pytest.mark.parametrize('reading', [{}, {'data.cache': 'stream', 'data.workers': 2}])
 def test_a_run_on_a_prepared_folder_is_the_run_on_its_source(
   small_config, prepared_data, finished_run, tmp_path, reading
@@ -333,7 +348,8 @@ def test_the_expectation_over_ties_may_select(small_config, tmp_path, monkeypatc
 
   def evaluate(params, split):
     mean, expected = next(coming) if split.name == 'val' else (0.0, 0.0)
-    return dict.fromkeys(RECALLS, mean) | {'mean_recall_expected': expected}
+    row = {f'{name}_expected': expected for name in RECALLS}
+    return dict.fromkeys(RECALLS, mean) | row
 
   monkeypatch.setattr(recipe, 'make_evaluator', lambda *_, **__: evaluate)
   config = small_config({'evaluation.select_by': 'mean_recall_expected'})
