@@ -16,9 +16,10 @@ from harma_jax.building.abstract import TrainSizes, abstract_inputs, for_platfor
 from harma_jax.building.config_file import load_config
 from harma_jax.building.data import build_inputs
 from harma_jax.building.model import build_model
+from harma_jax.building.objective import build_objective
 from harma_jax.building.recipe import build_recipe
 from harma_jax.building.stages import stages
-from harma_jax.building.step import build_objective, build_optimizer, state_shapes
+from harma_jax.building.step import build_optimizer, state_shapes
 from harma_jax.building.text import context_length
 from harma_jax.configs.backbones import set_backbone
 from harma_jax.configs.common import get_config as common

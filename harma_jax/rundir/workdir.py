@@ -43,6 +43,7 @@ LATER = {
   'model.clip_adapter.reduction': 4,
   'model.clip_adapter.ratio': 0.2,
   'model.attention': 'auto',
+  'objective.contrastive': 'softmax',
   'objective.chunk': 8192,
   'train.microbatch': 0,
   'train.steps_per_dispatch': 1,

@@ -11,6 +11,7 @@ from harma_jax.errors import UserError
 from harma_jax.objective.alignment import make_objective, warn_of_sum
 from harma_jax.objective.anchors import over_anchors
 from harma_jax.objective.contrastive import contrastive
+from harma_jax.objective.logits import Logits
 from harma_jax.objective.triplet import adaptive_triplet
 
 SETTINGS = {
@@ -31,10 +32,10 @@ def pairs():
 
 def test_the_loss_is_the_weighted_sum_of_means(pairs):
   settings = SETTINGS | {'contrastive_weight': 0.5, 'triplet_weight': 3.0}
-  loss, terms = make_objective(**settings)(*pairs, temperature=0.1)
+  loss, terms = make_objective(**settings)(*pairs, logits=Logits(0.1))
 
   def contrastive_of(similarity, own, same):
-    return contrastive(similarity, same, temperature=0.1)
+    return contrastive(similarity, same, logits=Logits(0.1))
 
   def triplet_of(similarity, own, same):
     return adaptive_triplet(
@@ -56,7 +57,7 @@ def test_the_loss_is_the_weighted_sum_of_means(pairs):
 @pytest.mark.parametrize('left_out', ['contrastive', 'triplet'])
 def test_a_term_of_weight_zero_is_not_computed(pairs, left_out):
   objective = make_objective(**SETTINGS | {f'{left_out}_weight': 0.0})
-  loss, terms = objective(*pairs, temperature=0.1)
+  loss, terms = objective(*pairs, logits=Logits(0.1))
   (name,) = {'contrastive', 'triplet'} - {left_out}
   assert list(terms) == [name]
   assert loss == terms[name]
@@ -66,7 +67,7 @@ def test_a_term_of_weight_zero_is_not_computed(pairs, left_out):
 def test_the_mask_reaches_the_triplet(pairs, mask):
   settings = SETTINGS | {'contrastive_weight': 0.0, 'mask_same_image': mask}
   one_image = (*pairs[:2], np.zeros(6, np.int32))
-  loss, _ = make_objective(**settings)(*one_image, temperature=0.1)
+  loss, _ = make_objective(**settings)(*one_image, logits=Logits(0.1))
   assert bool(loss == 0) == mask
 
 
@@ -75,7 +76,7 @@ def test_all_pairs_of_one_image_have_finite_gradients(pairs):
     **SETTINGS | {'mask_same_image': True, 'triplet_reduction': 'mean'}
   )
   value, gradient = jax.value_and_grad(
-    lambda u: objective(u, pairs[1], np.zeros(6, np.int32), temperature=0.1)[0]
+    lambda u: objective(u, pairs[1], np.zeros(6, np.int32), logits=Logits(0.1))[0]
   )(pairs[0])
   assert np.isfinite(value)
   assert np.isfinite(gradient).all()
@@ -128,7 +129,7 @@ def large():
 def with_gradients(objective, u, v, ids):
   return jax.jit(
     jax.value_and_grad(
-      lambda u, v, t: objective(u, v, ids, temperature=t)[0], argnums=(0, 1, 2)
+      lambda u, v, t: objective(u, v, ids, logits=Logits(t))[0], argnums=(0, 1, 2)
     )
   )(u, v, 0.1)
 
@@ -162,7 +163,7 @@ def products(f, *arguments):
 
 def test_one_matrix_of_similarities_feeds_both_losses(large):
   objective = make_objective(**SETTINGS)
-  forward = products(lambda *pairs: objective(*pairs, temperature=0.1)[0], *large)
+  forward = products(lambda *pairs: objective(*pairs, logits=Logits(0.1))[0], *large)
   assert forward == {'48x48': 1}
   both = products(lambda *pairs: with_gradients(objective, *pairs), *large)
   assert both['48x48'] == 1

@@ -10,9 +10,10 @@ import pytest
 from harma_jax.errors import UserError
 from harma_jax.objective.alignment import make_objective
 from harma_jax.objective.head import harmonized_head, plain_head
+from harma_jax.objective.logits import Logits
 
 IDS = jnp.array([0, 1, 2, 0, 3, 4])
-TEMPERATURE = jnp.float32(0.1)
+LOGITS = Logits(jnp.float32(0.1))
 OFF = {
   'realign': False,
   'curriculum': 'off',
@@ -57,7 +58,7 @@ def one_caption(features):
 
 
 def run(head, features, *, step=0):
-  return head(*features, TEMPERATURE, IDS, jnp.int32(step))
+  return head(*features, LOGITS, IDS, jnp.int32(step))
 
 
 def assert_close(one, other):
@@ -69,17 +70,14 @@ def test_the_plain_head_gives_the_gradient_of_the_mean_over_captions(
 ):
   images, captions = features
 
-  def loss(images, captions, temperature):
-    values = [
-      objective(images, caption, IDS, temperature=temperature)[0]
-      for caption in captions
-    ]
+  def loss(images, captions, logits):
+    values = [objective(images, caption, IDS, logits=logits)[0] for caption in captions]
     return (values[0] + values[1]) / 2
 
   headed = run(plain_head(objective), features)
-  expected = jax.grad(loss, argnums=(0, 1, 2))(images, captions, TEMPERATURE)
+  expected = jax.grad(loss, argnums=(0, 1, 2))(images, captions, LOGITS)
   assert_close(headed.cotangents, expected)
-  np.testing.assert_allclose(headed.metrics['loss'], loss(*features, TEMPERATURE))
+  np.testing.assert_allclose(headed.metrics['loss'], loss(*features, LOGITS))
   assert set(headed.metrics) == {'loss', 'contrastive', 'triplet'}
 
 
@@ -90,13 +88,13 @@ def test_switched_off_it_is_the_plain_gradient_on_the_tangent_space(
   given = features if pair == 'captions' else one_caption(features)
   plain = run(plain_head(objective), given)
   headed = run(harmonized_head(objective, pair=pair, **OFF), given)
-  images, captions, temperature = plain.cotangents
-  off_images, off_captions, off_temperature = headed.cotangents
+  images, captions, logits = plain.cotangents
+  off_images, off_captions, off_logits = headed.cotangents
   on_sphere = functools.partial(tangent, unit=given[0])
   assert_close(on_sphere(off_images), on_sphere(images))
   for ours, theirs, unit in zip(off_captions, captions, given[1], strict=True):
     assert_close(tangent(ours, unit), tangent(theirs, unit))
-  assert off_temperature == temperature
+  assert off_logits == logits
   assert headed.metrics['loss'] == plain.metrics['loss']
 
 
@@ -118,7 +116,7 @@ def test_captions_are_judged_by_the_gradient_on_their_image(objective, features)
   images, captions = features
   first, second = (
     tangent(
-      jax.grad(lambda u, c=c: objective(u, c, IDS, temperature=TEMPERATURE)[0])(images),
+      jax.grad(lambda u, c=c: objective(u, c, IDS, logits=LOGITS)[0])(images),
       images,
     )
     for c in captions
@@ -171,7 +169,7 @@ def test_metrics_describe_the_cosines(objective, features):
 def test_a_batch_of_one_image_stays_finite(objective, features):
   head = harmonized_head(objective, pair='uniformity', **OFF)
   images, captions = one_caption(features)
-  headed = head(images, captions, TEMPERATURE, jnp.zeros(6, jnp.int32), jnp.int32(0))
+  headed = head(images, captions, LOGITS, jnp.zeros(6, jnp.int32), jnp.int32(0))
   assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(headed))
 
 

@@ -32,6 +32,7 @@ from harma_jax.stepping.step import (
   compile_step,
   guard,
   init_state,
+  logits_of,
   make_train_step,
   place_state,
 )
@@ -66,7 +67,7 @@ class Setting:
       self.model.encode_image(params, normalize(batch['images'])),
       self.model.encode_text(params, batch['tokens']),
       batch['image_ids'],
-      temperature=params['temperature'],
+      logits=logits_of(params),
     )[0]
 
 
@@ -275,8 +276,8 @@ def test_the_step_bounds_the_temperature():
     def encode_text(self, params, tokens):
       return jnp.eye(len(tokens), 4)
 
-  def objective(image_features, text_features, image_ids, *, temperature):
-    return temperature, {}
+  def objective(image_features, text_features, image_ids, *, logits):
+    return logits.temperature, {}
 
   optimizer = optax.sgd(1.0)
   head = plain_head(objective)
