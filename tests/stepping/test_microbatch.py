@@ -29,10 +29,16 @@ CASES = {
   'harmonized captions': {'captions': 2, 'pair': 'captions'},
   'uniformity': {'pair': 'uniformity', 'realign': False},
   'over the weights': {'captions': 2, 'pair': 'captions', 'chunk': 4},
+  'sigmoid': {'contrastive': 'sigmoid'},
+  'sigmoid, harmonized': {
+    'contrastive': 'sigmoid',
+    'captions': 2,
+    'pair': 'captions',
+  },
   'fewer images than pairs': {'places': 24},
   'fewer images than run together': {'places': 8},
 }
-QUICK = ('plain', 'harmonized captions', 'fewer images than pairs')
+QUICK = ('plain', 'sigmoid', 'harmonized captions', 'fewer images than pairs')
 HARMONIZED = {
   'realign': True,
   'curriculum': 'drop',
@@ -56,7 +62,8 @@ class TwoLayers:
       name: [jnp.asarray(rng.normal(size=shape), dtype) for shape in each]
       for name, each in shapes.items()
     }
-    return params | {'temperature': jnp.asarray(0.07, dtype)}
+    scalars = {'temperature': 0.07, 'logit_bias': -3.0}
+    return params | {name: jnp.asarray(x, dtype) for name, x in scalars.items()}
 
   def encode_image(self, params, images):
     # They come in f32, whose last digits two programs may round differently.
@@ -91,7 +98,7 @@ def make_batch(*, side, captions=1, places=0, words=48):
   return batch | ({'own': own} if places else {})
 
 
-def make_head(*, pair=None, objective_chunk=0, **changes):
+def make_head(*, pair=None, contrastive='softmax', objective_chunk=0, **changes):
   objective = make_objective(
     contrastive_weight=1.0,
     triplet_weight=0.1,
@@ -99,11 +106,14 @@ def make_head(*, pair=None, objective_chunk=0, **changes):
     gamma=2.0,
     triplet_reduction='mean',
     mask_same_image=True,
+    contrastive=contrastive,
     chunk=objective_chunk,
   )
   if pair is None:
     return plain_head(objective)
-  return harmonized_head(objective, pair=pair, **HARMONIZED | changes)
+  return harmonized_head(
+    objective, pair=pair, contrastive=contrastive, **HARMONIZED | changes
+  )
 
 
 def recorder():
@@ -158,7 +168,7 @@ def assert_close(found, expected, *, rtol):
 @pytest.fixture(scope='module')
 def toy(make_clip, random_params):
   model = make_clip(shared_adapter='both')
-  params = random_params(model)
+  params = random_params(model) | {'logit_bias': jnp.float32(-3)}
   labels = label_leaves(params, patterns_of('adapters', shared=True))
   return model, split_params(params, labels)
 

@@ -22,7 +22,7 @@ from harma_jax.evaluation.duplicates import caption_groups, recall_ceiling
 from harma_jax.evaluation.recall import RECALLS, chance_recall
 from harma_jax.model.clip import init_params
 from harma_jax.rundir.checkpoint import Checkpoints
-from harma_jax.rundir.metrics import RunLog
+from harma_jax.rundir.metrics import RunLog, read_rows
 from harma_jax.stepping.optim import updates_made
 from harma_jax.training import loop as loop
 from harma_jax.training.loop import train
@@ -225,6 +225,22 @@ def test_a_run_that_encodes_each_image_once_goes_on_bit_identically(
     saved_state(config, tmp_path / name, STEPS) for name in ('whole', 'stopped')
   )
   assert all_equal(whole, stopped)
+
+
+def test_a_run_with_a_sigmoid_loss_goes_on_bit_identically(small_config, tmp_path):
+  config = small_config({'objective.contrastive': 'sigmoid', 'log_every': 1})
+  train(config, workdir=tmp_path / 'whole')
+  with stopped_after(5):
+    train(config, workdir=tmp_path / 'stopped')
+  train(config, workdir=tmp_path / 'stopped')
+  whole, stopped = (
+    saved_state(config, tmp_path / name, STEPS) for name in ('whole', 'stopped')
+  )
+  assert all_equal(whole, stopped)
+  rows = [row for row in read_rows(tmp_path / 'whole/metrics.jsonl') if 'loss' in row]
+  assert rows[0]['logit_bias'] == -10
+  assert rows[-1]['logit_bias'] != rows[1]['logit_bias'] != -10
+  assert rows[-1]['temperature'] != rows[0]['temperature']
 
 
 def test_a_run_from_before_microbatches_goes_on_with_one(small_config, tmp_path):
