@@ -179,10 +179,11 @@ def test_a_backbone_is_set_in_place():
   assert set_backbone(config, 'tiny', clip_epochs=1.0) is config
 
 
-def state_of(method):
+def state_of(method, *, contrastive='auto'):
   """Shapes of the state in which a method trains ViT-B/32."""
   config = set_method(common(), method)
   config.model.size = 'ViT-B-32'
+  config.objective.contrastive = contrastive
   optimizer, _ = build_optimizer(config, total_steps=100)
   return state_shapes(config, build_model(config), optimizer)
 
@@ -207,6 +208,14 @@ def test_what_trains_is_counted_by_the_documented_formula(method):
   # Of zero-shot nothing trains for want of a step.
   trained = 0 if method == 'zero_shot' else count(state.trainable)
   assert documented_counts()[method] == (trained, trained)
+
+
+def test_a_sigmoid_loss_trains_one_weight_more():
+  softmax, sigmoid = (
+    count(state_of('linear_probe', contrastive=name).trainable)
+    for name in ('softmax', 'sigmoid')
+  )
+  assert sigmoid == softmax + 1
 
 
 @pytest.mark.parametrize('method', METHODS)
