@@ -13,6 +13,7 @@ from harma_jax.model.additions import ADDED
 
 TRAINABLE, FROZEN = 'trainable', 'frozen'
 SCHEDULES = ('linear', 'cosine', 'constant')
+BIASES = ('bias', 'logit_bias')
 
 # Kept here after every step. The lower end is CLIP's own (a logit scale of 100). SigLIP
 # bounds nothing, and its published weights have scales of up to 118.
@@ -195,9 +196,8 @@ def make_optimizer(
 
 def decay_groups(params: dict) -> dict:
   """Labels `bias` for biases and `decayed` for all else, in the tree of `params`."""
-  biases = 'bias', 'logit_bias'
   return traverse_util.path_aware_map(
-    lambda path, _: 'bias' if path[-1] in biases else 'decayed', params
+    lambda path, _: 'bias' if path[-1] in BIASES else 'decayed', params
   )
 
 
