@@ -33,7 +33,7 @@ from benchmarks.judging import CAPTIONS, areas_of, judge
 from harma_jax.building.data import build_inputs, build_pixels, build_table
 from harma_jax.building.evaluation import build_evaluation_split
 from harma_jax.building.model import build_model
-from harma_jax.building.params import build_params, resolve_size
+from harma_jax.building.params import build_params, resolve
 from harma_jax.building.step import build_optimizer, build_state, build_step
 from harma_jax.building.text import context_length
 from harma_jax.configs.backbones import scratch
@@ -50,6 +50,7 @@ from harma_jax.evaluation.evaluator import (
   make_evaluator,
 )
 from harma_jax.model.clip import Clip, init_params
+from harma_jax.objective.logits import Logits
 from harma_jax.stepping.step import TrainState
 
 FOLDER = pathlib.Path(__file__).parent
@@ -167,7 +168,7 @@ def rrsitr_files(noise: float) -> str:
 
 
 def prepare(config: ConfigDict, *, out: pathlib.Path) -> Study:
-  config = resolve_size(config, workdir=out.with_suffix(''))
+  config = resolve(config, workdir=out.with_suffix(''))
   model, mesh = build_model(config), make_mesh()
   table = build_table(config, 'train')
   pixels, _ = build_pixels(config, table)
@@ -352,7 +353,7 @@ def areas(
   found = judge(
     image_features,
     text_features,
-    temperature=jnp.float32(params['temperature']),
+    logits=Logits(jnp.float32(params['temperature'])),
     batch_size=study.config.train.batch_size,
   )
   alone = is_alone(which.ravel()[rows])

@@ -9,8 +9,10 @@ import numpy as np
 from scipy.stats import mannwhitneyu
 
 from harma_jax.objective.alignment import make_objective
+from harma_jax.objective.contrast import contrast_of
 from harma_jax.objective.head import Head, harmonized_head
 from harma_jax.objective.indicators import scores_of
+from harma_jax.objective.logits import Logits
 
 CAPTIONS = 5
 LOSSES = ('contrastive', 'triplet')
@@ -20,7 +22,7 @@ def judge(
   image_features: np.ndarray,
   text_features: np.ndarray,
   *,
-  temperature: jax.Array,
+  logits: Logits,
   batch_size: int,
 ) -> dict[int, dict[str, np.ndarray]]:
   """Indicators f32[M, n], low where a caption seems wrong, for M of 5, 2 and 1."""
@@ -30,7 +32,7 @@ def judge(
     for start in range(0, len(image_features) - batch_size + 1, batch_size):
       part = slice(start, start + batch_size)
       captions = tuple(text_features[part, k] for k in range(n))
-      parts.append(indicators(n)(image_features[part], captions, temperature))
+      parts.append(indicators(n)(image_features[part], captions, logits))
     found[n] = {
       name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]
     }
@@ -50,13 +52,17 @@ def indicators(n: int):
       'objectives': judging_head('objectives'),
     }
 
-  def of(image_features, captions, temperature):
+  def of(image_features, captions, logits):
     ids, step = jnp.arange(len(image_features)), jnp.int32(0)
     found = {
-      f'cosine: {name}': head(image_features, captions, temperature, ids, step).cosine
+      f'cosine: {name}': head(image_features, captions, logits, ids, step).cosine
       for name, head in heads.items()
     }
-    options = {'temperature': temperature, 'key': jax.random.key(0)}
+    options = {
+      'contrast': contrast_of('softmax'),
+      'logits': logits,
+      'key': jax.random.key(0),
+    }
     features = (image_features, captions, ids)
     found['loss'] = scores_of('loss', *features, **options)
     found['similarity to the image'] = jnp.stack(

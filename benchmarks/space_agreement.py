@@ -31,7 +31,7 @@ from harma_jax.stepping.optim import (
   patterns_of,
   split_params,
 )
-from harma_jax.stepping.step import encode_samples, weight_products
+from harma_jax.stepping.step import encode_samples, logits_of, weight_products
 
 SHARE = 0.2  # of the captions, that both would drop
 BATCHES, BATCH = 8, 64
@@ -77,11 +77,11 @@ def cosines(config, model, trainable: dict, frozen: dict, *, pair: str) -> tuple
       return encode_samples(model, merge_params(weights, frozen), *inputs)
 
     features, *captions = encode(trainable, images, tokens)
-    temperature = merge_params(trainable, frozen)['temperature']
+    logits = logits_of(merge_params(trainable, frozen))
     place = jnp.arange(len(images)), jnp.int32(0)
     measure = weight_products(encode, trainable, (images, tokens), chunk=8)
     return [
-      head(features, tuple(captions), temperature, *place, products).cosine[0]
+      head(features, tuple(captions), logits, *place, products).cosine[0]
       for products in (None, measure)
     ]
 

@@ -31,6 +31,8 @@ MODEL = {
   'frozen_dtype': 'auto',
 }
 OBJECTIVE = {
+  # The contrastive loss: softmax (InfoNCE) | sigmoid (SigLIP's) | auto, as the weights.
+  'contrastive': 'auto',
   'contrastive_weight': 1.0,
   'triplet_weight': 1.0,
   'margin': 0.2,

@@ -394,7 +394,7 @@ class Model:
       settings['cleaning'] = self.cleaning
     digest = hashlib.sha256(json.dumps(settings).encode())
     for path, leaf in sorted(paths_of(self.params).items()):
-      if path not in ('temperature', 'logit_scale'):
+      if path not in ('temperature', 'logit_scale', 'logit_bias'):
         leaf = np.asarray(leaf).astype('<f4', order='C')
         digest.update(f'{path} {list(leaf.shape)}\n'.encode())
         digest.update(leaf)

@@ -16,9 +16,10 @@ from harma_jax.building.abstract import TrainSizes, abstract_inputs, for_platfor
 from harma_jax.building.config_file import load_config
 from harma_jax.building.data import build_inputs
 from harma_jax.building.model import build_model
+from harma_jax.building.objective import build_objective
 from harma_jax.building.recipe import build_recipe
 from harma_jax.building.stages import stages
-from harma_jax.building.step import build_objective, build_optimizer, state_shapes
+from harma_jax.building.step import build_optimizer, state_shapes
 from harma_jax.building.text import context_length
 from harma_jax.configs.backbones import set_backbone
 from harma_jax.configs.common import get_config as common
@@ -178,10 +179,11 @@ def test_a_backbone_is_set_in_place():
   assert set_backbone(config, 'tiny', clip_epochs=1.0) is config
 
 
-def state_of(method):
+def state_of(method, *, contrastive='auto'):
   """Shapes of the state in which a method trains ViT-B/32."""
   config = set_method(common(), method)
   config.model.size = 'ViT-B-32'
+  config.objective.contrastive = contrastive
   optimizer, _ = build_optimizer(config, total_steps=100)
   return state_shapes(config, build_model(config), optimizer)
 
@@ -206,6 +208,14 @@ def test_what_trains_is_counted_by_the_documented_formula(method):
   # Of zero-shot nothing trains for want of a step.
   trained = 0 if method == 'zero_shot' else count(state.trainable)
   assert documented_counts()[method] == (trained, trained)
+
+
+def test_a_sigmoid_loss_trains_one_weight_more():
+  softmax, sigmoid = (
+    count(state_of('linear_probe', contrastive=name).trainable)
+    for name in ('softmax', 'sigmoid')
+  )
+  assert sigmoid == softmax + 1
 
 
 @pytest.mark.parametrize('method', METHODS)

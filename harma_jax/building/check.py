@@ -11,6 +11,7 @@ from harma_jax.augment.level import MAX_LEVEL
 from harma_jax.building.batch import ROUNDINGS
 from harma_jax.building.data import build_how
 from harma_jax.building.model import build_model
+from harma_jax.building.objective import contrastive_of, objective_settings
 from harma_jax.building.step import build_head, build_optimizer, state_shapes
 from harma_jax.building.text import cleaning, context_length
 from harma_jax.devices.mesh import check_batch, make_mesh
@@ -18,6 +19,7 @@ from harma_jax.errors import UserError, expect, expect_one_of
 from harma_jax.evaluation.ties import SELECTORS
 from harma_jax.model.attention_kernel import has_choice
 from harma_jax.objective.alignment import make_objective
+from harma_jax.objective.contrast import contrast_of
 from harma_jax.raster.how import check_how
 
 AT_LEAST = {
@@ -80,7 +82,7 @@ def check_config(config: ConfigDict, *, devices: list | None = None) -> None:
   cleaning(config)
   _check_harmonization(config)
   _check_image_reuse(config)
-  build_head(config, make_objective(**config.objective), total_steps=1)
+  build_head(config, make_objective(**objective_settings(config)), total_steps=1)
   optimizer, _ = build_optimizer(config, total_steps=1)
   state_shapes(config, model, optimizer)
 
@@ -168,6 +170,14 @@ def _check_harmonization(config: ConfigDict) -> None:
       'objective.triplet_weight',
       'both losses with a weight above 0 for harmonization.pair=objectives',
       found=weights,
+    )
+  if pair == 'directions' and not contrast_of(contrastive_of(config)).directed:
+    expect(
+      config.objective.triplet_weight > 0,
+      'objective.triplet_weight',
+      'a weight above 0 for harmonization.pair=directions with the sigmoid loss, which '
+      'is the same in both directions',
+      found=config.objective.triplet_weight,
     )
   for field in ('harmonization.start', 'harmonization.anneal', 'data.swap_captions'):
     share = operator.attrgetter(field)(config)

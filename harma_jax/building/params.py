@@ -10,6 +10,11 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from harma_jax.building.model import build_model
+from harma_jax.building.objective import (
+  fitting_logits,
+  resolve_contrastive,
+  with_logits,
+)
 from harma_jax.building.step import build_optimizer, build_state, state_shapes
 from harma_jax.errors import UserError
 from harma_jax.model.clip import Clip, init_params
@@ -35,6 +40,14 @@ from harma_jax.weights.load import (
 from harma_jax.weights.names import paths_of, tree_of
 from harma_jax.weights.provenance import provenance
 from harma_jax.weights.sources import open_source
+
+
+def resolve(config: ConfigDict, *, workdir: pathlib.Path) -> ConfigDict:
+  """`config` with what the starting weights tell: its size and contrastive loss.
+
+  See `resolve_size`.
+  """
+  return resolve_contrastive(resolve_size(config, workdir=workdir), workdir=workdir)
 
 
 def resolve_size(config: ConfigDict, *, workdir: pathlib.Path) -> ConfigDict:
@@ -82,7 +95,7 @@ def build_params(config: ConfigDict, model: Clip, *, init: str) -> tuple[dict, d
     params, record['adapter'] = load_adapter(
       config.adapter, params, model=model, cleaning=config.data.cleaning
     )
-  return params, record
+  return with_logits(config, params, model=model), record
 
 
 def _build_backbone(config: ConfigDict, model: Clip, *, init: str) -> tuple[dict, dict]:
@@ -90,7 +103,9 @@ def _build_backbone(config: ConfigDict, model: Clip, *, init: str) -> tuple[dict
   if is_workdir(init):
     trained = read_config(init).data.cleaning
     warn_of_cleaning(trained, cleaning=config.data.cleaning, source=init)
-    params = graft(build_fresh(model, key), read_workdir(init), source_name=init)
+    fresh = with_logits(config, build_fresh(model, key), model=model)
+    trained = fitting_logits(read_workdir(init), fresh=fresh)
+    params = graft(fresh, trained, source_name=init)
     return params, {'init': init, 'run': read_provenance(init)}
   if init:
     source = open_source(init)
@@ -114,7 +129,8 @@ def build_fresh(model: Clip, key: jax.Array) -> dict:
 
   def new(key):
     params = paths_of(init_params(model, key))
-    return {p: leaf for p, leaf in params.items() if is_new(p) or p == 'temperature'}
+    scalars = 'temperature', 'logit_bias'
+    return {p: leaf for p, leaf in params.items() if is_new(p) or p in scalars}
 
   return tree_of(
     paths_of(jax.eval_shape(functools.partial(init_params, model), key))

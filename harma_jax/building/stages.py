@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from harma_jax.building.batch import fit_batch
 from harma_jax.building.check import check_config
 from harma_jax.building.model import build_model, with_fastest_attention
-from harma_jax.building.params import resolve_size
+from harma_jax.building.params import resolve
 from harma_jax.building.recipe import Recipe, build_recipe
 from harma_jax.data.tables import check_root
 from harma_jax.devices.processes import agree, code_version
@@ -59,7 +59,7 @@ def stages(
   config: ConfigDict, *, workdir: pathlib.Path
 ) -> dict[pathlib.Path, ConfigDict]:
   """The config of each folder, in the order in which they train."""
-  config = resolve_size(config, workdir=workdir)
+  config = resolve(config, workdir=workdir)
   if PRETRAIN not in config:
     return {workdir: config}
   if config.init:

@@ -11,9 +11,10 @@ from ml_collections import ConfigDict
 
 from harma_jax.building.data import build_inputs
 from harma_jax.building.model import frozen_dtype
+from harma_jax.building.objective import build_objective, contrastive_of, with_logits
 from harma_jax.errors import expect_one_of
 from harma_jax.model.clip import Clip, init_params
-from harma_jax.objective.alignment import Objective, make_objective, warn_of_sum
+from harma_jax.objective.alignment import Objective
 from harma_jax.objective.head import Head, harmonized_head, plain_head
 from harma_jax.stepping.microbatch import at_once, make_in_parts
 from harma_jax.stepping.optim import (
@@ -84,16 +85,6 @@ def build_trainer(
   )
 
 
-def build_objective(config: ConfigDict) -> Objective:
-  """The objective of `config.objective`; warns of a reduction that depends on B."""
-  warn_of_sum(
-    triplet_reduction=config.objective.triplet_reduction,
-    triplet_weight=config.objective.triplet_weight,
-    batch_size=config.train.batch_size,
-  )
-  return make_objective(**config.objective)
-
-
 def build_optimizer(config: ConfigDict, *, total_steps: int):
   """The optimizer and the schedule of `config.optimizer` over `total_steps` steps."""
   config = config.optimizer
@@ -134,6 +125,7 @@ def build_head(config: ConfigDict, objective: Objective, *, total_steps: int) ->
     anneal_steps=round(settings.anneal * total_steps),
     renormalize=settings.renormalize,
     seed=config.seed,
+    contrastive=contrastive_of(config),
   )
 
 
@@ -205,9 +197,9 @@ def state_shapes(
   Raises:
     UserError: `optimizer.train` does not fit the model's parameters.
   """
-  return jax.eval_shape(
-    lambda key: build_state(
-      config, init_params(model, key), optimizer, n_captions=n_captions
-    ),
-    jax.random.key(0),
-  )
+
+  def fresh(key):
+    params = with_logits(config, init_params(model, key), model=model)
+    return build_state(config, params, optimizer, n_captions=n_captions)
+
+  return jax.eval_shape(fresh, jax.random.key(0))

@@ -22,7 +22,8 @@ class Size:
   """A CLIP model.
 
   `activation` belongs to the weights and cannot be seen in them: GELU for most
-  OpenCLIP models, QuickGELU for OpenAI's and what was tuned from them.
+  OpenCLIP models, QuickGELU for OpenAI's and what was tuned from them. `logit_bias`:
+  the weights come with the bias of a sigmoid loss.
   """
 
   image: TowerSize
@@ -33,6 +34,7 @@ class Size:
   activation: Activation
   context_length: int = 77
   vocabulary: int = 49408
+  logit_bias: bool = False
 
 
 def _vit(image: tuple, text: tuple, *, px: int, patch: int, embedding: int) -> Size:

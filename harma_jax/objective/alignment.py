@@ -8,7 +8,7 @@ from absl import logging
 
 from harma_jax.errors import UserError, expect
 from harma_jax.objective.anchors import DIRECTIONS, over_anchors
-from harma_jax.objective.contrastive import contrastive
+from harma_jax.objective.contrast import contrast_of
 from harma_jax.objective.triplet import REDUCTIONS, RELEASED_BATCH, adaptive_triplet
 
 Objective = Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
@@ -22,18 +22,20 @@ def make_objective(
   gamma: float,
   triplet_reduction: str,
   mask_same_image: bool,
+  contrastive: str = 'softmax',
   chunk: int = 0,
 ) -> Objective:
-  """Builds `objective(image_features, text_features, image_ids, *, temperature)`.
+  """Builds `objective(image_features, text_features, image_ids, *, logits)`.
 
   It returns the loss f32[] and its terms `{'contrastive': f32[], 'triplet': f32[]}`,
   means over the global batch; a term of weight 0 is neither computed nor returned. Its
   keywords `only` (names of terms) and `directions` compute a part of it; the parts of
   disjoint names, or of both directions, add up to the whole. One matrix of similarities
-  feeds both terms; of a batch above `chunk` so many rows of it at a time.
+  feeds both terms; of a batch above `chunk` so many rows of it at a time. The term
+  `contrastive` is the `softmax` or the `sigmoid` loss, as `contrastive` says.
 
   Raises:
-    UserError: an unknown reduction, no weight above 0, or a negative chunk.
+    UserError: an unknown loss or reduction, no weight above 0, or a negative chunk.
   """
   if triplet_reduction not in REDUCTIONS:
     raise UserError(
@@ -48,13 +50,16 @@ def make_objective(
     reduction=triplet_reduction,
     mask_same_image=mask_same_image,
   )
-  # Each loss f32[C] is `(similarity, own, same, temperature)`.
+  contrast = contrast_of(contrastive)
+  # Each loss f32[C] is `(similarity, own, same, logits)`.
   table = {
     'contrastive': (
       contrastive_weight,
-      lambda similarity, _, same, t: contrastive(similarity, same, temperature=t),
+      lambda similarity, _, same, logits: contrast.loss(
+        similarity, same, logits=logits
+      ),
     ),
-    'triplet': (triplet_weight, lambda *anchors_and_t: triplet(*anchors_and_t[:-1])),
+    'triplet': (triplet_weight, lambda *anchors_and_l: triplet(*anchors_and_l[:-1])),
   }
   weights = {name: weight for name, (weight, _) in table.items() if weight}
   if not weights or min(weights.values()) < 0:
@@ -68,15 +73,13 @@ def make_objective(
     text_features,
     image_ids,
     *,
-    temperature,
+    logits,
     only=tuple(weights),
     directions=DIRECTIONS,
   ):
     chosen = {name: table[name][1] for name in weights if name in only}
     values = over_anchors(
-      lambda *anchors: {
-        name: loss(*anchors, temperature) for name, loss in chosen.items()
-      },
+      lambda *anchors: {name: loss(*anchors, logits) for name, loss in chosen.items()},
       image_features,
       text_features,
       image_ids,

@@ -1,9 +1,10 @@
 """The head of a step: from embeddings to what is pulled back through the towers.
 
-A head is a function `(image_features, captions, temperature, image_ids, step,
-products)` with `captions` a tuple of M arrays f32[B, D], mostly one, and `products`
-what measures angles elsewhere than on the embeddings, or None. It returns `Headed`. The
-plain head gives the gradient of the objective; the harmonized one realigns and drops.
+A head is a function `(image_features, captions, logits, image_ids, step, products)`
+with `captions` a tuple of M arrays f32[B, D], mostly one, `logits` of `Logits`, and
+`products` what measures angles elsewhere than on the embeddings, or None. It returns
+`Headed`. The plain head gives the gradient of the objective; the harmonized one
+realigns and drops.
 """
 
 import functools
@@ -17,6 +18,7 @@ from absl import logging
 from harma_jax.errors import UserError
 from harma_jax.objective.alignment import Objective
 from harma_jax.objective.anchors import DIRECTIONS
+from harma_jax.objective.contrast import Contrast, contrast_of
 from harma_jax.objective.curriculum import (
   UNITS,
   Keep,
@@ -29,6 +31,7 @@ from harma_jax.objective.curriculum import (
 )
 from harma_jax.objective.harmonize import Loss, harmonize_many
 from harma_jax.objective.indicators import INDICATORS, scores_of
+from harma_jax.objective.logits import Logits
 
 PAIRS = ('captions', 'uniformity', 'directions', 'objectives')
 CURRICULA = ('off', 'drop', 'soft')
@@ -40,7 +43,7 @@ class Headed(NamedTuple):
   """What a head returns.
 
   Attributes:
-    cotangents: of image_features, captions and temperature, in their shapes.
+    cotangents: of image_features, captions and logits, in their shapes.
     metrics: scalars and short vectors by name; `loss` and its terms among them.
     cosine: f32[M, B] of every caption, or None for the plain head.
     keep: f32[M, B], or None.
@@ -58,10 +61,10 @@ Head = Callable[..., Headed]
 def plain_head(objective: Objective) -> Head:
   """The gradient of the objective, its mean over the captions of an image."""
 
-  def head(image_features, captions, temperature, image_ids, step, products=None):
+  def head(image_features, captions, logits, image_ids, step, products=None):
     (loss, terms), cotangents = jax.value_and_grad(
       _mean_objective(objective, image_ids), argnums=(0, 1, 2), has_aux=True
-    )(image_features, captions, temperature)
+    )(image_features, captions, logits)
     return Headed(cotangents, {'loss': loss, **terms})
 
   return head
@@ -80,6 +83,7 @@ def harmonized_head(
   anneal_steps: int,
   renormalize: bool,
   seed: int,
+  contrastive: str = 'softmax',
 ) -> Head:
   """The gradient of the objective after harmonization.
 
@@ -98,10 +102,13 @@ def harmonized_head(
     anneal_steps: of the linear rise between the two thresholds.
     renormalize: multiply by the samples over the kept ones.
     seed: of `random`.
+    contrastive: the objective's loss, `softmax` or `sigmoid`.
 
   Raises:
     UserError: an unknown choice, or choices that exclude each other.
   """
+  contrast = contrast_of(contrastive)
+  losses_of = functools.partial(_losses, pair, objective, contrast)
   _check(
     pair=pair, realign=realign, curriculum=curriculum, indicator=indicator, unit=unit
   )
@@ -112,11 +119,9 @@ def harmonized_head(
       pair,
     )
 
-  def head(image_features, captions, temperature, image_ids, step, products=None):
+  def head(image_features, captions, logits, image_ids, step, products=None):
     embeddings = (image_features, *captions)
-    plain = plain_head(objective)(
-      image_features, captions, temperature, image_ids, step
-    )
+    plain = plain_head(objective)(image_features, captions, logits, image_ids, step)
     active = step >= start_step
     level = functools.partial(
       as_cosine,
@@ -128,7 +133,8 @@ def harmonized_head(
       image_features,
       captions,
       image_ids,
-      temperature=temperature,
+      contrast=contrast,
+      logits=logits,
       key=jax.random.fold_in(jax.random.key(seed), step),
     )
 
@@ -137,7 +143,7 @@ def harmonized_head(
       return jnp.where(active, keep, jnp.ones_like(keep))
 
     harmonized = harmonize_many(
-      _losses(pair, objective, len(captions), image_ids, temperature),
+      losses_of(captions=len(captions), image_ids=image_ids, logits=logits),
       embeddings,
       shared=(0,) if pair == 'captions' else None,
       realign=active if realign else False,
@@ -169,9 +175,9 @@ def _weighted(cotangents: tuple, keep: jax.Array, *, renormalize: bool) -> tuple
 
 
 def _mean_objective(objective: Objective, image_ids: jax.Array) -> Callable:
-  def mean(image_features, captions, temperature):
+  def mean(image_features, captions, logits):
     results = [
-      objective(image_features, caption, image_ids, temperature=temperature)
+      objective(image_features, caption, image_ids, logits=logits)
       for caption in captions
     ]
     return jax.tree.map(lambda *values: sum(values) / len(values), *results)
@@ -180,45 +186,51 @@ def _mean_objective(objective: Objective, image_ids: jax.Array) -> Callable:
 
 
 def _losses(
-  pair: str, objective: Objective, n: int, image_ids: jax.Array, temperature: jax.Array
+  pair: str,
+  objective: Objective,
+  contrast: Contrast,
+  *,
+  captions: int,
+  image_ids: jax.Array,
+  logits: Logits,
 ) -> list[Loss]:
   """The losses that are compared, each of `(image_features, *captions)`."""
 
   def part(caption=0, share=1.0, **settings):
-    return lambda image_features, *captions: (
+    return lambda image_features, *texts: (
       share
       * objective(
         image_features,
-        captions[caption],
+        texts[caption],
         image_ids,
-        temperature=temperature,
+        logits=logits,
         **settings,
       )[0]
     )
 
   if pair == 'captions':
-    return [part(caption=k, share=1 / n) for k in range(n)]
+    return [part(caption=k, share=1 / captions) for k in range(captions)]
   if pair == 'directions':
     return [part(directions=(direction,)) for direction in DIRECTIONS]
   if pair == 'objectives':
     return [part(only=(name,)) for name in ('contrastive', 'triplet')]
   return [
+    # The sigmoid loss only scales this gradient of a sample, which no angle shows.
     lambda image_features, caption: (
-      -jnp.mean(jnp.sum(image_features * caption, axis=1) / temperature)
+      -jnp.mean(jnp.sum(image_features * caption, axis=1) / logits.temperature)
     ),
     lambda *features: jnp.mean(
-      sum(_log_sum(each, image_ids, temperature) for each in features)
+      sum(_uniformity(each, image_ids, contrast, logits) for each in features)
     ),
   ]
 
 
-def _log_sum(features: jax.Array, image_ids: jax.Array, temperature: jax.Array):
-  """f32[B]: `logsumexp_j f_i . f_j / temperature` over the rows of other images."""
-  logits = features @ features.T / temperature
-  others = image_ids[:, None] != image_ids[None, :]
-  # All of one image: no others, and no gradient.
-  logits = jnp.where(others, logits, jnp.finfo(logits.dtype).min)
-  return jax.nn.logsumexp(logits, axis=1)
+def _uniformity(
+  features: jax.Array, image_ids: jax.Array, contrast: Contrast, logits: Logits
+) -> jax.Array:
+  """f32[B]: how the loss would part embeddings of one modality, of other images."""
+  same = image_ids[:, None] == image_ids[None, :]
+  return contrast.repulsion(features @ features.T, same, logits=logits)
 
 
 def _rule(curriculum: str, level: jax.Array, *, scores: jax.Array | None) -> Keep:

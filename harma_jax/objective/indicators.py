@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 
 from harma_jax.objective.anchors import over_anchors
-from harma_jax.objective.contrastive import contrastive
+from harma_jax.objective.contrast import Contrast
+from harma_jax.objective.logits import Logits
 
 INDICATORS = ('conflict', 'random', 'loss', 'caption_similarity')
 
@@ -15,7 +16,8 @@ def scores_of(
   captions: tuple[jax.Array, ...],
   image_ids: jax.Array,
   *,
-  temperature: jax.Array,
+  contrast: Contrast,
+  logits: Logits,
   key: jax.Array,
 ) -> jax.Array | None:
   """f32[M, B] of every caption, high where it is to be kept; without gradient.
@@ -28,7 +30,8 @@ def scores_of(
     image_features: f32[B, D], unit rows.
     captions: M arrays f32[B, D], unit rows.
     image_ids: i32[B].
-    temperature: f32[].
+    contrast: the contrastive loss.
+    logits: temperature and bias.
     key: of `random`.
   """
   if indicator == 'conflict':
@@ -40,7 +43,7 @@ def scores_of(
   if indicator == 'loss':
 
     def loss(similarity, own, same):
-      return contrastive(similarity, same, temperature=temperature)
+      return contrast.loss(similarity, same, logits=logits)
 
     losses = [
       over_anchors(loss, image_features, caption, image_ids) for caption in captions

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from harma_jax.objective.anchors import over_anchors
 from harma_jax.objective.contrastive import contrastive
+from harma_jax.objective.logits import Logits
 from harma_jax.objective.triplet import adaptive_triplet
 
 TRAINED = ('contrastive_multi_positive', 'adaptive_triplet_sum')  # their sum
@@ -38,7 +39,7 @@ def _triplet(*, scale: float = 1.0, **settings) -> Callable:
 
 def _multi_positive(u, v, ids, temperature):
   def loss(similarity, own, same):
-    return contrastive(similarity, same, temperature=temperature)
+    return contrastive(similarity, same, logits=Logits(temperature))
 
   return over_anchors(loss, u, v, ids).mean()
 

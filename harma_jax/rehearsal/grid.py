@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from absl import logging
 from ml_collections import ConfigDict
 
-from harma_jax.building.params import resolve_size
+from harma_jax.building.params import resolve
 from harma_jax.devices.absent import prepare
 from harma_jax.devices.targets import Topology
 from harma_jax.errors import expect
@@ -44,7 +44,7 @@ def measure_compiled(
       that captions do not have.
   """
   prepare(topologies)
-  config = resolve_size(config, workdir=pathlib.Path(config.init))
+  config = resolve(config, workdir=pathlib.Path(config.init))
   found = []
   for stage, length in _combinations(config, topologies, batches, lengths):
     record = rehearse(stage, length=length)

@@ -16,7 +16,7 @@ MOST_COLUMNS = 60  # of the strip of histograms
 # Of a training row, what is no term of the loss.
 _NOT_TERMS = (
   *('kind', 'step', 'epoch', 'loss', 'pairs_per_second'),
-  *('gradient_norm', 'learning_rate', 'temperature'),
+  *('gradient_norm', 'learning_rate', 'temperature', 'logit_bias'),
   *('threshold', 'conflict_share', 'kept_share', 'skipped'),
   *('own_text_share', 'own_text_conflict_share'),
 )
@@ -28,6 +28,7 @@ _SHARES = {
 _HOW = {
   'gradient_norm': 'norm of the gradient',
   'temperature': 'temperature of the similarities',
+  'logit_bias': 'bias of the logits',
   'learning_rate': 'learning rate',
   'pairs_per_second': 'pairs/s, evaluations left out',
 }

@@ -11,9 +11,9 @@ from harma_jax.rundir.workdir import without_paths
 from harma_jax.weights.card import KINDS
 
 _TRAINED = {
-  'adapters': 'the adapters and the temperature',
+  'adapters': 'the adapters and the scalars of the loss',
   'full': 'all weights',
-  'projection': 'the two projections and the temperature',
+  'projection': 'the two projections and the scalars of the loss',
 }
 
 
@@ -53,6 +53,7 @@ def in_short(fields: Mapping, *, results: Mapping, counts: Mapping[str, str]) ->
   return {
     'method': f'CLIP {KINDS[fields["model.adapters"]]}',
     'trained': _TRAINED[fields['optimizer.train']],
+    'contrastive loss': str(fields['objective.contrastive']),
     'model': str(fields['model.size']),
     'harmonization': 'off' if harmonization == 'none' else harmonization,
     'data': f'{data} ({held})' if held else data,

@@ -15,6 +15,7 @@ from harma_jax.building.model import build_model
 from harma_jax.building.params import read_workdir
 from harma_jax.data.annotations import fingerprint
 from harma_jax.errors import UserError
+from harma_jax.model.clip import Clip
 from harma_jax.model.lora import merge_lora
 from harma_jax.rundir.results import read_results
 from harma_jax.rundir.workdir import (
@@ -74,6 +75,7 @@ def export(
   for path in {out, card} if format == 'harma' else {out}:
     check_out(path, overwrite=overwrite)
   params, provenance = read_workdir(workdir), read_provenance(workdir)
+  params = _of_size(params, model=model)
   if config.model.adapters == 'lora' and format != 'adapter':
     params = merge_lora(params, model.adapter)
     model = dataclasses.replace(model, adapter=None)
@@ -92,6 +94,14 @@ def export(
   with replacing(out, overwrite=overwrite) as new:
     write(new, params, model=model)
     _card_path(new, format=format).write_text(text)
+
+
+def _of_size(params: dict, *, model: Clip) -> dict:
+  """`params` without a bias that files of the model's size have no place for."""
+  if model.size.logit_bias or 'logit_bias' not in params:
+    return params
+  logging.info('the bias of the sigmoid loss stays out: ranks and cosines need none')
+  return {name: part for name, part in params.items() if name != 'logit_bias'}
 
 
 def check_format(format: str, *, config: ConfigDict, out: pathlib.Path) -> None:

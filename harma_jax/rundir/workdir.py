@@ -44,6 +44,7 @@ LATER = {
   'model.clip_adapter.reduction': 4,
   'model.clip_adapter.ratio': 0.2,
   'model.attention': 'auto',
+  'objective.contrastive': 'softmax',
   'objective.chunk': 8192,
   'optimizer.kind': 'adamw',
   'train.batch_rounding': 'none',

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from harma_jax.building.batch import fit_batch
 from harma_jax.building.check import check_config
 from harma_jax.building.model import build_model, with_fastest_attention
-from harma_jax.building.params import resolve_size
+from harma_jax.building.params import resolve
 from harma_jax.building.recipe import Recipe, build_recipe
 from harma_jax.speed.encoders import measure_eval
 from harma_jax.speed.host import measure_pipeline
@@ -53,7 +53,7 @@ def measure(config: ConfigDict, *, mode: str, steps: int, warmup: int) -> dict:
   Raises:
     UserError: a mistake in the config, or (all modes but `step`) in its data.
   """
-  config = resolve_size(config, workdir=pathlib.Path(config.init))
+  config = resolve(config, workdir=pathlib.Path(config.init))
   config = fit_batch(config, count=jax.device_count())
   check_config(config)
   recipe = build_recipe(config, with_fastest_attention(config, build_model(config)))

@@ -19,9 +19,12 @@ KINDS = {
   'adamw': (optax.adamw, optax.adam),
   'adamw_released': (released_adamw, released_adam),
 }
+BIASES = ('bias', 'logit_bias')
 
-# Kept here after every step. The lower end is CLIP's own (a logit scale of 100).
+# Kept here after every step. The lower end is CLIP's own (a logit scale of 100). SigLIP
+# bounds nothing, and its published weights have scales of up to 118.
 TEMPERATURE_RANGE = (0.01, 0.5)
+TEMPERATURE_RANGE_WITH_BIAS = (0.001, 1.0)
 
 # (pattern, label), the first that matches a leaf's whole path decides.
 Patterns = Sequence[tuple[str, str]]
@@ -30,7 +33,7 @@ _UNUSED = (r'logit_scale', FROZEN)
 _BACKBONE = (
   _UNUSED,
   (rf'(image|text)/(?!.*({ADDED})).*', FROZEN),
-  (r'temperature', TRAINABLE),
+  (r'temperature|logit_bias', TRAINABLE),
 )
 _BLOCKS = '(image|text)/transformer/blocks'
 # What each kind of `model.adapters` trains.
@@ -207,7 +210,7 @@ def make_optimizer(
 def decay_groups(params: dict) -> dict:
   """Labels `bias` for biases and `decayed` for all else, in the tree of `params`."""
   return traverse_util.path_aware_map(
-    lambda path, _: 'bias' if path[-1] == 'bias' else 'decayed', params
+    lambda path, _: 'bias' if path[-1] in BIASES else 'decayed', params
   )
 
 
@@ -218,10 +221,15 @@ def updates_made(optimizer_state: optax.OptState, *, default: jax.Array) -> jax.
 
 
 def bound_temperature(params: dict) -> dict:
-  """`params` with the temperature inside `TEMPERATURE_RANGE`, if it is among them."""
+  """`params` with the temperature inside its range, if it is among them.
+
+  The range is that of the sigmoid loss where a bias stands beside it.
+  """
   if 'temperature' not in params:
     return params
-  return {**params, 'temperature': jnp.clip(params['temperature'], *TEMPERATURE_RANGE)}
+  has_bias = 'logit_bias' in params
+  bounds = TEMPERATURE_RANGE_WITH_BIAS if has_bias else TEMPERATURE_RANGE
+  return {**params, 'temperature': jnp.clip(params['temperature'], *bounds)}
 
 
 def count(params: dict) -> int:

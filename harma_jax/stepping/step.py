@@ -13,6 +13,7 @@ from harma_jax.devices.mesh import batch_sharding, replicated, tree_shardings
 from harma_jax.model.clip import Clip
 from harma_jax.objective.harmonize import Embeddings, Products, products_of
 from harma_jax.objective.head import Head, Headed
+from harma_jax.objective.logits import Logits
 from harma_jax.stepping.microbatch import at_once
 from harma_jax.stepping.optim import bound_temperature, merge_params, updates_made
 
@@ -82,8 +83,8 @@ def make_train_step(
   several captions an image, i32[B, M, L], `image_ids` i32[B], and `rows` i32[B] or
   i32[B, M], the captions' numbers. With `own` i32[B] there are fewer images than pairs,
   and it is the place of a pair's (not with `weight_space_chunk`). The metrics are the
-  head's and, f32[], `gradient_norm` of the trainable leaves and the `temperature` and
-  `learning_rate` that the step used.
+  head's and, f32[], `gradient_norm` of the trainable leaves and the `temperature`, the
+  `logit_bias` where there is one, and the `learning_rate` that the step used.
   """
 
   def step(state, batch):
@@ -96,7 +97,7 @@ def make_train_step(
       images, *captions = encode_samples(
         model, params, *inputs, own=batch.get('own'), over_rows=over_rows
       )
-      return images, tuple(captions), params['temperature']
+      return images, tuple(captions), logits_of(params)
 
     products = None
     if weight_space_chunk:
@@ -119,7 +120,7 @@ def make_train_step(
       **headed.metrics,
       **own_text_metrics(headed.cosine, tokens),
       'gradient_norm': optax.tree.norm(gradients),
-      'temperature': embeddings[2],
+      **_scalars(embeddings[2]),
       'learning_rate': jnp.asarray(schedule(made), jnp.float32),
     }
     state = state.replace(
@@ -163,6 +164,16 @@ def guard(step: Callable, *, halt: bool) -> Callable:
     return after.replace(step=number, **kept), metrics
 
   return guarded
+
+
+def logits_of(params: dict) -> Logits:
+  """The scalars of a parameter tree that make logits of similarities."""
+  return Logits(params['temperature'], params.get('logit_bias'))
+
+
+def _scalars(logits: Logits) -> dict[str, jax.Array]:
+  bias = {} if logits.bias is None else {'logit_bias': logits.bias}
+  return {'temperature': logits.temperature, **bias}
 
 
 def encode_samples(

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from harma_jax.building.batch import fit_batch
 from harma_jax.building.check import check_config
-from harma_jax.building.params import resolve_size
+from harma_jax.building.params import resolve
 from harma_jax.building.stages import stages
 from harma_jax.devices.processes import of_first
 from harma_jax.errors import UserError
@@ -92,7 +92,7 @@ def runs_of_seeds(
   A pretraining is done once, with the config's own seed, and all seeds start from it:
   they differ by what happens in adaptation alone.
   """
-  config = resolve_size(config, workdir=workdir / name_of(seeds[0]))
+  config = resolve(config, workdir=workdir / name_of(seeds[0]))
   runs = stages(config, workdir=workdir)
   last = runs.pop(workdir)
   for seed in seeds:

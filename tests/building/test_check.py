@@ -22,6 +22,15 @@ from harma_jax.errors import UserError, expect
     ({'model.layers': 'loop'}, "model.layers: expected one of .*; found 'loop'"),
     ({'model.remat': 'all'}, "model.remat: expected one of .*; found 'all'"),
     ({'model.dtype': 'float16'}, "model.dtype: expected one of .*; found 'float16'"),
+    ({'objective.contrastive': 'hinge'}, 'contrastive: .* auto, softmax, sigmoid'),
+    (
+      {
+        'objective.contrastive': 'sigmoid',
+        'objective.triplet_weight': 0.0,
+        'harmonization.pair': 'directions',
+      },
+      'triplet_weight: .* which is the same in both directions; found 0.0',
+    ),
     ({'objective.triplet_reduction': 'max'}, "triplet_reduction: .* found 'max'"),
     ({'objective.contrastive_weight': 0.0}, 'objective: expected weights .* above 0'),
     ({'optimizer.train': 'adapters'}, 'a model with adapters; found .*=none'),

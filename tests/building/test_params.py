@@ -17,12 +17,14 @@ from harma_jax.building.params import (
   check_init,
   read_start,
   read_workdir,
+  resolve,
   resolve_size,
 )
 from harma_jax.errors import UserError
 from harma_jax.model.clip import init_params
 from harma_jax.model.sizes import HUB_SIZES, SIZES
 from harma_jax.rundir.workdir import claim, read_provenance
+from harma_jax.training.loop import train
 from harma_jax.weights.names import give, names_of, paths_of
 
 
@@ -226,3 +228,65 @@ def test_the_size_of_a_known_repository_needs_no_hub(tmp_path, monkeypatch):
   config = resolve_size(load_config('rsitmd.py'), workdir=tmp_path)
   assert (config.model.size, config.model.image_size) == ('ViT-B-32', 0)
   assert set(HUB_SIZES.values()) <= set(SIZES)
+
+
+SIGMOID = {'objective.contrastive': 'sigmoid'}
+
+
+def scalars(params):
+  return {
+    name: float(params[name])
+    for name in ('temperature', 'logit_bias')
+    if name in params
+  }
+
+
+def test_a_sigmoid_loss_brings_its_own_scalars(small_config, finished_run):
+  for init in ('', str(finished_run)):
+    config = small_config(SIGMOID)
+    params, _ = build_params(config, build_model(config), init=init)
+    assert scalars(params) == pytest.approx({'temperature': 0.1, 'logit_bias': -10})
+
+
+@pytest.fixture(scope='module')
+def sigmoid_run(small_config, tmp_path_factory):
+  workdir = tmp_path_factory.mktemp('sigmoid') / 'run'
+  train(small_config(SIGMOID), workdir=workdir)
+  return workdir
+
+
+def test_a_run_goes_on_from_the_scalars_of_a_run(small_config, sigmoid_run):
+  trained = scalars(read_workdir(sigmoid_run))
+  assert trained['logit_bias'] != -10
+  config = with_adapters(small_config, **SIGMOID)
+  params, _ = build_params(config, build_model(config), init=str(sigmoid_run))
+  assert scalars(params) == trained
+
+
+def test_a_softmax_loss_takes_no_bias_over(small_config, sigmoid_run):
+  config = small_config({'objective.contrastive': 'softmax'})
+  params, _ = build_params(config, build_model(config), init=str(sigmoid_run))
+  assert 'logit_bias' not in params
+
+
+def test_a_run_with_a_bias_starts_where_it_started(small_config, sigmoid_run):
+  assert scalars(read_start(sigmoid_run)) == pytest.approx(
+    {'temperature': 0.1, 'logit_bias': -10}
+  )
+
+
+def test_the_weights_tell_the_contrastive_loss(
+  small_config, finished_run, sigmoid_run, tmp_path, monkeypatch
+):
+  def found(init='', workdir=tmp_path, **fields):
+    config = small_config({'init': str(init), **fields})
+    return resolve(config, workdir=workdir).objective.contrastive
+
+  assert found() == 'softmax'
+  assert found(finished_run) == 'softmax'
+  assert found(sigmoid_run) == 'sigmoid'
+  assert found(sigmoid_run, **{'objective.contrastive': 'softmax'}) == 'softmax'
+  # The weights of a started run may be gone.
+  assert found('/no/weights.pt', workdir=sigmoid_run) == 'sigmoid'
+  monkeypatch.setitem(SIZES, 'toy', dataclasses.replace(SIZES['toy'], logit_bias=True))
+  assert found() == 'sigmoid'

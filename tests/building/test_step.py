@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 
 from harma_jax.building.model import build_model
+from harma_jax.building.objective import build_objective
 from harma_jax.building.params import (
   build_params,
 )
 from harma_jax.building.step import (
-  build_objective,
   build_optimizer,
   build_state,
   state_shapes,
 )
+from harma_jax.objective.logits import Logits
 from harma_jax.stepping.optim import count
 
 
@@ -27,7 +28,7 @@ def test_the_objective_takes_its_weights(small_config):
   fields = {'objective.triplet_weight': 0.5, 'objective.contrastive_weight': 2.0}
   features = jnp.eye(4)
   arguments = (features, features[::-1], jnp.arange(4))
-  loss, terms = build_objective(small_config(fields))(*arguments, temperature=0.1)
+  loss, terms = build_objective(small_config(fields))(*arguments, logits=Logits(0.1))
   expected = 2 * terms['contrastive'] + 0.5 * terms['triplet']
   assert float(loss) == pytest.approx(float(expected))
 

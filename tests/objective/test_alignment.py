@@ -1,4 +1,5 @@
 import collections
+import functools
 import re
 
 import jax
@@ -11,6 +12,7 @@ from harma_jax.errors import UserError
 from harma_jax.objective.alignment import make_objective, warn_of_sum
 from harma_jax.objective.anchors import over_anchors
 from harma_jax.objective.contrastive import contrastive
+from harma_jax.objective.logits import Logits
 from harma_jax.objective.triplet import adaptive_triplet
 
 SETTINGS = {
@@ -31,10 +33,10 @@ def pairs():
 
 def test_the_loss_is_the_weighted_sum_of_means(pairs):
   settings = SETTINGS | {'contrastive_weight': 0.5, 'triplet_weight': 3.0}
-  loss, terms = make_objective(**settings)(*pairs, temperature=0.1)
+  loss, terms = make_objective(**settings)(*pairs, logits=Logits(0.1))
 
   def contrastive_of(similarity, own, same):
-    return contrastive(similarity, same, temperature=0.1)
+    return contrastive(similarity, same, logits=Logits(0.1))
 
   def triplet_of(similarity, own, same):
     return adaptive_triplet(
@@ -56,7 +58,7 @@ def test_the_loss_is_the_weighted_sum_of_means(pairs):
 @pytest.mark.parametrize('left_out', ['contrastive', 'triplet'])
 def test_a_term_of_weight_zero_is_not_computed(pairs, left_out):
   objective = make_objective(**SETTINGS | {f'{left_out}_weight': 0.0})
-  loss, terms = objective(*pairs, temperature=0.1)
+  loss, terms = objective(*pairs, logits=Logits(0.1))
   (name,) = {'contrastive', 'triplet'} - {left_out}
   assert list(terms) == [name]
   assert loss == terms[name]
@@ -66,7 +68,7 @@ def test_a_term_of_weight_zero_is_not_computed(pairs, left_out):
 def test_the_mask_reaches_the_triplet(pairs, mask):
   settings = SETTINGS | {'contrastive_weight': 0.0, 'mask_same_image': mask}
   one_image = (*pairs[:2], np.zeros(6, np.int32))
-  loss, _ = make_objective(**settings)(*one_image, temperature=0.1)
+  loss, _ = make_objective(**settings)(*one_image, logits=Logits(0.1))
   assert bool(loss == 0) == mask
 
 
@@ -75,7 +77,7 @@ def test_all_pairs_of_one_image_have_finite_gradients(pairs):
     **SETTINGS | {'mask_same_image': True, 'triplet_reduction': 'mean'}
   )
   value, gradient = jax.value_and_grad(
-    lambda u: objective(u, pairs[1], np.zeros(6, np.int32), temperature=0.1)[0]
+    lambda u: objective(u, pairs[1], np.zeros(6, np.int32), logits=Logits(0.1))[0]
   )(pairs[0])
   assert np.isfinite(value)
   assert np.isfinite(gradient).all()
@@ -85,6 +87,11 @@ def test_all_pairs_of_one_image_have_finite_gradients(pairs):
 def test_weights_that_train_nothing_are_the_users_mistake(one, other):
   with pytest.raises(UserError, match=f'contrastive_weight={one}, .*={other}'):
     make_objective(**SETTINGS | {'contrastive_weight': one, 'triplet_weight': other})
+
+
+def test_an_unknown_loss_is_the_users_mistake():
+  with pytest.raises(UserError, match=r'contrastive: expected one of softmax, sigmoid'):
+    make_objective(**SETTINGS, contrastive='hinge')
 
 
 def test_unknown_reduction_is_the_users_mistake():
@@ -125,18 +132,23 @@ def large():
   return u, v, np.arange(48, dtype=np.int32) // 3
 
 
+LOSSES = pytest.mark.parametrize('contrastive', ['softmax', 'sigmoid'])
+
+
 def with_gradients(objective, u, v, ids):
-  return jax.jit(
+  loss, (of_u, of_v, of_logits) = jax.jit(
     jax.value_and_grad(
-      lambda u, v, t: objective(u, v, ids, temperature=t)[0], argnums=(0, 1, 2)
+      lambda u, v, logits: objective(u, v, ids, logits=logits)[0], argnums=(0, 1, 2)
     )
-  )(u, v, 0.1)
+  )(u, v, Logits(0.1, -2.0))
+  return loss, (of_u, of_v, *of_logits)
 
 
 @pytest.mark.parametrize('chunk', [1, 16, 20, 47])
 @pytest.mark.parametrize('reduction', ['mean', 'sum'])
-def test_chunks_change_nothing(large, chunk, reduction):
-  settings = SETTINGS | {'triplet_reduction': reduction}
+@LOSSES
+def test_chunks_change_nothing(large, chunk, reduction, contrastive):
+  settings = SETTINGS | {'triplet_reduction': reduction, 'contrastive': contrastive}
   expected, gradients = with_gradients(make_objective(**settings), *large)
   found, chunked = with_gradients(make_objective(**settings, chunk=chunk), *large)
   np.testing.assert_allclose(found, expected, rtol=1e-6)
@@ -144,11 +156,13 @@ def test_chunks_change_nothing(large, chunk, reduction):
     np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6 * abs(other).max())
 
 
-def test_chunks_change_nothing_over_devices(large):
+@LOSSES
+def test_chunks_change_nothing_over_devices(large, contrastive):
+  settings = SETTINGS | {'contrastive': contrastive}
   mesh = make_mesh()
   placed = place_batch(dict(zip('uvi', large, strict=True)), mesh=mesh).values()
-  expected, gradients = with_gradients(make_objective(**SETTINGS), *large)
-  found, chunked = with_gradients(make_objective(**SETTINGS, chunk=16), *placed)
+  expected, gradients = with_gradients(make_objective(**settings), *large)
+  found, chunked = with_gradients(make_objective(**settings, chunk=16), *placed)
   np.testing.assert_allclose(found, expected, rtol=1e-6)
   for one, other in zip(chunked, gradients, strict=True):
     np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6 * abs(other).max())
@@ -160,17 +174,21 @@ def products(f, *arguments):
   return collections.Counter(re.findall(r'dot_general.*-> tensor<(\d+x\d+)xf32>', text))
 
 
-def test_one_matrix_of_similarities_feeds_both_losses(large):
-  objective = make_objective(**SETTINGS)
-  forward = products(lambda *pairs: objective(*pairs, temperature=0.1)[0], *large)
+@LOSSES
+def test_one_matrix_of_similarities_feeds_both_losses(large, contrastive):
+  objective = make_objective(**SETTINGS, contrastive=contrastive)
+  forward = products(
+    lambda *pairs: objective(*pairs, logits=Logits(0.1, -2.0))[0], *large
+  )
   assert forward == {'48x48': 1}
   both = products(lambda *pairs: with_gradients(objective, *pairs), *large)
   assert both['48x48'] == 1
   assert both.total() == 3  # and one each for the images' and the captions' gradient
 
 
-def test_chunks_hold_no_whole_matrix(large):
-  objective = make_objective(**SETTINGS, chunk=16)
+@LOSSES
+def test_chunks_hold_no_whole_matrix(large, contrastive):
+  objective = make_objective(**SETTINGS, contrastive=contrastive, chunk=16)
   both = products(lambda *pairs: with_gradients(objective, *pairs), *large)
   assert both['16x48']
   assert not both['48x48']
@@ -179,3 +197,18 @@ def test_chunks_hold_no_whole_matrix(large):
 def test_a_negative_chunk_is_the_users_mistake():
   with pytest.raises(UserError, match=r'objective\.chunk: expected a number of rows'):
     make_objective(**SETTINGS, chunk=-1)
+
+
+@LOSSES
+def test_memory_grows_with_the_batch_and_not_with_its_square(contrastive):
+  objective = make_objective(
+    **SETTINGS | {'triplet_weight': 0.0}, contrastive=contrastive, chunk=64
+  )
+
+  def taken(n):
+    shapes = [jax.ShapeDtypeStruct((n, 8), np.float32)] * 2
+    ids = jax.ShapeDtypeStruct((n,), np.int32)
+    found = jax.jit(functools.partial(with_gradients, objective)).lower(*shapes, ids)
+    return found.compile().memory_analysis().temp_size_in_bytes
+
+  assert taken(2048) < 3 * taken(1024)

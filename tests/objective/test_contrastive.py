@@ -6,6 +6,7 @@ import pytest
 
 from harma_jax.objective.anchors import over_anchors
 from harma_jax.objective.contrastive import contrastive
+from harma_jax.objective.logits import Logits
 
 TEMPERATURE = 0.07
 
@@ -43,7 +44,7 @@ def pairs():
 
 def of_pairs(u, v, ids, *, temperature=TEMPERATURE):
   def loss(similarity, own, same):
-    return contrastive(similarity, same, temperature=temperature)
+    return contrastive(similarity, same, logits=Logits(temperature))
 
   return over_anchors(loss, u, v, ids)
 

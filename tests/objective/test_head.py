@@ -10,9 +10,10 @@ import pytest
 from harma_jax.errors import UserError
 from harma_jax.objective.alignment import make_objective
 from harma_jax.objective.head import harmonized_head, plain_head
+from harma_jax.objective.logits import Logits
 
 IDS = jnp.array([0, 1, 2, 0, 3, 4])
-TEMPERATURE = jnp.float32(0.1)
+LOGITS = Logits(jnp.float32(0.1), jnp.float32(-1.0))
 OFF = {
   'realign': False,
   'curriculum': 'off',
@@ -26,9 +27,15 @@ OFF = {
 }
 
 
+@pytest.fixture(scope='module', params=['softmax', 'sigmoid'])
+def contrastive(request):
+  return request.param
+
+
 @pytest.fixture(scope='module')
-def objective():
+def objective(contrastive):
   return make_objective(
+    contrastive=contrastive,
     contrastive_weight=1.0,
     triplet_weight=0.001,
     margin=0.2,
@@ -36,6 +43,11 @@ def objective():
     triplet_reduction='mean',
     mask_same_image=True,
   )
+
+
+@pytest.fixture(scope='module')
+def harmonized(objective, contrastive):
+  return functools.partial(harmonized_head, objective, contrastive=contrastive)
 
 
 def units(seed):
@@ -57,7 +69,7 @@ def one_caption(features):
 
 
 def run(head, features, *, step=0):
-  return head(*features, TEMPERATURE, IDS, jnp.int32(step))
+  return head(*features, LOGITS, IDS, jnp.int32(step))
 
 
 def assert_close(one, other):
@@ -69,42 +81,41 @@ def test_the_plain_head_gives_the_gradient_of_the_mean_over_captions(
 ):
   images, captions = features
 
-  def loss(images, captions, temperature):
-    values = [
-      objective(images, caption, IDS, temperature=temperature)[0]
-      for caption in captions
-    ]
+  def loss(images, captions, logits):
+    values = [objective(images, caption, IDS, logits=logits)[0] for caption in captions]
     return (values[0] + values[1]) / 2
 
   headed = run(plain_head(objective), features)
-  expected = jax.grad(loss, argnums=(0, 1, 2))(images, captions, TEMPERATURE)
+  expected = jax.grad(loss, argnums=(0, 1, 2))(images, captions, LOGITS)
   assert_close(headed.cotangents, expected)
-  np.testing.assert_allclose(headed.metrics['loss'], loss(*features, TEMPERATURE))
+  np.testing.assert_allclose(headed.metrics['loss'], loss(*features, LOGITS))
   assert set(headed.metrics) == {'loss', 'contrastive', 'triplet'}
 
 
 @pytest.mark.parametrize('pair', ['captions', 'uniformity', 'directions', 'objectives'])
 def test_switched_off_it_is_the_plain_gradient_on_the_tangent_space(
-  objective, features, pair
+  objective, harmonized, features, pair
 ):
   given = features if pair == 'captions' else one_caption(features)
   plain = run(plain_head(objective), given)
-  headed = run(harmonized_head(objective, pair=pair, **OFF), given)
-  images, captions, temperature = plain.cotangents
-  off_images, off_captions, off_temperature = headed.cotangents
+  headed = run(harmonized(pair=pair, **OFF), given)
+  images, captions, logits = plain.cotangents
+  off_images, off_captions, off_logits = headed.cotangents
   on_sphere = functools.partial(tangent, unit=given[0])
   assert_close(on_sphere(off_images), on_sphere(images))
   for ours, theirs, unit in zip(off_captions, captions, given[1], strict=True):
     assert_close(tangent(ours, unit), tangent(theirs, unit))
-  assert off_temperature == temperature
+  assert off_logits == logits
   assert headed.metrics['loss'] == plain.metrics['loss']
 
 
 @pytest.mark.parametrize('pair', ['captions', 'uniformity', 'directions', 'objectives'])
-def test_dropped_samples_give_no_gradient_but_stay_negatives(objective, features, pair):
+def test_dropped_samples_give_no_gradient_but_stay_negatives(
+  harmonized, features, pair
+):
   given = features if pair == 'captions' else one_caption(features)
   settings = OFF | {'curriculum': 'drop', 'threshold': (0.1, 0.1)}
-  headed = run(harmonized_head(objective, pair=pair, **settings), given)
+  headed = run(harmonized(pair=pair, **settings), given)
   np.testing.assert_array_equal(headed.keep, headed.cosine > 0.1)
   dropped = np.asarray(headed.keep) == 0
   if dropped.all():
@@ -114,49 +125,51 @@ def test_dropped_samples_give_no_gradient_but_stay_negatives(objective, features
     assert np.asarray(gradients)[~rows].all(axis=1).any()
 
 
-def test_captions_are_judged_by_the_gradient_on_their_image(objective, features):
+def test_captions_are_judged_by_the_gradient_on_their_image(
+  objective, harmonized, features
+):
   images, captions = features
   first, second = (
     tangent(
-      jax.grad(lambda u, c=c: objective(u, c, IDS, temperature=TEMPERATURE)[0])(images),
+      jax.grad(lambda u, c=c: objective(u, c, IDS, logits=LOGITS)[0])(images),
       images,
     )
     for c in captions
   )
-  headed = run(harmonized_head(objective, pair='captions', **OFF), features)
+  headed = run(harmonized(pair='captions', **OFF), features)
   norms = jnp.linalg.norm(first, axis=1) * jnp.linalg.norm(second, axis=1)
   cosine = jnp.sum(first * second, axis=1) / norms
   np.testing.assert_allclose(headed.cosine, jnp.stack([cosine, cosine]), atol=1e-5)
 
 
 @pytest.mark.parametrize('indicator', ['random', 'loss', 'caption_similarity'])
-def test_controls_drop_as_many(objective, features, indicator):
+def test_controls_drop_as_many(harmonized, features, indicator):
   settings = OFF | {'curriculum': 'drop', 'threshold': (0.0, 0.0)}
-  conflict = run(harmonized_head(objective, pair='captions', **settings), features)
+  conflict = run(harmonized(pair='captions', **settings), features)
   control = run(
-    harmonized_head(objective, pair='captions', **settings | {'indicator': indicator}),
+    harmonized(pair='captions', **settings | {'indicator': indicator}),
     features,
   )
   assert 0 < float(conflict.keep.sum()) < conflict.keep.size
   assert control.keep.sum() == conflict.keep.sum()
 
 
-def test_the_loss_control_drops_the_highest_losses(objective, features):
+def test_the_loss_control_drops_the_highest_losses(harmonized, features):
   settings = OFF | {'curriculum': 'drop', 'threshold': (0.0, 0.0), 'indicator': 'loss'}
-  headed = run(harmonized_head(objective, pair='captions', **settings), features)
+  headed = run(harmonized(pair='captions', **settings), features)
   similarity = np.stack([np.sum(features[0] * c, axis=1) for c in features[1]])
   kept = np.asarray(headed.keep) > 0
   assert similarity[kept].mean() > similarity[~kept].mean()
 
 
-def test_the_threshold_follows_the_step(objective, features):
-  head = harmonized_head(objective, pair='captions', **OFF)
+def test_the_threshold_follows_the_step(harmonized, features):
+  head = harmonized(pair='captions', **OFF)
   levels = [float(run(head, features, step=s).metrics['threshold']) for s in (0, 5, 99)]
   np.testing.assert_allclose(levels, [-0.3, -0.15, 0.0], atol=1e-7)
 
 
-def test_metrics_describe_the_cosines(objective, features):
-  headed = run(harmonized_head(objective, pair='captions', **OFF), features)
+def test_metrics_describe_the_cosines(harmonized, features):
+  headed = run(harmonized(pair='captions', **OFF), features)
   cosine = np.asarray(headed.cosine)
   metrics = headed.metrics
   assert metrics['conflict_share'] == np.mean(cosine < 0)
@@ -168,10 +181,10 @@ def test_metrics_describe_the_cosines(objective, features):
   )
 
 
-def test_a_batch_of_one_image_stays_finite(objective, features):
-  head = harmonized_head(objective, pair='uniformity', **OFF)
+def test_a_batch_of_one_image_stays_finite(harmonized, features):
+  head = harmonized(pair='uniformity', **OFF)
   images, captions = one_caption(features)
-  headed = head(images, captions, TEMPERATURE, jnp.zeros(6, jnp.int32), jnp.int32(0))
+  headed = head(images, captions, LOGITS, jnp.zeros(6, jnp.int32), jnp.int32(0))
   assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(headed))
 
 
@@ -189,12 +202,12 @@ def test_a_batch_of_one_image_stays_finite(objective, features):
     ),
   ],
 )
-def test_choices_that_do_not_fit_are_refused(objective, settings, message):
+def test_choices_that_do_not_fit_are_refused(harmonized, settings, message):
   with pytest.raises(UserError, match=message):
-    harmonized_head(objective, **OFF | settings)
+    harmonized(**OFF | settings)
 
 
 @pytest.mark.parametrize('pair', ['directions', 'objectives'])
-def test_inverted_indicators_warn(objective, pair, caplog):
-  harmonized_head(objective, pair=pair, **OFF)
+def test_inverted_indicators_warn(harmonized, pair, caplog):
+  harmonized(pair=pair, **OFF)
   assert 'inverted indicator' in caplog.text

@@ -6,6 +6,7 @@ import pytest
 
 from harma_jax.objective.anchors import over_anchors
 from harma_jax.objective.contrastive import contrastive
+from harma_jax.objective.logits import Logits
 from harma_jax.objective.triplet import adaptive_triplet
 
 
@@ -122,7 +123,7 @@ def by_batch():
     ids = np.arange(batch)
 
     def base_loss(similarity, own, same):
-      return contrastive(similarity, same, temperature=0.07)
+      return contrastive(similarity, same, logits=Logits(0.07))
 
     base = jax.jit(jax.grad(lambda *x: over_anchors(base_loss, *x).mean()))
     base_norm = np.linalg.norm(base(u, v, ids))

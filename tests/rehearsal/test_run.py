@@ -30,6 +30,12 @@ def test_a_table_is_printed_and_no_folder_made(small_config, tmp_path, capsys, c
   assert list(tmp_path.iterdir()) == []
 
 
+def test_the_bias_of_a_sigmoid_loss_is_rehearsed_too(small_config, tmp_path, capsys):
+  config = small_config({'data.root': '', 'objective.contrastive': 'sigmoid'})
+  dry_run_topology(config, workdir=tmp_path / 'run', topology=read_topology('tpu:8'))
+  assert '514 trainable' in capsys.readouterr().out
+
+
 @pytest.mark.usefixtures('no_compilers')
 @pytest.mark.parametrize(
   ('topology', 'words'),

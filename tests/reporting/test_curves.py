@@ -61,6 +61,14 @@ def test_each_quantity_has_a_chart_whose_words_say_its_ends():
   assert 'val from 5 to 13' in text
 
 
+def test_the_bias_of_a_sigmoid_loss_stands_behind_its_temperature():
+  scalars = {'temperature': 0.1, 'logit_bias': -10.0}
+  text = section_of([train_row(step) | scalars for step in range(1, 4)])
+  captions = re.findall('<figcaption>(.*?)</figcaption>', text)
+  at = captions.index('temperature of the similarities')
+  assert captions[at + 1] == 'bias of the logits'
+
+
 def test_chance_and_other_splits_are_drawn_beside():
   rows = [*ROWS, evaluation_row(0, split='test')]
   text = section_of(rows, chance={'val': {'mean_recall': 2.5}})

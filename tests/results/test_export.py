@@ -107,6 +107,23 @@ def test_a_folder_starts_the_next_run(
   assert record['format'] == format
 
 
+@pytest.mark.parametrize('format', ['open_clip', 'adapter'])
+def test_the_bias_of_a_sigmoid_loss_has_no_place_in_files_of_clip(
+  export, small_config, finished_run, tmp_path, format
+):
+  fields = ADAPTERS | {'model.adapters': 'lora', 'init': str(finished_run)}
+  config = small_config(fields | {'objective.contrastive': 'sigmoid'})
+  run = write_run(tmp_path / 'run', config)
+  assert read_workdir(run)['logit_bias'] < -5
+  export(run, format, tmp_path / 'out')
+  again = {'open_clip': {'init': str(tmp_path / 'out')}}.get(
+    format, fields | {'adapter': str(tmp_path / 'out')}
+  )
+  config = small_config(again)
+  params, _ = build_params(config, build_model(config), init=config.init)
+  assert 'logit_bias' not in params
+
+
 @pytest.mark.parametrize('format', ['open_clip', 'huggingface'])
 def test_lora_is_merged(export, small_config, finished_run, tmp_path, format):
   fields = ADAPTERS | {'model.adapters': 'lora', 'init': str(finished_run)}

@@ -56,7 +56,9 @@ def test_a_run_from_before_some_fields_has_their_defaults(tmp_path):
   older, defaults = flat(read_config(tmp_path)), flat(get_config())
   assert older.keys() == defaults.keys(), 'name the new fields in workdir.LATER'
   # Where nothing is said, captions are cleaned as they were before there was a choice.
-  expected = {name: defaults[name] for name in LATER} | {'data.cleaning': 'released'}
+  # And there was one contrastive loss.
+  then = {'data.cleaning': 'released', 'objective.contrastive': 'softmax'}
+  expected = {name: defaults[name] for name in LATER} | then
   assert {name: older[name] for name in LATER} == expected
 
 
@@ -70,7 +72,9 @@ def test_a_run_that_only_says_whether_there_are_adapters_means_those_of_harma(
     section, _, field = name.partition('.')
     config[section].pop(field.partition('.')[0], None)
   (used / 'config.json').write_text(json.dumps(config))
-  check_workdir(used, small_config({'model.adapters': meant}))
+  check_workdir(
+    used, small_config({'model.adapters': meant, 'objective.contrastive': 'softmax'})
+  )
 
 
 def test_the_same_config_may_come_back(used, small_config):

@@ -16,6 +16,7 @@ from harma_jax.objective.alignment import make_objective
 from harma_jax.objective.curriculum import keep_all
 from harma_jax.objective.harmonize import harmonize_many
 from harma_jax.objective.head import harmonized_head, plain_head
+from harma_jax.objective.logits import Logits
 from harma_jax.stepping.optim import (
   label_leaves,
   merge_params,
@@ -269,12 +270,14 @@ def test_the_temperature_has_the_gradient_of_the_unmodified_loss(model, split, b
   embeddings = jax.jit(encode_samples, static_argnums=0)(
     model, merge_params(*split), batch['images'], batch['tokens']
   )
-  features = embeddings[0], embeddings[1:], jnp.float32(0.07)
+  features = embeddings[0], embeddings[1:], Logits(jnp.float32(0.07))
   place = batch['image_ids'], jnp.int32(5)
   harmonized = harmonized_head(OBJECTIVE, **HEAD)(*features, *place)
   plain = plain_head(OBJECTIVE)(*features, *place)
   assert harmonized.metrics['kept_share'] < 1
-  assert harmonized.cotangents[2] == plain.cotangents[2] != 0
+  scalars = harmonized.cotangents[2]
+  assert scalars == plain.cotangents[2]
+  assert scalars.temperature != 0
 
 
 def test_before_its_start_the_step_is_the_plain_one(model, split, batch):

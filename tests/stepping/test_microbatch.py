@@ -29,10 +29,16 @@ CASES = {
   'harmonized captions': {'captions': 2, 'pair': 'captions'},
   'uniformity': {'pair': 'uniformity', 'realign': False},
   'over the weights': {'captions': 2, 'pair': 'captions', 'chunk': 4},
+  'sigmoid': {'contrastive': 'sigmoid'},
+  'sigmoid, harmonized': {
+    'contrastive': 'sigmoid',
+    'captions': 2,
+    'pair': 'captions',
+  },
   'fewer images than pairs': {'places': 24},
   'fewer images than run together': {'places': 8},
 }
-QUICK = ('plain', 'harmonized captions', 'fewer images than pairs')
+QUICK = ('plain', 'sigmoid', 'harmonized captions', 'fewer images than pairs')
 HARMONIZED = {
   'realign': True,
   'curriculum': 'drop',
@@ -49,14 +55,15 @@ HARMONIZED = {
 class TwoLayers:
   """Towers of two layers, in the precision of their weights."""
 
-  def init(self, dtype):
+  def init(self, dtype, *, has_bias=False):
     rng = np.random.default_rng(0)
     shapes = {'image': [(12, 6), (6, 5)], 'text': [(50, 6), (6, 5)], 'shared': [(6, 6)]}
     params = {
       name: [jnp.asarray(rng.normal(size=shape), dtype) for shape in each]
       for name, each in shapes.items()
     }
-    return params | {'temperature': jnp.asarray(0.07, dtype)}
+    scalars = {'temperature': 0.07} | ({'logit_bias': -3.0} if has_bias else {})
+    return params | {name: jnp.asarray(x, dtype) for name, x in scalars.items()}
 
   def encode_image(self, params, images):
     # They come in f32, whose last digits two programs may round differently.
@@ -91,7 +98,7 @@ def make_batch(*, side, captions=1, places=0, words=48):
   return batch | ({'own': own} if places else {})
 
 
-def make_head(*, pair=None, objective_chunk=0, **changes):
+def make_head(*, pair=None, contrastive='softmax', objective_chunk=0, **changes):
   objective = make_objective(
     contrastive_weight=1.0,
     triplet_weight=0.1,
@@ -99,11 +106,14 @@ def make_head(*, pair=None, objective_chunk=0, **changes):
     gamma=2.0,
     triplet_reduction='mean',
     mask_same_image=True,
+    contrastive=contrastive,
     chunk=objective_chunk,
   )
   if pair is None:
     return plain_head(objective)
-  return harmonized_head(objective, pair=pair, **HARMONIZED | changes)
+  return harmonized_head(
+    objective, pair=pair, contrastive=contrastive, **HARMONIZED | changes
+  )
 
 
 def recorder():
@@ -158,7 +168,7 @@ def assert_close(found, expected, *, rtol):
 @pytest.fixture(scope='module')
 def toy(make_clip, random_params):
   model = make_clip(shared_adapter='both')
-  params = random_params(model)
+  params = random_params(model) | {'logit_bias': jnp.float32(-3)}
   labels = label_leaves(params, patterns_of('adapters', shared=True))
   return model, split_params(params, labels)
 
@@ -201,7 +211,7 @@ def test_in_float64_to_its_last_digits(case):
   batch = make_batch(side=2, captions=captions, places=places)
   with jax.enable_x64(True):
     model = TwoLayers()
-    split = model.init(jnp.float64), {}
+    split = model.init(jnp.float64, has_bias='contrastive' in settings), {}
     expected, *found = (
       taken(model, split, batch, size=size, devices=devices, **settings)
       for size, devices in ((0, 1), (12, 1), (8, 8), (24, 8))

@@ -49,6 +49,22 @@ def test_adapters_mode_trains_adapters_gates_and_temperature(params):
   assert len(expected) == 2 * (8 + 2) + (8 + 1) + 1
 
 
+def with_bias(params):
+  return {**params, 'logit_bias': jnp.float32(-10)}
+
+
+@pytest.mark.parametrize('mode', ['adapters', 'full'])
+def test_a_bias_of_the_logits_trains_wherever_the_temperature_does(params, mode):
+  trainable = trainable_paths(with_bias(params), mode)
+  assert trainable == trainable_paths(params, mode) | {'logit_bias'}
+
+
+def test_a_linear_probe_trains_the_bias_of_the_logits(make_clip):
+  clip = make_clip(adapter=None, shared_adapter='none')
+  shapes = with_bias(jax.eval_shape(clip.init, jax.random.key(0)))
+  assert 'logit_bias' in trainable_paths(shapes, 'projection', shared=False)
+
+
 def test_full_mode_trains_everything_that_is_used(params):
   everything = set(traverse_util.flatten_dict(params, sep='/'))
   assert trainable_paths(params, 'full') == everything - {'logit_scale'}
@@ -161,7 +177,7 @@ def slow_adamw(params, gradients, rates, *, decay, clip_norm, b1=0.9, b2=0.98):
       first[path] = b1 * first[path] + (1 - b1) * g
       second[path] = b2 * second[path] + (1 - b2) * g**2
       mean, square = first[path] / (1 - b1**step), second[path] / (1 - b2**step)
-      decayed = 0.0 if path[-1] == 'bias' else decay * leaf
+      decayed = 0.0 if path[-1] in ('bias', 'logit_bias') else decay * leaf
       params[path] = leaf - rate * (mean / (np.sqrt(square) + 1e-8) + decayed)
   return params
 
@@ -171,6 +187,7 @@ TREE = {
   'ln': {'scale': (2,), 'bias': (2,)},
   'block_gate': (2,),
   'temperature': (),
+  'logit_bias': (),
 }
 
 
@@ -259,9 +276,10 @@ def test_an_unknown_optimizer_is_the_users_mistake():
 
 
 def test_only_biases_are_not_decayed(params):
-  groups = traverse_util.flatten_dict(decay_groups(params))
+  groups = traverse_util.flatten_dict(decay_groups(with_bias(params)))
   undecayed = {path for path, group in groups.items() if group == 'bias'}
-  assert undecayed == {path for path in groups if path[-1] == 'bias'}
+  biases = {path for path in groups if path[-1] == 'bias'}
+  assert undecayed == biases | {('logit_bias',)}
   assert 0 < len(undecayed) < len(groups)
 
 
@@ -281,6 +299,14 @@ def test_temperature_stays_inside_its_range(before, after):
   bounded = bound_temperature({'temperature': jnp.float32(before), 'other': 9})
   assert bounded == {'temperature': np.float32(after), 'other': 9}
   assert TEMPERATURE_RANGE == (0.01, 0.5)
+
+
+@pytest.mark.parametrize(('before', 'after'), [(-1, 0.001), (1 / 118, 1 / 118), (9, 1)])
+def test_beside_a_bias_the_temperature_may_be_as_low_as_that_of_siglip(before, after):
+  bounded = bound_temperature(
+    {'temperature': jnp.float32(before), 'logit_bias': jnp.float32(-99)}
+  )
+  assert bounded == {'temperature': np.float32(after), 'logit_bias': np.float32(-99)}
 
 
 def test_a_frozen_temperature_is_not_made_up():

@@ -32,6 +32,7 @@ from harma_jax.stepping.step import (
   compile_step,
   guard,
   init_state,
+  logits_of,
   make_train_step,
   place_state,
 )
@@ -66,11 +67,11 @@ class Setting:
       self.model.encode_image(params, normalize(batch['images'])),
       self.model.encode_text(params, batch['tokens']),
       batch['image_ids'],
-      temperature=params['temperature'],
+      logits=logits_of(params),
     )[0]
 
 
-def make_setting(model, params, *, learning_rate=3e-3):
+def make_setting(model, params, *, learning_rate=3e-3, contrastive='softmax'):
   labels = label_leaves(params, patterns_of('adapters', shared=True))
   trainable, frozen = split_params(params, labels)
   schedule = make_schedule(
@@ -85,6 +86,7 @@ def make_setting(model, params, *, learning_rate=3e-3):
       gamma=2.0,
       triplet_reduction='mean',
       mask_same_image=True,
+      contrastive=contrastive,
     ),
     # Adam with a tiny epsilon turns the rounding of tiny gradients into whole steps.
     optimizer=make_optimizer(schedule, eps=1e-4),
@@ -159,6 +161,41 @@ def test_devices_do_not_matter(runs, name):
     *map(jax.tree.leaves, (state.trainable, one.trainable)), strict=True
   ):
     np.testing.assert_allclose(leaf, wanted, rtol=0, atol=1e-5)
+
+
+@pytest.fixture(scope='module')
+def sigmoid_setting(make_clip, random_params):
+  model = make_clip(image_layers=1, text_layers=1, shared_adapter='both')
+  params = random_params(model) | {'logit_bias': jnp.float32(-3)}
+  return make_setting(model, params, contrastive='sigmoid')
+
+
+def test_with_a_sigmoid_loss_devices_do_not_matter_and_its_bias_trains(
+  sigmoid_setting, toy_batch
+):
+  (one, expected), (state, history) = (
+    run(sigmoid_setting, toy_batch, devices=devices, fsdp=1) for devices in (1, 8)
+  )
+  for computed, wanted in zip(history, expected, strict=True):
+    assert computed == pytest.approx(wanted, rel=1e-5)
+  jax.tree.map(
+    functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-5),
+    state.trainable,
+    one.trainable,
+  )
+  biases = [metrics['logit_bias'] for metrics in history]
+  assert biases[0] == -3
+  assert len(set(biases)) == STEPS - 1  # the warm-up's first step has a rate of 0
+  assert history[-1]['loss'] < history[0]['loss']
+
+
+@pytest.mark.parametrize('bias', [np.nan, np.inf])
+def test_a_bias_that_is_not_finite_moves_nothing(sigmoid_setting, toy_batch, bias):
+  state = sigmoid_setting.state()
+  state = state.replace(trainable={**state.trainable, 'logit_bias': jnp.float32(bias)})
+  after, metrics = jax.jit(guard(sigmoid_setting.step, halt=False))(state, toy_batch)
+  assert metrics['skipped'] == 1
+  jax.tree.map(np.testing.assert_array_equal, after.trainable, state.trainable)
 
 
 def test_fsdp_cuts_parameters_and_moments(runs):
@@ -275,8 +312,8 @@ def test_the_step_bounds_the_temperature():
     def encode_text(self, params, tokens):
       return jnp.eye(len(tokens), 4)
 
-  def objective(image_features, text_features, image_ids, *, temperature):
-    return temperature, {}
+  def objective(image_features, text_features, image_ids, *, logits):
+    return logits.temperature, {}
 
   optimizer = optax.sgd(1.0)
   head = plain_head(objective)

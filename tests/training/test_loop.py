@@ -24,7 +24,7 @@ from harma_jax.evaluation.ties import RECORDED
 from harma_jax.model.clip import init_params
 from harma_jax.reporting.record import read_record
 from harma_jax.rundir.checkpoint import Checkpoints
-from harma_jax.rundir.metrics import RunLog
+from harma_jax.rundir.metrics import RunLog, read_rows
 from harma_jax.stepping.optim import updates_made
 from harma_jax.training import loop as loop
 from harma_jax.training.loop import train
@@ -242,6 +242,22 @@ def test_a_run_that_encodes_each_image_once_goes_on_bit_identically(
     saved_state(config, tmp_path / name, STEPS) for name in ('whole', 'stopped')
   )
   assert all_equal(whole, stopped)
+
+
+def test_a_run_with_a_sigmoid_loss_goes_on_bit_identically(small_config, tmp_path):
+  config = small_config({'objective.contrastive': 'sigmoid', 'log_every': 1})
+  train(config, workdir=tmp_path / 'whole')
+  with stopped_after(5):
+    train(config, workdir=tmp_path / 'stopped')
+  train(config, workdir=tmp_path / 'stopped')
+  whole, stopped = (
+    saved_state(config, tmp_path / name, STEPS) for name in ('whole', 'stopped')
+  )
+  assert all_equal(whole, stopped)
+  rows = [row for row in read_rows(tmp_path / 'whole/metrics.jsonl') if 'loss' in row]
+  for name in ('logit_bias', 'temperature'):
+    assert rows[0][name] == np.float32({'logit_bias': -10, 'temperature': 0.1}[name])
+    assert rows[-1][name] != rows[0][name]
 
 
 def test_a_run_from_before_microbatches_goes_on_with_one(small_config, tmp_path):
