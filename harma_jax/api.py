@@ -48,13 +48,9 @@ from harma_jax.search_index.index import Index, check_model, open_index
 from harma_jax.search_index.point import rows_at
 from harma_jax.search_index.query import Hit, search_many
 from harma_jax.search_index.reader import stored_how
-from harma_jax.weights.load import (
-  check_settings,
-  has_adapters,
-  load_weights,
-  recognise,
-)
+from harma_jax.weights.load import has_adapters, load_weights
 from harma_jax.weights.names import paths_of
+from harma_jax.weights.recognise import check_settings, recognise
 from harma_jax.weights.settings import check_cleaning
 from harma_jax.weights.sources import Source, find_source, open_source
 
@@ -394,7 +390,7 @@ class Model:
       settings['cleaning'] = self.cleaning
     digest = hashlib.sha256(json.dumps(settings).encode())
     for path, leaf in sorted(paths_of(self.params).items()):
-      if path not in ('temperature', 'logit_scale'):
+      if path not in ('temperature', 'logit_bias', 'logit_scale'):
         leaf = np.asarray(leaf).astype('<f4', order='C')
         digest.update(f'{path} {list(leaf.shape)}\n'.encode())
         digest.update(leaf)

@@ -24,16 +24,15 @@ from harma_jax.rundir.workdir import (
 )
 from harma_jax.weights.adapter import load_adapter
 from harma_jax.weights.load import (
-  check_settings,
   graft,
   has_adapters,
   is_new,
   load_weights,
-  recognise,
   warn_of_cleaning,
 )
 from harma_jax.weights.names import paths_of, tree_of
 from harma_jax.weights.provenance import provenance
+from harma_jax.weights.recognise import check_settings, recognise
 from harma_jax.weights.sources import open_source
 
 

@@ -17,6 +17,7 @@ SCHEDULES = ('linear', 'cosine', 'constant')
 # Kept here after every step. The lower end is CLIP's own (a logit scale of 100).
 TEMPERATURE_RANGE = (0.01, 0.5)
 
+BIASES = ('bias', 'logit_bias')
 # (pattern, label), the first that matches a leaf's whole path decides.
 Patterns = Sequence[tuple[str, str]]
 
@@ -24,7 +25,7 @@ _UNUSED = (r'logit_scale', FROZEN)
 _BACKBONE = (
   _UNUSED,
   (rf'(image|text)/(?!.*({ADDED})).*', FROZEN),
-  (r'temperature', TRAINABLE),
+  (r'temperature|logit_bias', TRAINABLE),
 )
 _BLOCKS = '(image|text)/transformer/blocks'
 # What each kind of `model.adapters` trains.
@@ -44,7 +45,7 @@ MODES: dict[str, Patterns] = {
   'adapters': _BACKBONE,  # behind those of the adapters
   'full': (_UNUSED, (r'.*', TRAINABLE)),
   'projection': (
-    (r'(image|text)/projection', TRAINABLE),
+    (r'(image|text)/(projection|head/.*|pooling/.*)', TRAINABLE),
     *_BACKBONE,
   ),
 }
@@ -54,7 +55,8 @@ def patterns_of(mode: str, *, shared: bool, adapters: str = 'harma') -> Patterns
   """The patterns of a training mode.
 
   Args:
-    mode: `adapters`, `full`, or `projection` (a linear probe of the two projections).
+    mode: `adapters`, `full`, or `projection` (a probe: the two projections alone, or
+      what a family has in their place, SigLIP's pooling of images and head of texts).
     shared: whether the model has shared adapters.
     adapters: the model's kind of adapters, of `ADAPTERS`.
 
@@ -194,7 +196,7 @@ def make_optimizer(
 def decay_groups(params: dict) -> dict:
   """Labels `bias` for biases and `decayed` for all else, in the tree of `params`."""
   return traverse_util.path_aware_map(
-    lambda path, _: 'bias' if path[-1] == 'bias' else 'decayed', params
+    lambda path, _: 'bias' if path[-1] in BIASES else 'decayed', params
   )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 
 from harma_jax.data.cleaning import CLEANINGS
 from harma_jax.errors import UserError
@@ -20,7 +21,11 @@ def read_settings(path: pathlib.Path | None) -> dict[str, str | int]:
     names = ('activation', 'image_heads', 'text_heads', 'adapter_padding')
     return {name: config[name] for name in names}
   if 'model_cfg' in config:
+    if 'timm_model_name' in config['model_cfg'].get('vision_cfg', {}):
+      return _timm_settings(config['model_cfg'], path=path)
     return _open_clip_settings(config['model_cfg'], path=path)
+  if config.get('model_type') == 'siglip':
+    return _siglip_settings(config, path=path)
   if 'vision_config' in config:
     return _huggingface_settings(config, path=path)
   return {}
@@ -82,11 +87,60 @@ def _huggingface_settings(config: dict, *, path: pathlib.Path) -> dict[str, str 
   }
 
 
+def _siglip_settings(config: dict, *, path: pathlib.Path) -> dict[str, str | int]:
+  """Of transformers, which may leave out what is its default."""
+  default = {'num_attention_heads': 12, 'hidden_act': 'gelu_pytorch_tanh'}
+  image = default | {'image_size': 224} | (config.get('vision_config') or {})
+  text = default | (config.get('text_config') or {})
+  only = {'hidden_act': tuple(_HUGGING_FACE_ACTIVATIONS), 'layer_norm_eps': (1e-6,)}
+  for tower in (image, text):
+    _check_only(tower, only, path=path)
+  return {
+    'activation': _HUGGING_FACE_ACTIVATIONS[image['hidden_act']],
+    'text_activation': _HUGGING_FACE_ACTIVATIONS[text['hidden_act']],
+    'image_heads': image['num_attention_heads'],
+    'text_heads': text['num_attention_heads'],
+    'image_size': image['image_size'],
+  }
+
+
+_HUGGING_FACE_ACTIVATIONS = {'gelu': 'gelu', 'gelu_pytorch_tanh': 'gelu_tanh'}
+# timm's SigLIP towers with the GELU that they were trained with; the others compute the
+# exact one (timm 1.0, `act_layer` of vision_transformer.py).
+_TIMM_TANH = re.compile(
+  'vit_(base_patch32|large_patch16_siglip_512|so400m_patch16|giantopt_patch16).*'
+)
+
+
+def _timm_settings(config: dict, *, path: pathlib.Path) -> dict[str, str | int]:
+  """Of OpenCLIP with an image tower of timm; what its texts compute stands there."""
+  image, text = config['vision_cfg'], config.get('text_cfg', {})
+  tower = image['timm_model_name']
+  only = {'timm_pool': ('map',), 'timm_proj': ('none',)}
+  _check_only({'timm_pool': '', 'timm_proj': ''} | image, only, path=path)
+  only = {
+    'pool_type': ('last',),
+    'no_causal_mask': (True,),
+    'proj_bias': (True,),
+    'act_kwargs': (None, {}, {'approximate': 'none'}, {'approximate': 'tanh'}),
+    'norm_kwargs': ({'eps': 1e-6},),
+  }
+  given = dict.fromkeys(('pool_type', 'no_causal_mask', 'proj_bias', 'norm_kwargs'))
+  _check_only(given | text, only, path=path)
+  is_tanh = (text.get('act_kwargs') or {}).get('approximate') == 'tanh'
+  return {
+    'activation': 'gelu_tanh' if _TIMM_TANH.fullmatch(tower) else 'gelu',
+    'text_activation': 'gelu_tanh' if is_tanh else 'gelu',
+    'text_heads': text.get('heads', 8),
+    'image_size': image.get('image_size', 224),
+  }
+
+
 def _check_only(tower: dict, only: dict[str, tuple], *, path: pathlib.Path) -> None:
   for name, values in only.items():
     if name in tower and tower[name] not in values:
       raise UserError(
-        f'init: expected a CLIP with {name} {" or ".join(map(repr, values))}, the only '
+        f'init: expected a model with {name} {" or ".join(map(repr, values))}, the only '
         f'one that harma_jax computes; found {tower[name]!r} in {path}. Take other '
         'weights.'
       )
