@@ -23,6 +23,7 @@ from harma_jax.data.tables import Scenes, Source, read_table
 from harma_jax.devices.mesh import free_device_bytes, place_rows
 from harma_jax.devices.processes import maximum
 from harma_jax.errors import expect_one_of
+from harma_jax.model.sizes import Size
 from harma_jax.raster.how import How
 from harma_jax.stepping.inputs import make_inputs
 from harma_jax.stepping.microbatch import at_once
@@ -190,14 +191,15 @@ def distinct_images(
 
 
 def build_inputs(
-  config: ConfigDict, *, side: int, mesh: Mesh, over_rows: Callable = at_once
+  config: ConfigDict, *, size: Size, mesh: Mesh, over_rows: Callable = at_once
 ) -> Callable[[dict, dict], dict]:
-  """What makes the step's batch of images of `side` pixels, with `config.augment`."""
+  """What makes the step's batch of images as `size` has them, with `config.augment`."""
   settings = config.augment
   return make_inputs(
     mesh=mesh,
     over_rows=over_rows,
-    side=side,
+    side=size.image_size,
+    interpolation=size.preprocessing.interpolation,
     crop_scale=tuple(settings.crop_scale),
     flip=settings.flip,
     quarter_turns=settings.quarter_turns,

@@ -17,7 +17,7 @@ class Family:
     image_pooling: `class`, the first row; or `attention`, a learned query of all.
     image_output: what follows, `projection`, a matrix; or `none`.
     causal: whether a token sees those before it alone.
-    text_pooling: `end`, the row of the highest id; or `last`, that of the last position.
+    text_pooling: `end`, the row of the highest id; or `last`, of the last position.
     text_output: what follows, `projection`, a matrix; or `head`, with a bias.
   """
 

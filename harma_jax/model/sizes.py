@@ -5,6 +5,7 @@ from typing import Literal, get_args
 
 from harma_jax.errors import UserError
 from harma_jax.model.families import CLIP, SIGLIP, Family
+from harma_jax.model.preprocessing import HALVES, OPENAI, Preprocessing
 
 Activation = Literal['gelu', 'gelu_tanh', 'quick_gelu']
 _ACTIVATIONS: tuple[str, ...] = get_args(Activation)
@@ -48,6 +49,7 @@ class Size:
   text_activation: Activation | None = None
   family: Family = CLIP
   logit_bias: bool = False
+  preprocessing: Preprocessing = OPENAI
 
   @property
   def image_positions(self) -> int:
@@ -124,6 +126,7 @@ def _siglip(
     vocabulary=vocabulary,
     family=SIGLIP,
     logit_bias=True,
+    preprocessing=HALVES,
   )
 
 
@@ -281,5 +284,3 @@ def _changed(size: Size, change: str) -> Size:
     changed = dataclasses.replace(getattr(size, tower), **{of_tower: value})
     return dataclasses.replace(size, **{tower: changed})
   return dataclasses.replace(size, **{field: value})
-
-

@@ -40,7 +40,7 @@ def gelu(x: jax.Array) -> jax.Array:
 
 
 def gelu_tanh(x: jax.Array) -> jax.Array:
-  """GELU through a hyperbolic tangent, the approximation that SigLIP is trained with."""
+  """GELU through a hyperbolic tangent, the approximation of SigLIP."""
   return jax.nn.gelu(x, approximate=True)
 
 

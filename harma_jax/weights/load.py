@@ -1,5 +1,6 @@
 """Starting weights from other programs, strictly matched to our parameters."""
 
+import dataclasses
 import re
 
 import jax
@@ -10,6 +11,7 @@ from absl import logging
 from harma_jax.errors import UserError
 from harma_jax.model.additions import ADDED
 from harma_jax.model.clip import Clip
+from harma_jax.model.sizes import Size
 from harma_jax.weights.layouts import LAYOUTS
 from harma_jax.weights.names import Name, names_of, paths_of, take, tree_of
 from harma_jax.weights.recognise import check_family
@@ -74,6 +76,25 @@ def warn_of_cleaning(trained: str, *, cleaning: str, source: object) -> None:
       '%s: its captions were cleaned with data.cleaning=%s in training, here it is %s: '
       'some text features are others. Set --config.data.cleaning=%s to keep them.',
       *(source, trained, cleaning, trained),
+    )
+
+
+def warn_of_preprocessing(source: Source, size: Size) -> None:
+  """Warns where the config of weights tells of another resize or other constants."""
+  told, here = source.preprocessing, size.preprocessing
+  differing = {
+    name: value
+    for name, value in dataclasses.asdict(told or here).items()
+    if value != getattr(here, name)
+  }
+  if differing:
+    logging.warning(
+      '%s: its images had %s in training, here they have %s. To do as it was trained, '
+      'leave model.size=auto, or set %s.',
+      source.path,
+      ', '.join(f'{name} {value}' for name, value in differing.items()),
+      ', '.join(f'{name} {getattr(here, name)}' for name in differing),
+      ' '.join(f'--config.model.{name}="{value}"' for name, value in differing.items()),
     )
 
 
@@ -174,9 +195,7 @@ def interpolate_positions(
     f32[positions, width].
   """
   width = table.shape[1]
-  old, new = (
-    round((count - class_rows) ** 0.5) for count in (len(table), positions)
-  )
+  old, new = (round((count - class_rows) ** 0.5) for count in (len(table), positions))
   grid = np.asarray(table[class_rows:], np.float32).reshape(old, old, width)
   grid = jax.image.resize(grid, (new, new, width), 'bicubic', antialias=True)
   return np.concatenate([table[:class_rows], np.asarray(grid).reshape(-1, width)])

@@ -50,15 +50,15 @@ def recognise(source: Source) -> tuple[str, int]:
 def _heads(
   tower: str, shown: Mapping[str, int], settings: Mapping, family: Family
 ) -> int | None:
-  """As the config tells, or as a known tower of this width and depth has."""
-  wanted = shown[f'{tower}_width'], shown[f'{tower}_layers']
-  known = (
-    getattr(size, tower).heads
-    for size in SIZES.values()
-    if size.family == family
-    and (getattr(size, tower).width, getattr(size, tower).layers) == wanted
-  )
-  return settings.get(f'{tower}_heads') or next(known, None)
+  """As the config tells, or as all known towers of this width have."""
+  of_family = [size for size in SIZES.values() if size.family == family]
+  known = {
+    own.heads
+    for size in of_family
+    for own in (size.image, size.text)
+    if own.width == shown[f'{tower}_width']
+  }
+  return settings.get(f'{tower}_heads') or (known.pop() if len(known) == 1 else None)
 
 
 def _size_of(
@@ -137,7 +137,9 @@ def check_settings(source: Source, size: Size) -> None:
     'text_heads': size.text.heads,
   }
   told = source.settings
-  found = {name: ours[name] for name in ours if told.get(name, ours[name]) != ours[name]}
+  found = {
+    name: value for name, value in ours.items() if told.get(name, value) != value
+  }
   if found:
     expected = {name: told[name] for name in found}
     raise UserError(

@@ -1,4 +1,4 @@
-"""What tensors do not show: activation, heads, cleaning of captions; from configs."""
+"""What tensors do not show: activation, heads, what images and captions undergo."""
 
 import json
 import pathlib
@@ -6,6 +6,7 @@ import re
 
 from harma_jax.data.cleaning import CLEANINGS
 from harma_jax.errors import UserError
+from harma_jax.model.preprocessing import INTERPOLATIONS, OPENAI, Preprocessing
 
 OURS = 'harma_jax'  # in configs of other programs, which pass over it
 
@@ -35,6 +36,63 @@ def read_cleaning(path: pathlib.Path | None) -> str:
   """How the captions of weights were cleaned, of a config that we wrote; else ''."""
   ours = _read_json(path).get(OURS) if path else None
   return ours.get('cleaning', '') if isinstance(ours, dict) else ''
+
+
+def read_preprocessing(path: pathlib.Path | None) -> Preprocessing | None:
+  """What images undergo, by the config of weights or the processor's beside it.
+
+  Whatever it says of a crop, here the whole image is resized.
+
+  Returns:
+    None where nothing tells it.
+
+  Raises:
+    UserError: a resize or constants that harma_jax does not compute.
+  """
+  if path is None:
+    return None
+  found = _read_json(path).get('preprocess_cfg')
+  for name in PROCESSOR_FILES:
+    if not found and path.with_name(name).is_file():
+      path = path.with_name(name)
+      found = _read_json(path)
+      found = found.get('image_processor', found)
+  if not found:
+    return None
+  mean, std = (
+    found.get(name, found.get(f'image_{name}', getattr(OPENAI, name)))
+    for name in ('mean', 'std')
+  )
+  how = found.get('interpolation', found.get('resample', OPENAI.interpolation))
+  return _preprocessing(mean, std, _PILLOW.get(how, how), path=path)
+
+
+PROCESSOR_FILES = ('preprocessor_config.json', 'processor_config.json')
+_PILLOW = {2: 'bilinear', 3: 'bicubic'}
+
+
+def _preprocessing(
+  mean: object, std: object, interpolation: object, *, path: pathlib.Path
+) -> Preprocessing:
+  fits = interpolation in INTERPOLATIONS and all(
+    isinstance(three, list | tuple)
+    and len(three) == 3
+    and all(isinstance(value, int | float) for value in three)
+    for three in (mean, std)
+  )
+  if not fits or min(std) <= 0:
+    raise UserError(
+      'init: expected images with a mean and a standard deviation (above 0) of three '
+      f'numbers, resized {" or ".join(INTERPOLATIONS)}; found mean={mean}, std={std}, '
+      f'interpolation={interpolation} in {path}. Take other weights, or the weight '
+      'file alone in a folder, with --config.model.size=NAME and how images were '
+      'resized in training.'
+    )
+  return Preprocessing(
+    mean=tuple(map(float, mean)),
+    std=tuple(map(float, std)),
+    interpolation=interpolation,
+  )
 
 
 def check_cleaning(found: str, *, path: str | pathlib.Path) -> None:
@@ -140,7 +198,7 @@ def _check_only(tower: dict, only: dict[str, tuple], *, path: pathlib.Path) -> N
   for name, values in only.items():
     if name in tower and tower[name] not in values:
       raise UserError(
-        f'init: expected a model with {name} {" or ".join(map(repr, values))}, the only '
-        f'one that harma_jax computes; found {tower[name]!r} in {path}. Take other '
-        'weights.'
+        f'init: expected a model with {name} {" or ".join(map(repr, values))}, the '
+        f'only one that harma_jax computes; found {tower[name]!r} in {path}. Take '
+        'other weights.'
       )

@@ -8,11 +8,19 @@ from collections.abc import Mapping
 
 import huggingface_hub
 import numpy as np
+from absl import logging
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from harma_jax.errors import UserError
+from harma_jax.model.preprocessing import Preprocessing
 from harma_jax.weights import big_vision
-from harma_jax.weights.settings import check_cleaning, read_cleaning, read_settings
+from harma_jax.weights.settings import (
+  PROCESSOR_FILES,
+  check_cleaning,
+  read_cleaning,
+  read_preprocessing,
+  read_settings,
+)
 from harma_jax.weights.tensors import SHARDS, Lazy, open_tensors, shards_of
 
 # In a folder or a repository of the hub, the first pair that is there is taken.
@@ -57,6 +65,7 @@ class Source:
       `image_size`, `adapter_padding` (of a model with adapters); empty for bare files.
     told_by: what tells it.
     cleaning: how its captions were cleaned, one of `CLEANINGS`; '' where nothing tells.
+    preprocessing: what its images undergo; None where nothing tells.
   """
 
   path: pathlib.Path
@@ -65,6 +74,7 @@ class Source:
   settings: Mapping[str, str | int]
   told_by: str = ''
   cleaning: str = ''
+  preprocessing: Preprocessing | None = None
 
   @property
   def activation(self) -> str | None:
@@ -107,6 +117,7 @@ def open_source(source: str) -> Source:
     settings=settings,
     told_by=told_by,
     cleaning=cleaning,
+    preprocessing=read_preprocessing(config_path),
   )
 
 
@@ -205,12 +216,26 @@ def _download_pair(repository: str) -> tuple[pathlib.Path, pathlib.Path]:
   for config, weights in cached or _FILES:
     try:
       config_path = _download(repository, config)
-      return _download(repository, weights), config_path
+      path = _download(repository, weights)
+      if not cached:
+        _download_processor(repository, config)
+      return path, config_path
     except LocalEntryNotFoundError:
       raise  # there is no network, and no need to ask it for the others
     except EntryNotFoundError as error:
       missing = error
   raise missing
+
+
+def _download_processor(repository: str, config: str) -> None:
+  """What tells how images are resized, beside transformers' config, if it is there."""
+  for name in PROCESSOR_FILES if config == 'config.json' else ():
+    try:
+      _download(repository, name)
+    except EntryNotFoundError:
+      logging.info('%s has no %s', repository, name)
+    else:
+      return
 
 
 def _download(repository: str, file: str) -> pathlib.Path:

@@ -1,4 +1,4 @@
-"""Toy SigLIP and Long-CLIP weights and their features, made by the libraries themselves.
+"""Toy SigLIP and Long-CLIP weights and their features, made by the libraries.
 
   python tests/weights/make_golden_siglip.py
 
@@ -14,8 +14,8 @@ import torch
 from make_golden import GOLDEN, allow_torchvision, open_clip_model, randomised
 
 FOLDER = GOLDEN / 'siglip'
-# In the words of harma_jax.model.sizes.Size; towers are (width, layers, heads, MLP). The
-# last 3 pixels of a side of 19 are not seen, and the MLP is not 4 times as wide.
+# In the words of harma_jax.model.sizes.Size; towers are (width, layers, heads, MLP).
+# The last 3 pixels of a side of 19 are not seen; the MLP is not 4 times as wide.
 TOY = {
   'image': (12, 2, 3, 40),
   'text': (12, 3, 2, 40),
@@ -130,7 +130,7 @@ def long_clip_model(size, *, seed=0):
 
 
 def inputs_of(size, *, n=3, seed=1):
-  """Images f32[n, 3, side, side] and tokens i64[n, L], padded with 1 as SigLIP's are."""
+  """Images f32[n, 3, side, side] and tokens i64[n, L], padded with 1 as by SigLIP."""
   rng = np.random.default_rng(seed)
   side, context = size['image_size'], size['context_length']
   images = rng.standard_normal((n, 3, side, side), np.float32)
