@@ -6,6 +6,7 @@ import re
 
 from harma_jax.data.cleaning import CLEANINGS
 from harma_jax.errors import UserError
+from harma_jax.model.families import CLIP, SIGLIP
 from harma_jax.model.preprocessing import INTERPOLATIONS, OPENAI, Preprocessing
 
 OURS = 'harma_jax'  # in configs of other programs, which pass over it
@@ -121,7 +122,7 @@ def _open_clip_settings(config: dict, *, path: pathlib.Path) -> dict[str, str | 
     'norm_kwargs': (None, {}),
   }
   for tower in (image, text):
-    _check_only(tower, only, path=path)
+    _check_only(tower, only, path=path, family=CLIP.name)
   return {
     'activation': 'quick_gelu' if config.get('quick_gelu') else 'gelu',
     'image_heads': image.get('width', 768) // image.get('head_width', 64),
@@ -136,8 +137,10 @@ def _huggingface_settings(config: dict, *, path: pathlib.Path) -> dict[str, str 
   text = {'num_attention_heads': 8, 'hidden_act': 'quick_gelu'}
   text |= config.get('text_config') or {}
   only = {'hidden_act': ('gelu', 'quick_gelu'), 'layer_norm_eps': (1e-5,)}
-  _check_only(image, only, path=path)
-  _check_only(text, only | {'hidden_act': (image['hidden_act'],)}, path=path)
+  _check_only(image, only, path=path, family=CLIP.name)
+  _check_only(
+    text, only | {'hidden_act': (image['hidden_act'],)}, path=path, family=CLIP.name
+  )
   return {
     'activation': image['hidden_act'],
     'image_heads': image['num_attention_heads'],
@@ -152,7 +155,7 @@ def _siglip_settings(config: dict, *, path: pathlib.Path) -> dict[str, str | int
   text = default | (config.get('text_config') or {})
   only = {'hidden_act': tuple(_HUGGING_FACE_ACTIVATIONS), 'layer_norm_eps': (1e-6,)}
   for tower in (image, text):
-    _check_only(tower, only, path=path)
+    _check_only(tower, only, path=path, family=SIGLIP.name)
   return {
     'activation': _HUGGING_FACE_ACTIVATIONS[image['hidden_act']],
     'text_activation': _HUGGING_FACE_ACTIVATIONS[text['hidden_act']],
@@ -175,7 +178,9 @@ def _timm_settings(config: dict, *, path: pathlib.Path) -> dict[str, str | int]:
   image, text = config['vision_cfg'], config.get('text_cfg', {})
   tower = image['timm_model_name']
   only = {'timm_pool': ('map',), 'timm_proj': ('none',)}
-  _check_only({'timm_pool': '', 'timm_proj': ''} | image, only, path=path)
+  _check_only(
+    {'timm_pool': '', 'timm_proj': ''} | image, only, path=path, family=SIGLIP.name
+  )
   only = {
     'pool_type': ('last',),
     'no_causal_mask': (True,),
@@ -184,7 +189,7 @@ def _timm_settings(config: dict, *, path: pathlib.Path) -> dict[str, str | int]:
     'norm_kwargs': ({'eps': 1e-6},),
   }
   given = dict.fromkeys(('pool_type', 'no_causal_mask', 'proj_bias', 'norm_kwargs'))
-  _check_only(given | text, only, path=path)
+  _check_only(given | text, only, path=path, family=SIGLIP.name)
   is_tanh = (text.get('act_kwargs') or {}).get('approximate') == 'tanh'
   return {
     'activation': 'gelu_tanh' if _TIMM_TANH.fullmatch(tower) else 'gelu',
@@ -194,11 +199,13 @@ def _timm_settings(config: dict, *, path: pathlib.Path) -> dict[str, str | int]:
   }
 
 
-def _check_only(tower: dict, only: dict[str, tuple], *, path: pathlib.Path) -> None:
+def _check_only(
+  tower: dict, only: dict[str, tuple], *, path: pathlib.Path, family: str
+) -> None:
   for name, values in only.items():
     if name in tower and tower[name] not in values:
       raise UserError(
-        f'init: expected a model with {name} {" or ".join(map(repr, values))}, the '
+        f'init: expected a {family} with {name} {" or ".join(map(repr, values))}, the '
         f'only one that harma_jax computes; found {tower[name]!r} in {path}. Take '
         'other weights.'
       )
