@@ -6,20 +6,36 @@ from ml_collections import ConfigDict
 from harma_jax.data.annotations import CaptionTable
 from harma_jax.data.cleaning import CLEANINGS
 from harma_jax.data.tokenizer import text_lengths, tokenize_table
-from harma_jax.errors import expect, expect_one_of
+from harma_jax.errors import UserError, expect, expect_one_of
 from harma_jax.model.clip import Clip
+from harma_jax.model.families import CLIP
 
 # Of a batch's captions, in positions; 99 % of RSICD's and RSITMD's are within 27.
 LENGTHS = (16, 24, 32, 48)
 
 
 def build_tokens(config: ConfigDict, table: CaptionTable, model: Clip) -> np.ndarray:
-  """i32[n_captions, L]: token ids of a table's captions, cleaned."""
+  """i32[n_captions, L]: token ids of a table's captions, cleaned.
+
+  Raises:
+    UserError: the model has another vocabulary than CLIP's.
+  """
+  check_vocabulary(model)
   return tokenize_table(
     table,
     cleaning=cleaning(config),
     context_length=context_length(config, model),
   )
+
+
+def check_vocabulary(model: Clip) -> None:
+  """Raises UserError for a family whose captions want a tokenizer of its own."""
+  if model.size.family is not CLIP:
+    raise UserError(
+      f'model.size: expected a CLIP, whose tokenizer there is; found a '
+      f'{model.size.family.name}, whose captions are not read yet. Take weights of a '
+      'CLIP or a Long-CLIP.'
+    )
 
 
 def cleaning(config: ConfigDict) -> str:

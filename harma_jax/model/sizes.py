@@ -1,7 +1,10 @@
 """Shapes of the towers: every number that they need, activation and family included."""
 
 import dataclasses
+import functools
 from typing import Literal, get_args
+
+from absl import logging
 
 from harma_jax.errors import UserError
 from harma_jax.model.families import CLIP, SIGLIP, Family
@@ -223,7 +226,19 @@ def named_size(name: str, *, image_size: int = 0) -> Size:
       f'model.image_size: expected at least one patch of {size.patch_size} px of '
       f'{name}; found {size.image_size}.'
     )
+  if size.unseen_pixels:
+    _say_unseen(size.image_size, size.patch_size)
   return size
+
+
+@functools.cache  # once for a side
+def _say_unseen(side: int, patch: int) -> None:
+  grid, unseen = divmod(side, patch)
+  logging.info(
+    '%d px hold %d x %d patches of %d px: the last %d px on the right and at the '
+    'bottom are not seen',
+    *(side, grid, grid, patch, unseen),
+  )
 
 
 def describe(size: Size) -> str:

@@ -15,6 +15,8 @@ from harma_jax.building.model import build_model
 from harma_jax.building.params import read_workdir
 from harma_jax.data.annotations import fingerprint
 from harma_jax.errors import UserError
+from harma_jax.model.clip import Clip
+from harma_jax.model.families import CLIP
 from harma_jax.model.lora import merge_lora
 from harma_jax.rundir.workdir import (
   read_config,
@@ -72,6 +74,7 @@ def export(
   card = _card_path(out, format=format)
   for path in {out, card} if format == 'harma' else {out}:
     check_out(path, overwrite=overwrite)
+  _check_family(format, model=model)
   params, provenance = read_workdir(workdir), read_provenance(workdir)
   if config.model.adapters == 'lora' and format != 'adapter':
     params = merge_lora(params, model.adapter)
@@ -104,6 +107,16 @@ def check_format(format: str, *, config: ConfigDict, out: pathlib.Path) -> None:
       f'a file: {" or ".join(FILE_SUFFIXES)}' if format == 'harma' else 'a folder'
     )
     raise UserError(f'--out: expected {wanted} for --format={format}; found {out}.')
+
+
+def _check_family(format: str, *, model: Clip) -> None:
+  family = model.size.family
+  if family is not CLIP and format != 'adapter':
+    raise UserError(
+      f'--format={format}: expected a run of a CLIP, which alone this format writes; '
+      f'found one of a {family.name}. Set --format=adapter, or start from its folder '
+      'as it is: --config.init=WORKDIR.'
+    )
 
 
 def _check_fits(format: str, *, config: ConfigDict) -> None:

@@ -1,4 +1,5 @@
 import dataclasses
+import logging
 
 import jax
 import pytest
@@ -119,9 +120,13 @@ def test_features_that_siglip_would_have_to_project_are_the_users_mistake():
     named_size('tiny-siglip,embedding=64')
 
 
-def test_patches_of_siglip_need_not_divide_the_side():
+def test_patches_of_siglip_need_not_divide_the_side(caplog):
   size = named_size('ViT-SO400M-14-SigLIP-384')
   assert (size.image_positions, size.unseen_pixels) == (27 * 27, 6)
+  with caplog.at_level(logging.INFO):
+    for _ in range(2):
+      named_size('ViT-SO400M-14-SigLIP-384', image_size=45)
+  assert caplog.text.count('3 x 3 patches of 14 px: the last 3 px') == 1
   with pytest.raises(UserError, match='at least one patch of 14 px'):
     named_size('ViT-SO400M-14-SigLIP-384', image_size=13)
 

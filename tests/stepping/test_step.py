@@ -293,6 +293,8 @@ def test_images_encoded_once_are_less_work(setting, toy_batch):
 
 def test_the_step_bounds_the_temperature():
   class Constant:
+    size = named_size('tiny')
+
     def encode_image(self, params, images):
       return jnp.eye(len(images), 4)
 
