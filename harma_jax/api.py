@@ -20,7 +20,7 @@ from PIL import Image
 from harma_jax.building.data import build_how
 from harma_jax.building.model import build_model
 from harma_jax.building.params import build_fresh, read_start, read_workdir
-from harma_jax.building.text import context_length
+from harma_jax.building.text import check_vocabulary, context_length
 from harma_jax.data.cleaning import RELEASED_WORDS, clean_caption, is_cut
 from harma_jax.data.images import (
   read_image,
@@ -162,12 +162,13 @@ class Model:
     A warning counts the texts that are cut.
 
     Raises:
-      UserError: a text without a word.
+      UserError: a text without a word, or a model with another vocabulary than CLIP's.
     """
     if isinstance(texts, str):
       raise TypeError('Expected a sequence of texts; found a single one.')
     if not len(texts):
       return self._no_features
+    check_vocabulary(self.clip)
     cleaned = [clean_caption(text, cleaning=self.cleaning) for text in texts]
     empty = [text for text, words in zip(texts, cleaned, strict=True) if not words]
     if empty:
