@@ -23,7 +23,6 @@ from harma_jax.data.tables import Scenes, Source, read_table
 from harma_jax.devices.mesh import free_device_bytes, place_rows
 from harma_jax.devices.processes import maximum
 from harma_jax.errors import expect_one_of
-from harma_jax.model.sizes import Size
 from harma_jax.raster.how import How
 from harma_jax.stepping.inputs import make_inputs
 from harma_jax.stepping.microbatch import at_once
@@ -191,15 +190,20 @@ def distinct_images(
 
 
 def build_inputs(
-  config: ConfigDict, *, size: Size, mesh: Mesh, over_rows: Callable = at_once
+  config: ConfigDict,
+  *,
+  side: int,
+  mesh: Mesh,
+  over_rows: Callable = at_once,
+  interpolation: str = 'bicubic',
 ) -> Callable[[dict, dict], dict]:
-  """What makes the step's batch of images as `size` has them, with `config.augment`."""
+  """What makes the step's batch of images of `side` pixels, with `config.augment`."""
   settings = config.augment
   return make_inputs(
     mesh=mesh,
     over_rows=over_rows,
-    side=size.image_size,
-    interpolation=size.preprocessing.interpolation,
+    side=side,
+    interpolation=interpolation,
     crop_scale=tuple(settings.crop_scale),
     flip=settings.flip,
     quarter_turns=settings.quarter_turns,

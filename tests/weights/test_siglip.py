@@ -12,7 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
+from PIL import Image
 
+import harma_jax
 from harma_jax.building.params import build_fresh
 from harma_jax.errors import UserError
 from harma_jax.model.adapter import AdapterSettings
@@ -446,3 +448,25 @@ def test_openclip_tells_what_images_undergo(tmp_path, golden_dir, toy, caplog):
   warn_of_preprocessing(source, dataclasses.replace(size, preprocessing=HALVES))
   assert '--config.model.mean="(0.4, 0.5, 0.6)"' in caplog.text
   assert 'std' not in caplog.text
+
+
+def test_a_loaded_model_sees_images_as_its_config_says(tmp_path, golden_dir):
+  shutil.copytree(golden_dir / 'siglip/huggingface', tmp_path / 'copy')
+  path = tmp_path / 'copy/preprocessor_config.json'
+  path.write_text(json.dumps(PROCESSOR))
+  loaded = harma_jax.load(tmp_path / 'copy')
+  pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+  image = Image.fromarray(pixels)
+  small = np.asarray(image.resize((19, 19), Image.Resampling.BILINEAR))
+  seen = jnp.asarray(small / 127.5 - 1, jnp.float32)[None]
+  expected = loaded.clip.encode_image(loaded.params, seen)
+  np.testing.assert_allclose(loaded.encode_images([image]), expected, atol=TOLERANCE)
+  assert loaded.preprocessing == {
+    'side': 19,
+    'resize': 'whole image or tile, bilinear (Pillow)',
+    'mean': [0.5] * 3,
+    'std': [0.5] * 3,
+    'interpolation': 'bilinear',
+  }
+  with pytest.raises(UserError, match=r'expected a CLIP, .*; found a SigLIP'):
+    loaded.encode_texts(['a field'])
