@@ -124,7 +124,13 @@ def write_huggingface(
   config = _huggingface_config(model.size, logit_scale=float(tensors['logit_scale']))
   _save_json(folder / 'config.json', config | {OURS: {'cleaning': cleaning}})
   length = context_length or model.size.context_length
-  write_processor(folder, size=model.size, context_length=length, pad_zero=False)
+  write_processor(
+    folder,
+    side=model.size.image_size,
+    context_length=length,
+    pad_zero=False,
+    preprocessing=model.size.preprocessing,
+  )
 
 
 def write_remote(
@@ -151,7 +157,13 @@ def write_remote(
   code = importlib.resources.files('harma_jax.weights.remote') / REMOTE_FILE
   (folder / REMOTE_FILE).write_bytes(code.read_bytes())
   length = context_length or model.size.context_length
-  write_processor(folder, size=model.size, context_length=length, pad_zero=True)
+  write_processor(
+    folder,
+    side=model.size.image_size,
+    context_length=length,
+    pad_zero=True,
+    preprocessing=model.size.preprocessing,
+  )
 
 
 @contextlib.contextmanager

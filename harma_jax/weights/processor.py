@@ -12,7 +12,7 @@ from tokenizers import pre_tokenizers
 
 from harma_jax.data.images import RESAMPLING
 from harma_jax.data.tokenizer import HUB_NAME
-from harma_jax.model.sizes import Size
+from harma_jax.model.preprocessing import OPENAI, Preprocessing
 
 TOKENIZER_FILES = ('vocab.json', 'merges.txt', 'tokenizer_config.json')
 
@@ -23,7 +23,12 @@ _N_MERGES = 49152 - 256 - 2  # the file goes on; CLIP does not
 
 
 def write_processor(
-  folder: pathlib.Path, *, size: Size, context_length: int, pad_zero: bool
+  folder: pathlib.Path,
+  *,
+  side: int,
+  context_length: int,
+  pad_zero: bool,
+  preprocessing: Preprocessing = OPENAI,
 ) -> bool:
   """Writes what `CLIPProcessor.from_pretrained(folder)` reads.
 
@@ -32,16 +37,19 @@ def write_processor(
 
   Args:
     folder: is there.
-    size: of the model, for what its images undergo.
+    side: of the model's images, in pixels.
     context_length: tokens of a caption.
     pad_zero: whether captions are filled up with token 0, as in training. The usual
       end tokens do as well where no layer sees what follows the first of them.
+    preprocessing: what else images undergo.
 
   Returns:
     Whether a vocabulary was found. Without one the tokenizer's files are left out, and
     a warning says how to add them.
   """
-  _write_json(folder / 'preprocessor_config.json', _image_processor(size))
+  _write_json(
+    folder / 'preprocessor_config.json', _image_processor(side, preprocessing)
+  )
   vocabulary = _read_open_clip() or _read_hub()
   if vocabulary is None:
     logging.warning(
@@ -63,21 +71,20 @@ def write_processor(
   return True
 
 
-def _image_processor(size: Size) -> dict:
-  side, seen = size.image_size, size.preprocessing
+def _image_processor(side: int, preprocessing: Preprocessing) -> dict:
   return {
     'image_processor_type': 'CLIPImageProcessor',
     'processor_class': 'CLIPProcessor',
     'do_convert_rgb': True,
     'do_resize': True,
     'size': {'height': side, 'width': side},
-    'resample': int(RESAMPLING[seen.interpolation]),
+    'resample': int(RESAMPLING[preprocessing.interpolation]),
     'do_center_crop': False,
     'do_rescale': True,
     'rescale_factor': 1 / 255,
     'do_normalize': True,
-    'image_mean': seen.mean,
-    'image_std': seen.std,
+    'image_mean': preprocessing.mean,
+    'image_std': preprocessing.std,
   }
 
 
