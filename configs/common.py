@@ -6,8 +6,15 @@ Override one on the command line: --config.train.epochs=5.
 from ml_collections import ConfigDict
 
 MODEL = {
-  'size': 'auto',  # as init tells, or ViT-B-32, ViT-B-32-quickgelu, ...
+  # As init tells, or ViT-B-32, ViT-B-32-quickgelu, ViT-B-16-SigLIP2, ...; behind commas
+  # what is otherwise: ViT-B-16-quickgelu,context_length=248.
+  'size': 'auto',
   'image_size': 0,  # pixels; 0 is the size's own
+  # What images undergo, as init tells with size=auto; by default the size's own. Of
+  # red, green and blue in [0, 1], and bicubic | bilinear.
+  'mean': (),
+  'std': (),
+  'interpolation': '',
   'adapters': 'harma',  # harma | lora | adaptformer | clip_adapter | none
   'shared_adapter': 'text',  # text | both | none
   'adapter_padding': 'padding',  # padding: masked | none: seen, as released

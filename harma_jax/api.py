@@ -20,11 +20,9 @@ from PIL import Image
 from harma_jax.building.data import build_how
 from harma_jax.building.model import build_model
 from harma_jax.building.params import build_fresh, read_start, read_workdir
-from harma_jax.building.text import context_length
+from harma_jax.building.text import check_vocabulary, context_length
 from harma_jax.data.cleaning import RELEASED_WORDS, clean_caption, is_cut
 from harma_jax.data.images import (
-  CLIP_MEAN,
-  CLIP_STD,
   read_image,
   resize_for_evaluation,
 )
@@ -38,7 +36,7 @@ from harma_jax.evaluation.resize import is_for_devices
 from harma_jax.evaluation.zero_shot import TEMPLATES, class_features, make_prompts
 from harma_jax.model.adapter import AdapterSettings
 from harma_jax.model.clip import Clip
-from harma_jax.model.sizes import named_size
+from harma_jax.model.sizes import SIZES, Size, named_size
 from harma_jax.raster.how import DEFAULT, How
 from harma_jax.rundir.workdir import is_workdir, read_config
 from harma_jax.search_index.build import Made, build_index
@@ -48,13 +46,9 @@ from harma_jax.search_index.index import Index, check_model, open_index
 from harma_jax.search_index.point import rows_at
 from harma_jax.search_index.query import Hit, search_many
 from harma_jax.search_index.reader import stored_how
-from harma_jax.weights.load import (
-  check_settings,
-  has_adapters,
-  load_weights,
-  recognise,
-)
+from harma_jax.weights.load import has_adapters, load_weights
 from harma_jax.weights.names import paths_of
+from harma_jax.weights.recognise import check_settings, recognise
 from harma_jax.weights.settings import check_cleaning
 from harma_jax.weights.sources import Source, find_source, open_source
 
@@ -168,12 +162,13 @@ class Model:
     A warning counts the texts that are cut.
 
     Raises:
-      UserError: a text without a word.
+      UserError: a text without a word, or a model with another vocabulary than CLIP's.
     """
     if isinstance(texts, str):
       raise TypeError('Expected a sequence of texts; found a single one.')
     if not len(texts):
       return self._no_features
+    check_vocabulary(self.clip)
     cleaned = [clean_caption(text, cleaning=self.cleaning) for text in texts]
     empty = [text for text, words in zip(texts, cleaned, strict=True) if not words]
     if empty:
@@ -394,7 +389,7 @@ class Model:
       settings['cleaning'] = self.cleaning
     digest = hashlib.sha256(json.dumps(settings).encode())
     for path, leaf in sorted(paths_of(self.params).items()):
-      if path not in ('temperature', 'logit_scale', 'logit_bias'):
+      if path not in ('temperature', 'logit_bias', 'logit_scale'):
         leaf = np.asarray(leaf).astype('<f4', order='C')
         digest.update(f'{path} {list(leaf.shape)}\n'.encode())
         digest.update(leaf)
@@ -403,11 +398,14 @@ class Model:
   @property
   def preprocessing(self) -> dict:
     """How an image becomes what the model sees, as JSON has it."""
+    seen = self.clip.size.preprocessing
+    how = seen.interpolation
     return {
       'side': self.clip.size.image_size,
-      'resize': 'whole image or tile, bicubic (Pillow)',
-      'mean': list(CLIP_MEAN),
-      'std': list(CLIP_STD),
+      'resize': f'whole image or tile, {how} (Pillow)',
+      'mean': list(seen.mean),
+      'std': list(seen.std),
+      **({} if how == 'bicubic' else {'interpolation': how}),
     }
 
   @functools.cached_property
@@ -452,13 +450,17 @@ class Model:
       image = Image.fromarray(image)
     if not isinstance(image, Image.Image):
       image = read_image(image, how=how)
-    side = self.clip.size.image_size
-    return resize_for_evaluation(image.convert('RGB'), side=side)
+    size = self.clip.size
+    return resize_for_evaluation(
+      image.convert('RGB'),
+      side=size.image_size,
+      interpolation=size.preprocessing.interpolation,
+    )
 
 
 def _settings_of(clip: Clip) -> dict:
   """What features depend on besides the weights, as plain values."""
-  settings = {'size': dataclasses.asdict(clip.size)}
+  settings = {'size': _words_of(clip.size)}
   if clip.adapter is None:  # then the rest says nothing
     return settings
   return settings | {
@@ -466,6 +468,21 @@ def _settings_of(clip: Clip) -> dict:
     'shared_adapter': clip.shared_adapter,
     'adapter_padding': clip.adapter_padding,
   }
+
+
+def _words_of(size: Size) -> dict:
+  """The fields of a size; those that came later only where they say something."""
+  usual = dataclasses.asdict(SIZES['ViT-B-32'])
+  later = ('text_activation', 'family', 'logit_bias', 'preprocessing')
+  words = {
+    name: value
+    for name, value in dataclasses.asdict(size).items()
+    if name not in later or value != usual[name]
+  }
+  for tower in ('image', 'text'):
+    if not words[tower]['mlp_width']:
+      del words[tower]['mlp_width']
+  return words
 
 
 def _absolute(path: str) -> str:
@@ -489,8 +506,11 @@ def _model_of_run(path: str, params: dict, *, cleaning: str = 'auto') -> Model:
 def _model_of(source: Source, *, size: str, settings: dict) -> Clip:
   """The model that weights belong to."""
   name, pixels = recognise(source) if size == 'auto' else (size, 0)
+  size = named_size(name, image_size=pixels)
   return Clip(
-    size=named_size(name, image_size=pixels),
+    size=dataclasses.replace(
+      size, preprocessing=source.preprocessing or size.preprocessing
+    ),
     adapter=_adapter_of(source, settings) if has_adapters(source) else None,
     shared_adapter=settings.get('shared_adapter') or _who_shares(source),
     adapter_padding=source.settings.get('adapter_padding', 'none'),

@@ -19,7 +19,6 @@ Examples:
   harma-jax search query --index=INDEX "ships next to a long pier" --top=20
 """
 
-import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -81,8 +80,6 @@ def run_index(words: Sequence[str]) -> None:
 
 def run_query(words: Sequence[str]) -> None:
   """Prints what an index holds of a text or an image, and writes it where asked."""
-  from harma_jax.search_index.tables import print_hits
-
   text, texts = ' '.join(words), query_flags.queries()
   looked_for, settings = query_flags.query_settings(), query_flags.search_settings()
   index = place_flags.given_index()
@@ -94,10 +91,7 @@ def run_query(words: Sequence[str]) -> None:
     query_flags.write_answers(texts, answers, out=_OUT)
     return
   hits = model.search(index, text=text, image=shown, **looked_for, **settings)
-  if cli.asks_for_json():
-    query_flags.print_json(text, hits)
-  else:
-    print_hits(hits)
+  query_flags.show(text, hits)
   query_flags.write_page(hits, index, text=text)
   place_flags.write_places(hits)
 
@@ -114,14 +108,9 @@ def run_export(words: Sequence[str]) -> None:
 
 def run_serve(words: Sequence[str]) -> None:
   """Shows a page to search an index by, until it is interrupted."""
-  from harma_jax.search_page.archive import Archive
-
   cli.no_arguments(['serve', *words])
   index = place_flags.given_index()
-  model = _model_of(index)
-  model.search(index, text='warm up')  # compiled before the first one asks
-  search = functools.partial(model.search, index)
-  serve_flags.serve_archive(Archive(index=index, search=search))
+  serve_flags.serve_index(index, _model_of(index))
 
 
 def _model_of(index: 'Index') -> 'Model':

@@ -44,6 +44,7 @@ from harma_jax.devices.absent import ENVIRONMENT, compiler_of  # noqa: E402
 from harma_jax.devices.targets import read_topology  # noqa: E402
 from harma_jax.model.adapter import AdapterSettings  # noqa: E402
 from harma_jax.model.clip import Clip  # noqa: E402
+from harma_jax.model.families import CLIP, SIGLIP  # noqa: E402
 from harma_jax.model.sizes import SIZES, Size, TowerSize  # noqa: E402
 from harma_jax.training.loop import train  # noqa: E402
 
@@ -107,16 +108,20 @@ def run_with_libtpu():
 def make_clip():
   """`make_clip(image_layers=2, text_layers=2, activation='gelu', **of_clip)`, a toy."""
 
-  def make(*, image_layers=2, text_layers=2, activation='gelu', **settings):
+  def make(
+    *, image_layers=2, text_layers=2, activation='gelu', family=CLIP, **settings
+  ):
     size = Size(
       image=TowerSize(width=16, layers=image_layers, heads=2),
       text=TowerSize(width=12, layers=text_layers, heads=3),
       image_size=16,
       patch_size=8,
-      embedding=8,
+      embedding=16 if family is SIGLIP else 8,
       activation=activation,
       context_length=7,
       vocabulary=50,
+      family=family,
+      logit_bias=family is SIGLIP,
     )
     adapter = AdapterSettings(bottleneck=8, shared_bottleneck=4, heads=2)
     return Clip(**{'size': size, 'adapter': adapter} | settings)

@@ -36,6 +36,7 @@ def augment_batch(
   flip: bool = True,
   quarter_turns: bool = False,
   rand_augment: tuple[int, float] = (2, 7),
+  interpolation: str = 'bicubic',
   forms: Forms = ALL_AT_ONCE,
 ) -> jax.Array:
   """Augments every image by its own key, bit for bit the same in any batch.
@@ -50,6 +51,7 @@ def augment_batch(
     flip: whether half of the images are mirrored left to right.
     quarter_turns: whether to turn by 0, 90, 180 or 270 degrees, equally often.
     rand_augment: how many operations are drawn and their level of 10; (0, 0): none.
+    interpolation: of the crop's resize, `bicubic` or `bilinear`.
     forms: how, see `forms_of`; the pixels are the same. For images of one device: over
       several `shard_map` keeps a loop over images from gathering them.
 
@@ -62,7 +64,8 @@ def augment_batch(
     crop_key, flip_key, turn_key, operations_key = jax.random.split(key, 4)
     start, box = draw_box(crop_key, size, scale=crop_scale)
     planes = jnp.moveaxis(image, -1, 0)
-    planes = resample(planes, start, box, side=side, product=forms.product)
+    how = {'product': forms.product, 'interpolation': interpolation}
+    planes = resample(planes, start, box, side=side, **how)
     if flip:
       mirrored = jax.random.bernoulli(flip_key)
       planes = jnp.where(mirrored, planes[:, :, ::-1], planes)

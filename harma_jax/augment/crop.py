@@ -1,4 +1,4 @@
-"""RandomResizedCrop: the box of torchvision, the antialiased bicubic of Pillow.
+"""RandomResizedCrop: the box of torchvision, the antialiased resize of Pillow.
 
 Weights are integers over 2^15, so that every sum of weight times pixel is exact in f32:
 the result does not depend on the order in which a device adds.
@@ -61,8 +61,9 @@ def resample(
   *,
   side: int,
   product: Product,
+  interpolation: str = 'bicubic',
 ) -> jax.Array:
-  """Cuts out a box and resizes it, as Pillow's `crop(...).resize(..., BICUBIC)`.
+  """Cuts out a box and resizes it, as Pillow's `crop(...).resize(...)`.
 
   Args:
     planes: u8[C, H, W]; what lies outside of the box has no effect.
@@ -70,13 +71,15 @@ def resample(
     box: i32[2], its height and width, 1 to 16383.
     side: pixels of the result.
     product: how weights and pixels are multiplied, `in_float` or `in_halves`.
+    interpolation: `bicubic` or `bilinear`.
 
   Returns:
     u8[C, side, side].
   """
   _, height, width = planes.shape
-  rows = _weights(start[0], box[0], length=height, side=side)
-  columns = _weights(start[1], box[1], length=width, side=side)
+  how = {'side': side, 'kernel': _KERNELS[interpolation]}
+  rows = _weights(start[0], box[0], length=height, **how)
+  columns = _weights(start[1], box[1], length=width, **how)
   planes = _to_pixels(product('chw,ow->cho', planes, columns))
   return _to_pixels(product('cho,ph->cpo', planes, rows))
 
@@ -107,14 +110,16 @@ def _to_pixels(values: jax.Array) -> jax.Array:
   return jnp.clip(jnp.floor(values + 0.5), 0, 255).astype(jnp.uint8)
 
 
-def _weights(start: jax.Array, box: jax.Array, *, length: int, side: int) -> jax.Array:
+def _weights(
+  start: jax.Array, box: jax.Array, *, length: int, side: int, kernel: Callable
+) -> jax.Array:
   """i32[side, length]: what each of `length` pixels adds to each of `side`, in _ONE."""
   pixels, results = jnp.arange(length) - start, jnp.arange(side)
   # Antialiasing: shrinking widens the kernel.
   unit = 2 * jnp.maximum(box, side)
   distance = jnp.abs((2 * pixels[None] + 1) * side - (2 * results[:, None] + 1) * box)
   distance = jnp.minimum(distance, 2 * unit)
-  weights = _cubic(_over(distance * _ONE + unit // 2, unit))
+  weights = kernel(_over(distance * _ONE + unit // 2, unit))
   weights = jnp.where(((pixels >= 0) & (pixels < box))[None], weights, 0)
   total = weights.sum(axis=1, keepdims=True)
   return _over(weights * _ONE + total // 2, total)
@@ -137,3 +142,11 @@ def _cubic(x: jax.Array) -> jax.Array:
   square = (part * part + _ONE // 2) >> _BITS
   cube = (square * part + _ONE // 2) >> _BITS
   return jnp.where(near, _ONE - (5 * square - 3 * cube) // 2, (cube - square) // 2)
+
+
+def _triangle(x: jax.Array) -> jax.Array:
+  """`1 - x` at a distance of 0 to 1 and 0 beyond, i32 in units of 1 / _ONE."""
+  return jnp.maximum(_ONE - x, 0)
+
+
+_KERNELS = {'bicubic': _cubic, 'bilinear': _triangle}

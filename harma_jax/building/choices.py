@@ -109,9 +109,8 @@ def kept_bytes(
 ) -> int:
   """About what the towers hold for the backward pass of one step, in bytes."""
   size = model.size
-  positions = 1 + (size.image_size // size.patch_size) ** 2
   rows = (
-    (size.image, images * _whole_tiles(positions)),
+    (size.image, images * _whole_tiles(size.image_positions)),
     (size.text, captions * _whole_tiles(length)),
   )
   arrays = sum(

@@ -190,7 +190,12 @@ def distinct_images(
 
 
 def build_inputs(
-  config: ConfigDict, *, side: int, mesh: Mesh, over_rows: Callable = at_once
+  config: ConfigDict,
+  *,
+  side: int,
+  mesh: Mesh,
+  over_rows: Callable = at_once,
+  interpolation: str = 'bicubic',
 ) -> Callable[[dict, dict], dict]:
   """What makes the step's batch of images of `side` pixels, with `config.augment`."""
   settings = config.augment
@@ -198,6 +203,7 @@ def build_inputs(
     mesh=mesh,
     over_rows=over_rows,
     side=side,
+    interpolation=interpolation,
     crop_scale=tuple(settings.crop_scale),
     flip=settings.flip,
     quarter_turns=settings.quarter_turns,

@@ -31,6 +31,7 @@ def build_evaluation_split(
     threads=config.data.threads,
     max_pixels=config.data.max_pixels,
     how=build_how(config),
+    interpolation=model.size.preprocessing.interpolation,
   )
   tokens = build_tokens(config, table, model)
   return EvaluationSplit(

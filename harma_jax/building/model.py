@@ -15,7 +15,8 @@ from harma_jax.model.attention_kernel import KERNELS, fastest_kernel, has_choice
 from harma_jax.model.clip import Clip
 from harma_jax.model.clip_adapter import ClipAdapterSettings
 from harma_jax.model.lora import LoraSettings
-from harma_jax.model.sizes import named_size
+from harma_jax.model.preprocessing import INTERPOLATIONS, Preprocessing
+from harma_jax.model.sizes import Size, named_size
 from harma_jax.model.transformer import LAYERS, REMAT
 from harma_jax.stepping.optim import (
   ADAPTERS,
@@ -41,7 +42,7 @@ def build_model(config: ConfigDict) -> Clip:
   expect_one_of(('auto', 'pallas', *KERNELS), 'model.attention', found=config.attention)
   expect_one_of(('auto', *DTYPES), 'model.dtype', found=config.dtype)
   expect_one_of(('auto', *DTYPES), 'model.frozen_dtype', found=config.frozen_dtype)
-  size = named_size(config.size, image_size=config.image_size)
+  size = build_size(config)
   dtype = _dtype(config.dtype)
   return Clip(
     size=size,
@@ -53,6 +54,32 @@ def build_model(config: ConfigDict) -> Clip:
     # A run that trained with another kernel is evaluated anywhere.
     kernel='cudnn' if config.attention == 'cudnn' and has_choice(dtype) else 'xla',
     dtype=dtype,
+  )
+
+
+def build_size(config: ConfigDict) -> Size:
+  """The size that `config.model`, given here, names, with what images undergo.
+
+  Raises:
+    UserError: a value that is none of its field's.
+  """
+  size = named_size(config.size, image_size=config.image_size)
+  own = size.preprocessing
+  for field in ('mean', 'std'):
+    three = tuple(config[field])
+    fits = not three or (len(three) == 3 and all(0 <= each <= 1 for each in three))
+    what = 'three numbers of 0 to 1, as (0.5,0.5,0.5), or () for those of the size'
+    expect(fits, f'model.{field}', what, found=three)
+  expect(0 not in tuple(config.std), 'model.std', 'numbers above 0', found=config.std)
+  how = config.interpolation
+  expect_one_of(('', *INTERPOLATIONS), 'model.interpolation', found=how)
+  return dataclasses.replace(
+    size,
+    preprocessing=Preprocessing(
+      mean=tuple(config.mean) or own.mean,
+      std=tuple(config.std) or own.std,
+      interpolation=how or own.interpolation,
+    ),
   )
 
 

@@ -6,11 +6,10 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from harma_jax.errors import expect_one_of
-from harma_jax.model.clip import Clip
+from harma_jax.model.clip import FIRST_BIAS, FIRST_TEMPERATURE_WITH_BIAS, Clip
 from harma_jax.model.sizes import named_size
 from harma_jax.objective.alignment import Objective, make_objective, warn_of_sum
 from harma_jax.objective.contrast import CONTRASTS
-from harma_jax.objective.logits import FIRST_OF_SIGMOID
 from harma_jax.rundir.workdir import has_saved, is_workdir, read_config
 
 
@@ -68,8 +67,10 @@ def with_logits(config: ConfigDict, params: dict, *, model: Clip) -> dict:
   wanted = model.size.logit_bias or contrastive_of(config) == 'sigmoid'
   if not wanted or 'logit_bias' in params:
     return params
-  temperature, bias = map(jnp.float32, FIRST_OF_SIGMOID)
-  return params | {'temperature': temperature, 'logit_bias': bias}
+  return params | {
+    'temperature': jnp.float32(FIRST_TEMPERATURE_WITH_BIAS),
+    'logit_bias': jnp.float32(FIRST_BIAS),
+  }
 
 
 def fitting_logits(trained: dict, *, fresh: dict) -> dict:

@@ -1,6 +1,7 @@
 """The weights that a run starts from, and those that a run has ended with."""
 
 import contextlib
+import dataclasses
 import functools
 import pathlib
 
@@ -29,17 +30,17 @@ from harma_jax.rundir.workdir import (
 )
 from harma_jax.weights.adapter import load_adapter
 from harma_jax.weights.load import (
-  check_settings,
   graft,
   has_adapters,
   is_new,
   load_weights,
-  recognise,
   warn_of_cleaning,
+  warn_of_preprocessing,
 )
 from harma_jax.weights.names import paths_of, tree_of
 from harma_jax.weights.provenance import provenance
-from harma_jax.weights.sources import open_source
+from harma_jax.weights.recognise import check_settings, recognise
+from harma_jax.weights.sources import Source, open_source
 
 
 def resolve(config: ConfigDict, *, workdir: pathlib.Path) -> ConfigDict:
@@ -53,6 +54,8 @@ def resolve(config: ConfigDict, *, workdir: pathlib.Path) -> ConfigDict:
 def resolve_size(config: ConfigDict, *, workdir: pathlib.Path) -> ConfigDict:
   """`config` with `model.size='auto'` as a started run or the starting weights tell it.
 
+  So is what images undergo, `model.mean`, `std`, `interpolation`, unless it is set.
+
   Args:
     config: of a run.
     workdir: its folder; what it has saved decides, and the weights may be gone by then.
@@ -64,13 +67,11 @@ def resolve_size(config: ConfigDict, *, workdir: pathlib.Path) -> ConfigDict:
     return config
   if has_saved(workdir) or is_workdir(config.init):
     known = read_config(workdir if has_saved(workdir) else config.init).model
-    found = {'size': known.size, 'image_size': known.image_size}
+    found = {name: known[name] for name in ('size', *_SEEN)}
   elif config.init in HUB_SIZES:
-    found = {'size': HUB_SIZES[config.init], 'image_size': 0}
+    found = {'size': HUB_SIZES[config.init]}
   elif config.init:
-    size, pixels = recognise(open_source(config.init))
-    is_usual = pixels == named_size(size).image_size
-    found = {'size': size, 'image_size': 0 if is_usual else pixels}
+    found = _found_in(open_source(config.init))
   else:
     raise UserError(
       'model.size: expected a size where init is empty; found auto. '
@@ -78,8 +79,29 @@ def resolve_size(config: ConfigDict, *, workdir: pathlib.Path) -> ConfigDict:
     )
   config = config.copy_and_resolve_references()
   config.model.size = found['size']
-  config.model.image_size = config.model.image_size or found['image_size']
+  for name in _SEEN:
+    config.model[name] = config.model[name] or found.get(name, config.model[name])
   return config
+
+
+# The fields of `config.model` that say how images come before the towers.
+_SEEN = ('image_size', 'mean', 'std', 'interpolation')
+
+
+def _found_in(source: Source) -> dict:
+  """Fields of `config.model` as weights tell them; empty ones as the size has them."""
+  name, pixels = recognise(source)
+  size = named_size(name)
+  own = dataclasses.asdict(size.preprocessing)
+  told = dataclasses.asdict(source.preprocessing or size.preprocessing)
+  return {
+    'size': name,
+    'image_size': 0 if pixels == size.image_size else pixels,
+    **{
+      field: type(value)() if value == own[field] else value
+      for field, value in told.items()
+    },
+  }
 
 
 def build_params(config: ConfigDict, model: Clip, *, init: str) -> tuple[dict, dict]:
@@ -110,6 +132,7 @@ def _build_backbone(config: ConfigDict, model: Clip, *, init: str) -> tuple[dict
   if init:
     source = open_source(init)
     check_settings(source, model.size)
+    warn_of_preprocessing(source, model.size)
     # Adapters that say nothing are of the original, or of an older export.
     trained = source.cleaning or ('released' if has_adapters(source) else '')
     warn_of_cleaning(trained, cleaning=config.data.cleaning, source=init)

@@ -77,7 +77,11 @@ def build_trainer(
     step=step,
     over_rows=over_rows,
     inputs=build_inputs(
-      config, side=model.size.image_size, mesh=mesh, over_rows=over_rows
+      config,
+      side=model.size.image_size,
+      mesh=mesh,
+      over_rows=over_rows,
+      interpolation=model.size.preprocessing.interpolation,
     ),
     state_of=functools.partial(build_state, config, optimizer=optimizer),
     shapes_of=shapes_of,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from harma_jax.cli.shared_flags import numbers, write_text
+from harma_jax.cli.shared_flags import asks_for_json, numbers, write_text
 from harma_jax.errors import UserError
 from harma_jax.search_index.overlap import OVERLAPS
 
@@ -121,11 +121,15 @@ def write_page(hits: Sequence['Hit'], index: 'Index', *, text: str) -> None:
     print(f'{write_text(_HTML, page)}: {len(page.encode()):,} bytes')
 
 
-def print_json(text: str, hits: Sequence['Hit']) -> None:
-  """Prints an object a line for each hit."""
+def show(text: str, hits: Sequence['Hit']) -> None:
+  """Prints what was found as a table or, with --json, an object a line."""
   from harma_jax.search_index.answers import json_lines_of
+  from harma_jax.search_index.tables import print_hits
 
-  print(json_lines_of([text], [hits]), end='')
+  if asks_for_json():
+    print(json_lines_of([text], [hits]), end='')
+  else:
+    print_hits(hits)
 
 
 def write_answers(

@@ -1,6 +1,7 @@
 """The flags of `search serve`, and serving a page as they say."""
 
 import contextlib
+import functools
 from typing import TYPE_CHECKING
 
 from absl import flags, logging
@@ -8,12 +9,23 @@ from absl import flags, logging
 from harma_jax.search_page.address import LOOPBACK
 
 if TYPE_CHECKING:
+  from harma_jax.api import Model
+  from harma_jax.search_index.index import Index
   from harma_jax.search_page.archive import Archive
 
 _HOST = flags.DEFINE_string('host', LOOPBACK, 'The address that the page listens at.')
 _PORT = flags.DEFINE_integer(
   'port', 8000, 'Its port; 0: any that is free.', lower_bound=0, upper_bound=65535
 )
+
+
+def serve_index(index: 'Index', model: 'Model') -> None:
+  """Shows a page to search an index by with the model that made it."""
+  from harma_jax.search_page.archive import Archive
+
+  model.search(index, text='warm up')  # compiled before the first one asks
+  search = functools.partial(model.search, index)
+  serve_archive(Archive(index=index, search=search))
 
 
 def serve_archive(archive: 'Archive') -> None:

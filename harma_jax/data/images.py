@@ -1,4 +1,4 @@
-"""Image files to pixels: reading, the evaluation resize, CLIP's normalisation."""
+"""Image files to pixels: reading, the evaluation resize, the normalisation."""
 
 import os
 from typing import BinaryIO, NamedTuple
@@ -8,13 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from harma_jax.model.preprocessing import CLIP_MEAN, CLIP_STD, INTERPOLATIONS
 from harma_jax.raster.how import DEFAULT, How
 from harma_jax.raster.limits import MAX_PIXELS, check_size, readable
 from harma_jax.raster.scene import ImageFile, Scene, open_scene
 
-# OpenAI's constants, used by all CLIP weights here; red, green, blue in [0, 1].
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+RESAMPLING = {name: Image.Resampling[name.upper()] for name in INTERPOLATIONS}
 
 
 class Header(NamedTuple):
@@ -108,15 +107,21 @@ def _whole(scene: Scene, *, max_pixels: int) -> Image.Image:
   return scene.read((0, 0, *scene.size)).image()
 
 
-def resize_for_evaluation(image: Image.Image, *, side: int) -> np.ndarray:
-  """Resizes the whole image, without a crop, to u8[side, side, 3]; bicubic."""
-  return np.asarray(image.resize((side, side), Image.Resampling.BICUBIC))
+def resize_for_evaluation(
+  image: Image.Image, *, side: int, interpolation: str = 'bicubic'
+) -> np.ndarray:
+  """Resizes the whole image, without a crop, to u8[side, side, 3]."""
+  return np.asarray(image.resize((side, side), RESAMPLING[interpolation]))
 
 
-def normalize(images: jax.Array) -> jax.Array:
+def normalize(
+  images: jax.Array,
+  *,
+  mean: tuple[float, ...] = CLIP_MEAN,
+  std: tuple[float, ...] = CLIP_STD,
+) -> jax.Array:
   """Normalises u8[B, H, W, 3] to f32[B, H, W, 3]: `(x / 255 - mean) / std`."""
   mean, std = (
-    jnp.asarray(values, jnp.float32)[None, None, None, :]
-    for values in (CLIP_MEAN, CLIP_STD)
+    jnp.asarray(values, jnp.float32)[None, None, None, :] for values in (mean, std)
   )
   return (images.astype(jnp.float32) / 255 - mean) / std

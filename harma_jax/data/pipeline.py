@@ -229,6 +229,7 @@ def image_batches(
   threads: int = 2,
   max_pixels: int = MAX_PIXELS,
   how: How = DEFAULT,
+  interpolation: str = 'bicubic',
 ) -> Iterator[np.ndarray]:
   """All images of the table in its order, from their files, for evaluation.
 
@@ -245,7 +246,8 @@ def image_batches(
     images = (
       read_image(table.image_path(row), max_pixels=max_pixels, how=how) for row in rows
     )
-    return np.stack([resize_for_evaluation(image, side=side) for image in images])
+    seen = {'side': side, 'interpolation': interpolation}
+    return np.stack([resize_for_evaluation(image, **seen) for image in images])
 
   return _prepare_ahead(
     make, range(0, table.n_images, batch_size), threads=threads, prefetch=threads

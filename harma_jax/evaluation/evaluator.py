@@ -121,14 +121,15 @@ def make_encoders(
   the devices first, to Pillow's bits. Stages and seeds of equal models share what was
   compiled.
   """
-  side = model.size.image_size
+  side, seen = model.size.image_size, model.size.preprocessing
   rows = batch_sharding(mesh)
   # A program of its own, so that the towers are compiled once for tiles of all sizes,
   # and features do not depend on where a tile was resized.
-  resized = jax.jit(functools.partial(resize, side=side), out_shardings=rows)
+  to_side = functools.partial(resize, side=side, interpolation=seen.interpolation)
+  resized = jax.jit(to_side, out_shardings=rows)
 
   def encode_image(params, images):
-    return model.encode_image(params, normalize(images))
+    return model.encode_image(params, normalize(images, **seen.normalisation))
 
   def of_side(images):
     return images if images.shape[1:3] == (side, side) else resized(images)

@@ -1,4 +1,4 @@
-"""Pillow's bicubic resize on the devices, with the same bits.
+"""Pillow's resize on the devices, with the same bits.
 
 Pillow resizes pixels of 8 bits by integers: weights over 2^22, first along rows, then
 along columns, each rounded to 8 bits. `data.images.resize_for_evaluation` is Pillow's
@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from PIL import Image
+
+from harma_jax.data.images import RESAMPLING
 
 LARGEST = 2.5  # times the side of the result: 11 weights a pixel
 _BITS = 22
@@ -29,30 +31,34 @@ def is_for_devices(length: int, *, side: int, platform: str) -> bool:
   return platform != 'cpu' and 0 < length <= LARGEST * side
 
 
-def resize(images: jax.Array, *, side: int) -> jax.Array:
-  """The pixels of Pillow's `resize((side, side), BICUBIC)`, bit for bit.
+def resize(
+  images: jax.Array, *, side: int, interpolation: str = 'bicubic'
+) -> jax.Array:
+  """The pixels of Pillow's `resize((side, side), ...)`, bit for bit.
 
   Args:
     images: u8[n, H, W, 3] with H <= W: taller ones Pillow 13 resizes along columns
       first.
     side: pixels of the result.
+    interpolation: one of `INTERPOLATIONS`.
 
   Returns:
     u8[n, side, side, 3].
   """
   _, height, width, _ = images.shape
-  images = _resample('nhwc,ow->nhoc', images, weights(width, side=side))
-  return _resample('nhoc,ph->npoc', images, weights(height, side=side))
+  how = {'side': side, 'interpolation': interpolation}
+  images = _resample('nhwc,ow->nhoc', images, weights(width, **how))
+  return _resample('nhoc,ph->npoc', images, weights(height, **how))
 
 
-def weights(length: int, *, side: int) -> np.ndarray:
+def weights(length: int, *, side: int, interpolation: str = 'bicubic') -> np.ndarray:
   """i32[side, length]: what each of `length` pixels adds to each of `side`, over 2^22.
 
   Pillow tells them: its resize of 32-bit integers rounds to them a line that is 2^22 at
   one pixel and 0 elsewhere.
   """
   lines = Image.fromarray(np.eye(length, dtype=np.int32) << _BITS)
-  return np.asarray(lines.resize((side, length), Image.Resampling.BICUBIC)).T
+  return np.asarray(lines.resize((side, length), RESAMPLING[interpolation])).T
 
 
 def _resample(axes: str, images: jax.Array, weights: np.ndarray) -> jax.Array:

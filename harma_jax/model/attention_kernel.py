@@ -39,12 +39,12 @@ def fastest_kernel(
   if not has_choice(dtype):
     return 'xla'
   seconds_of = seconds_of or time_kernel
-  lengths = 1 + (size.image_size // size.patch_size) ** 2, size.context_length
+  lengths = size.image_positions, size.context_length
   seconds = dict.fromkeys(KERNELS, 0.0)
   for tower, length in zip((size.image, size.text), lengths, strict=True):
     shape = batch_size, length, tower.heads, tower.width // tower.heads
     for kernel in KERNELS:
-      causal = tower is size.text
+      causal = tower is size.text and size.family.causal
       try:
         seconds[kernel] += seconds_of(kernel, shape, dtype=dtype, causal=causal)
       except (RuntimeError, ValueError) as error:

@@ -39,16 +39,23 @@ def gelu(x: jax.Array) -> jax.Array:
   return jax.nn.gelu(x, approximate=False)
 
 
+def gelu_tanh(x: jax.Array) -> jax.Array:
+  """GELU through a hyperbolic tangent, the approximation of SigLIP."""
+  return jax.nn.gelu(x, approximate=True)
+
+
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
   'gelu': gelu,
+  'gelu_tanh': gelu_tanh,
   'quick_gelu': quick_gelu,
 }
 
 
 class LayerNorm(nn.Module):
-  """Layer normalisation as CLIP has it: epsilon 1e-5, statistics in f32."""
+  """Layer normalisation, statistics in f32; `epsilon` is CLIP's by default."""
 
   dtype: jnp.dtype
+  epsilon: float = 1e-5
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -61,22 +68,26 @@ class LayerNorm(nn.Module):
     variance = jnp.maximum(jnp.square(rows).mean(axis=-1, keepdims=True) - mean**2, 0)
     mean, factor = (
       checkpoint_name(each, 'statistics')
-      for each in (mean, jax.lax.rsqrt(variance + 1e-5))
+      for each in (mean, jax.lax.rsqrt(variance + self.epsilon))
     )
     scale, bias = (each.reshape((1,) * (x.ndim - 1) + width) for each in (scale, bias))
     return ((rows - mean) * (factor * scale) + bias).astype(self.dtype)
 
 
-def layer_norm(name: str, *, dtype: jnp.dtype) -> LayerNorm:
+def layer_norm(name: str, *, dtype: jnp.dtype, epsilon: float) -> LayerNorm:
   """A `LayerNorm` of this name."""
-  return LayerNorm(dtype, name=name)
+  return LayerNorm(dtype, epsilon, name=name)
 
 
 class Mlp(nn.Module):
-  """Two dense layers around an activation, four times wider inside."""
+  """Two dense layers around an activation, `inner` wide between them.
+
+  Of dtype[..., width]; `layers` is the depth of the tower, for the first weights.
+  """
 
   activation: str
   layers: int
+  inner: int
   adapter: Additions
   dtype: jnp.dtype
 
@@ -85,7 +96,7 @@ class Mlp(nn.Module):
     width = x.shape[-1]
     up = nn.initializers.normal((2 * width) ** -0.5)
     down = nn.initializers.normal((2 * width * self.layers) ** -0.5)
-    up = Dense(4 * width, self.dtype, kernel_init=up, name='up')
+    up = Dense(self.inner, self.dtype, kernel_init=up, name='up')
     down = Dense(width, self.dtype, kernel_init=down, name='down')
     hidden = checkpoint_name(self.adapter.change_dense('up', x, up(x)), 'up')
     x = ACTIVATIONS[self.activation](hidden)
@@ -100,6 +111,7 @@ class Block(nn.Module):
   causal: bool
   adapter: Additions
   dtype: jnp.dtype
+  epsilon: float = 1e-5
   kernel: Kernel = Kernel()
   keep_hidden: bool = False
 
@@ -118,12 +130,18 @@ class Block(nn.Module):
       keep='qkv',
       name='attention',
     )
-    attended = attention(layer_norm('ln_1', dtype=self.dtype)(x))
+    ln_1 = layer_norm('ln_1', dtype=self.dtype, epsilon=self.epsilon)
+    attended = attention(ln_1(x))
     x = x + checkpoint_name(attended, 'attended')
     mlp = Mlp(
-      self.activation, self.size.layers, self.adapter, dtype=self.dtype, name='mlp'
+      self.activation,
+      layers=self.size.layers,
+      inner=self.size.inner,
+      adapter=self.adapter,
+      dtype=self.dtype,
+      name='mlp',
     )
-    y = layer_norm('ln_2', dtype=self.dtype)(x)
+    y = layer_norm('ln_2', dtype=self.dtype, epsilon=self.epsilon)(x)
     m = checkpoint_name(mlp(y), 'mlp')
     x = x + self.adapter.change_mlp(self, y, m, shared=shared, mask=adapter_mask)
     return x, x if self.keep_hidden else None
@@ -141,6 +159,7 @@ class Transformer(nn.Module):
   causal: bool
   adapter: Additions
   dtype: jnp.dtype
+  epsilon: float = 1e-5
   layers: str = 'scan'
   remat: str = 'none'
   kernel: Kernel = Kernel()
@@ -184,6 +203,7 @@ class Transformer(nn.Module):
       size=self.size,
       activation=self.activation,
       causal=self.causal,
+      epsilon=self.epsilon,
       adapter=self.adapter,
       dtype=self.dtype,
       kernel=kernel,

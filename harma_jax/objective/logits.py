@@ -15,8 +15,3 @@ class Logits(NamedTuple):
 
   temperature: jax.Array | float
   bias: jax.Array | float | None = None
-
-
-# Where the sigmoid loss starts (SigLIP, arXiv 2303.15343): all pairs count as not
-# belonging together, or the many negatives would tear the first steps.
-FIRST_OF_SIGMOID = Logits(temperature=0.1, bias=-10.0)

@@ -16,6 +16,7 @@ from harma_jax.building.params import read_workdir
 from harma_jax.data.annotations import fingerprint
 from harma_jax.errors import UserError
 from harma_jax.model.clip import Clip
+from harma_jax.model.families import CLIP
 from harma_jax.model.lora import merge_lora
 from harma_jax.rundir.results import read_results
 from harma_jax.rundir.workdir import (
@@ -74,6 +75,7 @@ def export(
   card = _card_path(out, format=format)
   for path in {out, card} if format == 'harma' else {out}:
     check_out(path, overwrite=overwrite)
+  _check_family(format, model=model)
   params, provenance = read_workdir(workdir), read_provenance(workdir)
   params = _of_size(params, model=model)
   if config.model.adapters == 'lora' and format != 'adapter':
@@ -115,6 +117,16 @@ def check_format(format: str, *, config: ConfigDict, out: pathlib.Path) -> None:
       f'a file: {" or ".join(FILE_SUFFIXES)}' if format == 'harma' else 'a folder'
     )
     raise UserError(f'--out: expected {wanted} for --format={format}; found {out}.')
+
+
+def _check_family(format: str, *, model: Clip) -> None:
+  family = model.size.family
+  if family is not CLIP and format != 'adapter':
+    raise UserError(
+      f'--format={format}: expected a run of a CLIP, which alone this format writes; '
+      f'found one of a {family.name}. Set --format=adapter, or start from its folder '
+      'as it is: --config.init=WORKDIR.'
+    )
 
 
 def _check_fits(format: str, *, config: ConfigDict) -> None:

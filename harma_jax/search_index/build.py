@@ -102,7 +102,8 @@ def build_index(
     out: folder of the index.
     encode: features of `batch_size` images.
     model: see `make_manifest`.
-    preprocessing: see `make_manifest`; `side` is the pixels of what the model sees.
+    preprocessing: see `make_manifest`; `side` is the pixels of what the model sees,
+      `interpolation` of the resize, bicubic where it is not there.
     batch_size: rows that are encoded at once.
     tiles: tile and stride of each scale, see `tile_boxes`.
     storage: of features, see `shards.store`.
@@ -150,6 +151,7 @@ def build_index(
         'how': stored_how(preprocessing),
         'threads': threads,
         'as_cut': as_cut,
+        'interpolation': preprocessing.get('interpolation', 'bicubic'),
       },
       track=track,
     )

@@ -69,6 +69,7 @@ def read_rows(
   threads: int,
   how: How = DEFAULT,
   as_cut: Collection[int] = (),
+  interpolation: str = 'bicubic',
 ) -> Iterator[tuple[int, Rows | UserError]]:
   """The boxes of files, file by file, some of one size at a time.
 
@@ -82,6 +83,7 @@ def read_rows(
     threads: how many read at once.
     how: what the user says of bands and values.
     as_cut: pixels of the sides of square boxes that are handed on without a resize.
+    interpolation: of the resize of the others.
 
   Yields:
     The number of the file, counted from 0, with some of its boxes, or with what is
@@ -95,7 +97,11 @@ def read_rows(
       parts.append((file, None))
     else:
       parts += [(file, boxes) for boxes in _split(cut(*found.size), found)]
-  seeing = {'side': side, 'as_cut': {side, *as_cut}}
+  seeing = {
+    'side': side,
+    'as_cut': {side, *as_cut},
+    'interpolation': interpolation,
+  }
   scenes = _Scenes(paths, parts=[file for file, _ in parts], how=how)
 
   def make(number):
@@ -196,7 +202,7 @@ def _read(
   name: str,
   how: How,
   side: int,
-  as_cut: Collection[int],
+  **seeing,
 ) -> Rows:
   with readable(name):
     scene = scene_of()
@@ -206,7 +212,7 @@ def _read(
       pixels = scene.read(box)
       kept[number] = pixels.share_valid() >= how.min_valid
       if kept[number]:
-        images.append(_handed_on(pixels, side=side, as_cut=as_cut))
+        images.append(_handed_on(pixels, side=side, **seeing))
     corners, reason = _corners(scene, boxes[kept], path=pathlib.Path(name))
     return Rows(
       boxes=boxes[kept],
@@ -217,12 +223,14 @@ def _read(
     )
 
 
-def _handed_on(pixels: Pixels, *, side: int, as_cut: Collection[int]) -> np.ndarray:
+def _handed_on(
+  pixels: Pixels, *, side: int, as_cut: Collection[int], interpolation: str
+) -> np.ndarray:
   colors = pixels.rgb()
   height, width, _ = colors.shape
   if height == width and width in as_cut:
     return colors
-  return resize_for_evaluation(pixels.image(), side=side)
+  return resize_for_evaluation(pixels.image(), side=side, interpolation=interpolation)
 
 
 def _corners(

@@ -53,7 +53,7 @@ MODES: dict[str, Patterns] = {
   'adapters': _BACKBONE,  # behind those of the adapters
   'full': (_UNUSED, (r'.*', TRAINABLE)),
   'projection': (
-    (r'(image|text)/projection', TRAINABLE),
+    (r'(image|text)/(projection|head/.*|pooling/.*)', TRAINABLE),
     *_BACKBONE,
   ),
 }
@@ -63,7 +63,8 @@ def patterns_of(mode: str, *, shared: bool, adapters: str = 'harma') -> Patterns
   """The patterns of a training mode.
 
   Args:
-    mode: `adapters`, `full`, or `projection` (a linear probe of the two projections).
+    mode: `adapters`, `full`, or `projection` (a probe: the two projections alone, or
+      what a family has in their place, SigLIP's pooling of images and head of texts).
     shared: whether the model has shared adapters.
     adapters: the model's kind of adapters, of `ADAPTERS`.
 

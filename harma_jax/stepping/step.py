@@ -192,7 +192,8 @@ def encode_samples(
   """
 
   def encode_images(images):
-    return model.encode_image(params, normalize(images))
+    seen = normalize(images, **model.size.preprocessing.normalisation)
+    return model.encode_image(params, seen)
 
   def encode_captions(tokens):
     texts = model.encode_text(params, tokens.reshape(-1, tokens.shape[-1]))

@@ -17,6 +17,8 @@ from harma_jax.stepping.stepper import Step, make_stepper
 from harma_jax.training.data import RunData
 from harma_jax.training.plan import Plan
 
+LARGE = 2**30  # bytes of a vocabulary that trains, from which on it is said
+
 
 def start_state(
   trainer: Trainer,
@@ -59,7 +61,24 @@ def start_state(
     *(mesh.size, jax.devices()[0].platform),
     *(f'{trainable:,}', f'{count(state.params):,}'),
   )
+  if total_steps:
+    say_vocabulary(state.trainable)
   return state
+
+
+def say_vocabulary(trainable: dict) -> None:
+  """Says what a large table of words takes that trains, of arrays or of shapes.
+
+  In f32: it, its gradient, and Adam's two moments.
+  """
+  table = trainable.get('text', {}).get('token_embedding')
+  if table is None or (total := 4 * table.size * 4) < LARGE:
+    return
+  logging.info(
+    'optimizer.train=full trains the vocabulary too: %s words, %.1f GB in all with '
+    'gradient and optimizer; --config.mesh.fsdp=N cuts it over N devices',
+    *(f'{table.shape[0]:,}', total / 1e9),
+  )
 
 
 def _fresh(

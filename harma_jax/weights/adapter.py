@@ -147,7 +147,7 @@ def backbone_hash(params: dict) -> str:
 
 
 def _is_adapted(path: str) -> bool:
-  return is_new(path) or path == 'temperature'
+  return is_new(path) or path in ('temperature', 'logit_bias')
 
 
 def _read_config(folder: pathlib.Path) -> dict:

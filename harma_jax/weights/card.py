@@ -9,6 +9,7 @@ from flax import traverse_util
 
 from harma_jax.data.cleaning import PUNCTUATION
 from harma_jax.evaluation.recall import RECALLS, Recall
+from harma_jax.model.preprocessing import OPENAI, Preprocessing
 from harma_jax.model.sizes import Size
 from harma_jax.rundir.workdir import without_paths
 
@@ -106,9 +107,16 @@ _LOADING = {
   'huggingface-remote': _REMOTE,
 }
 
+
+def _constants(seen: Preprocessing) -> str:
+  if seen.normalisation == OPENAI.normalisation:
+    return "OpenAI's mean and standard deviation"
+  return f'mean {seen.mean} and standard deviation {seen.std}'
+
+
 _INPUT = """\
-Images: the whole image resized to {side} x {side} px (bicubic, no crop), normalised
-with OpenAI's mean and standard deviation.
+Images: the whole image resized to {side} x {side} px ({interpolation}, no crop),
+normalised with {constants}.
 
 Captions and queries (`data.cleaning={cleaning}`): {how}, {length} tokens.
 harma_jax cleans them by itself; for another program, this does it:
@@ -183,6 +191,8 @@ def model_card(
   cleaning = config['data']['cleaning']
   how = _INPUT.format(
     side=size.image_size,
+    interpolation=size.preprocessing.interpolation,
+    constants=_constants(size.preprocessing),
     length=length,
     cleaning=cleaning,
     how=_CLEANED[cleaning],

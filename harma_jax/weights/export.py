@@ -1,6 +1,7 @@
 """Parameters to the files of other programs, through the one table of names."""
 
 import contextlib
+import dataclasses
 import importlib.resources
 import json
 import pathlib
@@ -11,7 +12,6 @@ import numpy as np
 import safetensors
 from absl import logging
 
-from harma_jax.data.images import CLIP_MEAN, CLIP_STD
 from harma_jax.errors import UserError
 from harma_jax.model.clip import Clip
 from harma_jax.model.sizes import Size, TowerSize
@@ -125,7 +125,11 @@ def write_huggingface(
   _save_json(folder / 'config.json', config | {OURS: {'cleaning': cleaning}})
   length = context_length or model.size.context_length
   write_processor(
-    folder, side=model.size.image_size, context_length=length, pad_zero=False
+    folder,
+    side=model.size.image_size,
+    context_length=length,
+    pad_zero=False,
+    preprocessing=model.size.preprocessing,
   )
 
 
@@ -154,7 +158,11 @@ def write_remote(
   (folder / REMOTE_FILE).write_bytes(code.read_bytes())
   length = context_length or model.size.context_length
   write_processor(
-    folder, side=model.size.image_size, context_length=length, pad_zero=True
+    folder,
+    side=model.size.image_size,
+    context_length=length,
+    pad_zero=True,
+    preprocessing=model.size.preprocessing,
   )
 
 
@@ -235,9 +243,7 @@ def _open_clip_config(size: Size) -> dict:
   # `squash` resizes the whole image, as our evaluation does; the default would crop.
   preprocess = {
     'size': size.image_size,
-    'mean': CLIP_MEAN,
-    'std': CLIP_STD,
-    'interpolation': 'bicubic',
+    **dataclasses.asdict(size.preprocessing),
     'resize_mode': 'squash',
   }
   return {'model_cfg': config, 'preprocess_cfg': preprocess}

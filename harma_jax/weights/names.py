@@ -12,136 +12,7 @@ from flax import traverse_util
 
 from harma_jax.errors import UserError
 from harma_jax.model.clip import shared_layer
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Layout:
-  """How a program names the weights of CLIP, and how it lays them out.
-
-  Attributes:
-    outside: our path -> their name, for what is in no block.
-    blocks: tower -> what the names of its blocks begin with.
-    block: our path within a block -> their names; several where ours holds theirs side
-      by side along its last axis.
-    transposed: our paths whose matrices they keep transposed, besides kernels.
-  """
-
-  outside: dict[str, str]
-  blocks: dict[str, str]
-  block: dict[str, tuple[str, ...]]
-  transposed: frozenset[str] = frozenset()
-
-
-_DENSE = {'kernel': 'weight', 'bias': 'bias'}
-_NORM = {'scale': 'weight', 'bias': 'bias'}
-_ATTENTION = {
-  'qkv/kernel': 'in_proj_weight',
-  'qkv/bias': 'in_proj_bias',
-  'out/kernel': 'out_proj.weight',
-  'out/bias': 'out_proj.bias',
-}
-
-
-def _under(ours: str, theirs: str, names: dict[str, str]) -> dict[str, str]:
-  return {f'{ours}/{mine}': f'{theirs}.{name}' for mine, name in names.items()}
-
-
-def _single(names: dict[str, str]) -> dict[str, tuple[str, ...]]:
-  return {mine: (name,) for mine, name in names.items()}
-
-
-_OPEN_CLIP = Layout(
-  outside={
-    'image/class_embedding': 'visual.class_embedding',
-    'image/position_embedding': 'visual.positional_embedding',
-    'image/patch_embedding/kernel': 'visual.conv1.weight',
-    **_under('image/ln_pre', 'visual.ln_pre', _NORM),
-    **_under('image/ln_post', 'visual.ln_post', _NORM),
-    'image/projection': 'visual.proj',
-    'text/token_embedding': 'token_embedding.weight',
-    'text/position_embedding': 'positional_embedding',
-    **_under('text/ln_final', 'ln_final', _NORM),
-    'text/projection': 'text_projection',
-    'logit_scale': 'logit_scale',
-  },
-  blocks={'image': 'visual.transformer.resblocks', 'text': 'transformer.resblocks'},
-  block=_single(
-    {
-      **_under('ln_1', 'ln_1', _NORM),
-      **_under('attention', 'attn', _ATTENTION),
-      **_under('ln_2', 'ln_2', _NORM),
-      **_under('mlp/up', 'mlp.c_fc', _DENSE),
-      **_under('mlp/down', 'mlp.c_proj', _DENSE),
-    }
-  ),
-)
-_SHARED = {
-  'shared_gate': 'gate1',
-  **_under('down', 'l1', _DENSE),
-  **_under('attention', 'multihead_attention1', _ATTENTION),
-  **_under('up', 'l2', _DENSE),
-}
-# OpenCLIP's names behind `model.`, its adapters beside, and its own temperature.
-_HARMA = Layout(
-  outside={
-    **{path: f'model.{name}' for path, name in _OPEN_CLIP.outside.items()},
-    'temperature': 'temp',
-  },
-  blocks={tower: f'model.{name}' for tower, name in _OPEN_CLIP.blocks.items()},
-  block={
-    **_OPEN_CLIP.block,
-    **_single(
-      {
-        'block_gate': 'gate1',
-        'adapter/adapter_gate': 'mmadapter.gate1',
-        **_under('adapter/down', 'mmadapter.img_proj_down', _DENSE),
-        **_under('adapter/attention', 'mmadapter.multihead_attention', _ATTENTION),
-        **_under('adapter/up', 'mmadapter.img_proj_up', _DENSE),
-        **{
-          f'shared_adapter/{path}': f'mmadapter.BiShareAdapterxx.{name}'
-          for path, name in _SHARED.items()
-        },
-      }
-    ),
-  },
-)
-_HUGGING_FACE = Layout(
-  outside={
-    'image/class_embedding': 'vision_model.embeddings.class_embedding',
-    'image/position_embedding': 'vision_model.embeddings.position_embedding.weight',
-    'image/patch_embedding/kernel': 'vision_model.embeddings.patch_embedding.weight',
-    # The library spells it so.
-    **_under('image/ln_pre', 'vision_model.pre_layrnorm', _NORM),
-    **_under('image/ln_post', 'vision_model.post_layernorm', _NORM),
-    'image/projection': 'visual_projection.weight',
-    'text/token_embedding': 'text_model.embeddings.token_embedding.weight',
-    'text/position_embedding': 'text_model.embeddings.position_embedding.weight',
-    **_under('text/ln_final', 'text_model.final_layer_norm', _NORM),
-    'text/projection': 'text_projection.weight',
-    'logit_scale': 'logit_scale',
-  },
-  blocks={
-    'image': 'vision_model.encoder.layers',
-    'text': 'text_model.encoder.layers',
-  },
-  block={
-    **{
-      f'attention/qkv/{mine}': tuple(f'self_attn.{part}_proj.{name}' for part in 'qkv')
-      for mine, name in _DENSE.items()
-    },
-    **_single(
-      {
-        **_under('ln_1', 'layer_norm1', _NORM),
-        **_under('attention/out', 'self_attn.out_proj', _DENSE),
-        **_under('ln_2', 'layer_norm2', _NORM),
-        **_under('mlp/up', 'mlp.fc1', _DENSE),
-        **_under('mlp/down', 'mlp.fc2', _DENSE),
-      }
-    ),
-  },
-  transposed=frozenset({'image/projection', 'text/projection'}),
-)
-LAYOUTS = {'open_clip': _OPEN_CLIP, 'harma': _HARMA, 'huggingface': _HUGGING_FACE}
+from harma_jax.weights.layouts import LAYOUTS, Layout
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -155,6 +26,10 @@ class Name:
     stacked: whether ours has a leading layer axis.
     transposed: whether they keep the matrix transposed.
     aliases: further names of each layer's tensor; empty without any.
+    keeps_kernels: as in `Layout`.
+    leading: axes of length 1 that theirs has before ours.
+    shares: how wide the parts are; empty: all equally.
+    upper: where the parts are two tables, the rows that count of the first; else 0.
   """
 
   path: str
@@ -162,6 +37,10 @@ class Name:
   stacked: bool
   transposed: bool
   aliases: tuple[tuple[str, ...], ...] = ()
+  keeps_kernels: bool = False
+  leading: int = 0
+  shares: tuple[int, ...] = ()
+  upper: int = 0
 
   @property
   def wanted(self) -> list[str]:
@@ -205,8 +84,7 @@ class Name:
     for layer, names in zip(
       leaf if self.stacked else [leaf], self.tensors, strict=True
     ):
-      parts = np.split(layer, len(names), axis=-1) if len(names) > 1 else [layer]
-      for name, part in zip(names, parts, strict=True):
+      for name, part in zip(names, self._parts(layer, len(names)), strict=True):
         tensors[name] = self._to_theirs(part, patch=patch)
     return tensors | {alias: tensors[name] for name, alias in self.aliased()}
 
@@ -219,21 +97,43 @@ class Name:
     self, arrays: Mapping[str, np.ndarray], parts: tuple[str, ...]
   ) -> np.ndarray:
     layers = [self._to_ours(arrays[name]) for name in parts]
-    return np.concatenate(layers, axis=-1) if len(layers) > 1 else layers[0]
+    if len(layers) == 1:
+      return layers[0]
+    if not self.upper:
+      return np.concatenate(layers, axis=-1)
+    above, below = layers
+    if above.shape != below.shape:
+      raise UserError(
+        f'Expected {" and ".join(parts)} to be two tables of one shape; found '
+        f'{above.shape} and {below.shape}. Take the weights as they were published.'
+      )
+    return np.concatenate([above[: self.upper], below[self.upper :]])
+
+  def _parts(self, layer: np.ndarray, count: int) -> list[np.ndarray]:
+    if count == 1 or self.upper:
+      return [layer] * count
+    shares = np.cumsum(self.shares or [1] * count)
+    return np.split(layer, shares[:-1] * layer.shape[-1] // shares[-1], axis=-1)
 
   def _to_ours(self, array: np.ndarray) -> np.ndarray:
     array = np.asarray(array)
-    if self.path == _PATCHES:  # [width, 3, p, p] -> [p * p * 3, width]
-      return array.transpose(2, 3, 1, 0).reshape(-1, array.shape[0])
+    if set(array.shape[: self.leading]) <= {1}:  # else the shape does not fit
+      array = array.reshape(array.shape[self.leading :])
+    if self.path == PATCHES:
+      if not self.keeps_kernels:  # [width, 3, p, p]
+        array = array.transpose(2, 3, 1, 0)
+      return array.reshape(-1, array.shape[-1])  # [p * p * 3, width]
     return array.T if self.transposed else array
 
   def _to_theirs(self, array: np.ndarray, *, patch: int) -> np.ndarray:
-    if self.path == _PATCHES:
-      return array.reshape(patch, patch, -1, array.shape[1]).transpose(3, 2, 0, 1)
-    return array.T if self.transposed else array
+    if self.path == PATCHES:
+      array = array.reshape(patch, patch, -1, array.shape[1])
+      return array if self.keeps_kernels else array.transpose(3, 2, 0, 1)
+    array = array.T if self.transposed else array
+    return array.reshape((1,) * self.leading + array.shape)
 
 
-_PATCHES = 'image/patch_embedding/kernel'
+PATCHES = 'image/patch_embedding/kernel'
 
 
 def names_of(
@@ -249,7 +149,7 @@ def names_of(
   Args:
     paths: our paths, as of a `Clip`'s parameters; only the layout `harma` knows those
       of adapters and the temperature.
-    layout: `open_clip`, `huggingface` or `harma`.
+    layout: of `layouts.LAYOUTS`.
     image_layers: blocks of the image tower.
     text_layers: blocks of the text tower.
     shared_adapter: `text`, `both` or `none`; with `both` the shared tensors go by the
@@ -311,12 +211,21 @@ def tree_of(leaves: Mapping[str, np.ndarray]) -> dict:
 
 
 def _name(path: str, layout: Layout, *, layers: dict[str, int], both: bool) -> Name:
-  transposed = path.endswith('/kernel') or path in layout.transposed
+  is_kernel = path.endswith('/kernel') and not layout.keeps_kernels
+  transposed = is_kernel or path in layout.transposed
   if path in layout.outside:
-    tensors = ((layout.outside[path],),)
-    return Name(path=path, tensors=tensors, stacked=False, transposed=transposed)
+    return Name(
+      path=path,
+      tensors=(layout.outside[path],),
+      stacked=False,
+      transposed=transposed,
+      keeps_kernels=layout.keeps_kernels,
+      leading=layout.leading.get(path, 0),
+      shares=layout.shares.get(path, ()),
+      upper=layout.upper.get(path, 0),
+    )
   tower, leaf = _place(path)
-  if leaf not in layout.block:
+  if leaf not in layout.block_of(tower):
     raise UserError(f'The table of names has no entry for the parameter {path}.')
   if both and tower == 'shared':
     return _shared_name(path, layout, layers=layers, transposed=transposed)
@@ -337,7 +246,7 @@ def _layers(
 ) -> tuple[tuple[str, ...], ...]:
   base = layout.blocks[tower]
   return tuple(
-    tuple(f'{base}.{layer}.{part}' for part in layout.block[leaf])
+    tuple(base.format(layer) + part for part in layout.block_of(tower)[leaf])
     for layer in range(depth)
   )
 

@@ -10,8 +10,9 @@ from absl import logging
 from huggingface_hub.errors import HfHubHTTPError
 from tokenizers import pre_tokenizers
 
-from harma_jax.data.images import CLIP_MEAN, CLIP_STD
+from harma_jax.data.images import RESAMPLING
 from harma_jax.data.tokenizer import HUB_NAME
+from harma_jax.model.preprocessing import OPENAI, Preprocessing
 
 TOKENIZER_FILES = ('vocab.json', 'merges.txt', 'tokenizer_config.json')
 
@@ -19,16 +20,20 @@ _START, _END = '<|startoftext|>', '<|endoftext|>'
 _FIRST = '!'  # its id is 0
 _VOCABULARY = 'bpe_simple_vocab_16e6.txt.gz'
 _N_MERGES = 49152 - 256 - 2  # the file goes on; CLIP does not
-_BICUBIC = 3  # as Pillow numbers it
 
 
 def write_processor(
-  folder: pathlib.Path, *, side: int, context_length: int, pad_zero: bool
+  folder: pathlib.Path,
+  *,
+  side: int,
+  context_length: int,
+  pad_zero: bool,
+  preprocessing: Preprocessing = OPENAI,
 ) -> bool:
   """Writes what `CLIPProcessor.from_pretrained(folder)` reads.
 
-  Images are processed as in our evaluation: the whole image is resized, bicubic,
-  without a crop.
+  Images are processed as in our evaluation: the whole image is resized, without a
+  crop.
 
   Args:
     folder: is there.
@@ -36,12 +41,15 @@ def write_processor(
     context_length: tokens of a caption.
     pad_zero: whether captions are filled up with token 0, as in training. The usual
       end tokens do as well where no layer sees what follows the first of them.
+    preprocessing: what else images undergo.
 
   Returns:
     Whether a vocabulary was found. Without one the tokenizer's files are left out, and
     a warning says how to add them.
   """
-  _write_json(folder / 'preprocessor_config.json', _image_processor(side))
+  _write_json(
+    folder / 'preprocessor_config.json', _image_processor(side, preprocessing)
+  )
   vocabulary = _read_open_clip() or _read_hub()
   if vocabulary is None:
     logging.warning(
@@ -63,20 +71,20 @@ def write_processor(
   return True
 
 
-def _image_processor(side: int) -> dict:
+def _image_processor(side: int, preprocessing: Preprocessing) -> dict:
   return {
     'image_processor_type': 'CLIPImageProcessor',
     'processor_class': 'CLIPProcessor',
     'do_convert_rgb': True,
     'do_resize': True,
     'size': {'height': side, 'width': side},
-    'resample': _BICUBIC,
+    'resample': int(RESAMPLING[preprocessing.interpolation]),
     'do_center_crop': False,
     'do_rescale': True,
     'rescale_factor': 1 / 255,
     'do_normalize': True,
-    'image_mean': CLIP_MEAN,
-    'image_std': CLIP_STD,
+    'image_mean': preprocessing.mean,
+    'image_std': preprocessing.std,
   }
 
 

@@ -5,7 +5,8 @@ import re
 from absl import logging
 
 from harma_jax.model.clip import Clip
-from harma_jax.weights.load import adapters_of, shown_by
+from harma_jax.weights.load import adapters_of
+from harma_jax.weights.recognise import shown_by
 from harma_jax.weights.sources import Source, sha256
 
 # What users of published weights should know, by a pattern of their name.

@@ -8,24 +8,39 @@ from collections.abc import Mapping
 
 import huggingface_hub
 import numpy as np
+from absl import logging
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from harma_jax.errors import UserError
-from harma_jax.weights.settings import check_cleaning, read_cleaning, read_settings
-from harma_jax.weights.tensors import Lazy, open_tensors
+from harma_jax.model.preprocessing import Preprocessing
+from harma_jax.weights import big_vision
+from harma_jax.weights.settings import (
+  PROCESSOR_FILES,
+  check_cleaning,
+  read_cleaning,
+  read_preprocessing,
+  read_settings,
+)
+from harma_jax.weights.tensors import SHARDS, Lazy, open_tensors, shards_of
 
 # In a folder or a repository of the hub, the first pair that is there is taken.
 _FILES = (
   ('open_clip_config.json', 'open_clip_model.safetensors'),
   ('open_clip_config.json', 'open_clip_pytorch_model.bin'),
   ('config.json', 'model.safetensors'),
+  ('config.json', 'model.safetensors.index.json'),
   ('config.json', 'pytorch_model.bin'),
 )
 
-_SUFFIXES = ('.safetensors', '.bin', '.pt', '.pth', '.npz')
+_SUFFIXES = ('.safetensors', '.safetensors.index.json', '.bin', '.pt', '.pth', '.npz')
 
-# A name that only weights of this format have, after prefixes are taken off.
+# A name that only weights of this format have, after prefixes are taken off; the first
+# that is there counts.
 _MARKS = {
+  'big_vision': big_vision.MARK,
+  'huggingface_siglip': 'vision_model.head.probe',
+  'open_clip_siglip': 'visual.trunk.attn_pool.latent',
+  'long_clip': 'positional_embedding_res',
   'huggingface': 'vision_model.embeddings.class_embedding',
   'harma': 'model.visual.class_embedding',
   'open_clip': 'visual.class_embedding',
@@ -43,13 +58,14 @@ class Source:
 
   Attributes:
     path: of the file.
-    format: `open_clip`, `huggingface`, `harma` or `openai`: whose names they are.
+    format: of `layouts.LAYOUTS`, whose names they are; or `openai`, its archives.
     tensors: arrays by name, each read when it is asked for.
     settings: what tensors do not show and something beside them tells: `activation`
-      (`gelu` or `quick_gelu`), `image_heads`, `text_heads`, `adapter_padding` (of a
-      model with adapters); empty for bare files.
+      and `text_activation`, of `sizes.Activation`, `image_heads`, `text_heads`,
+      `image_size`, `adapter_padding` (of a model with adapters); empty for bare files.
     told_by: what tells it.
     cleaning: how its captions were cleaned, one of `CLEANINGS`; '' where nothing tells.
+    preprocessing: what its images undergo; None where nothing tells.
   """
 
   path: pathlib.Path
@@ -58,15 +74,16 @@ class Source:
   settings: Mapping[str, str | int]
   told_by: str = ''
   cleaning: str = ''
+  preprocessing: Preprocessing | None = None
 
   @property
   def activation(self) -> str | None:
-    """`gelu` or `quick_gelu`; None where nothing tells it."""
+    """One of `sizes.Activation`; None where nothing tells it."""
     return self.settings.get('activation')
 
   @property
   def layout(self) -> str:
-    """The layout of `names.LAYOUTS` that the tensors have."""
+    """The layout of `layouts.LAYOUTS` that the tensors have."""
     return 'open_clip' if self.format == 'openai' else self.format
 
 
@@ -79,9 +96,14 @@ def open_source(source: str) -> Source:
   path, config_path = find_source(source)
   tensors, is_script = open_tensors(path)
   tensors = _without_prefixes(tensors, path=path)
+  if big_vision.is_big_vision(tensors):
+    tensors = big_vision.plain(tensors)
+  _check_resolution(tensors, path=path)
   kind = _format(tensors, path=path)
   settings = read_settings(config_path)
   told_by = str(config_path) if settings else ''
+  if kind == 'long_clip' and not settings:  # as its code has it
+    told_by, settings = "its names, which are Long-CLIP's", {'activation': 'quick_gelu'}
   if is_script and kind == 'open_clip':  # OpenAI's names are OpenCLIP's
     kind, told_by = 'openai', 'its form, which is that of OpenAI'
     settings = {'activation': 'quick_gelu'}
@@ -95,6 +117,7 @@ def open_source(source: str) -> Source:
     settings=settings,
     told_by=told_by,
     cleaning=cleaning,
+    preprocessing=read_preprocessing(config_path),
   )
 
 
@@ -126,9 +149,16 @@ def find_source(source: str) -> tuple[pathlib.Path, pathlib.Path | None]:
 
 
 def sha256(path: pathlib.Path) -> str:
-  """The hash of a file, in hexadecimal."""
-  with path.open('rb') as file:
-    return hashlib.file_digest(file, 'sha256').hexdigest()
+  """The hash of a file, in hexadecimal; of an index with all of its shards."""
+  digest = hashlib.sha256()
+  parts = shards_of(path) if path.name.endswith(SHARDS) else []
+  for part in (path, *parts):
+    with part.open('rb') as file:
+      whole = hashlib.file_digest(file, 'sha256')
+    if not parts:
+      return whole.hexdigest()
+    digest.update(whole.digest())
+  return digest.hexdigest()
 
 
 def _choose(files: set[str], *, source: str) -> str:
@@ -186,7 +216,10 @@ def _download_pair(repository: str) -> tuple[pathlib.Path, pathlib.Path]:
   for config, weights in cached or _FILES:
     try:
       config_path = _download(repository, config)
-      return _download(repository, weights), config_path
+      path = _download(repository, weights)
+      if not cached:
+        _download_processor(repository, config)
+      return path, config_path
     except LocalEntryNotFoundError:
       raise  # there is no network, and no need to ask it for the others
     except EntryNotFoundError as error:
@@ -194,9 +227,25 @@ def _download_pair(repository: str) -> tuple[pathlib.Path, pathlib.Path]:
   raise missing
 
 
+def _download_processor(repository: str, config: str) -> None:
+  """What tells how images are resized, beside transformers' config, if it is there."""
+  for name in PROCESSOR_FILES if config == 'config.json' else ():
+    try:
+      _download(repository, name)
+    except EntryNotFoundError:
+      logging.info('%s has no %s', repository, name)
+    else:
+      return
+
+
 def _download(repository: str, file: str) -> pathlib.Path:
+  """A file of a repository, in the cache; an index with its shards beside it."""
   cached = _cached(repository, file)
-  return pathlib.Path(cached or huggingface_hub.hf_hub_download(repository, file))
+  path = pathlib.Path(cached or huggingface_hub.hf_hub_download(repository, file))
+  if file.endswith(SHARDS):
+    for shard in shards_of(path):
+      _download(repository, file.replace(path.name, shard.name))
+  return path
 
 
 def _cached(repository: str, file: str) -> str | None:
@@ -213,7 +262,8 @@ def _without_prefixes(tensors: Lazy, *, path: pathlib.Path) -> Lazy:
   plain = tensors.renamed(r'^((module|_orig_mod)\.)+')
   if 'clip.visual.class_embedding' in plain:  # what transformers loads as remote code
     plain = plain.renamed(r'^clip\.', 'model.')
-  if 'text.token_embedding.weight' in plain:  # OpenCLIP's models of custom text towers
+  # OpenCLIP's models of custom text towers; those of SigLIP are always so.
+  if {'text.token_embedding.weight', 'visual.class_embedding'} <= set(plain):
     plain = plain.renamed(r'^text\.')
   if len(plain) < len(tensors):
     raise UserError(
@@ -223,11 +273,25 @@ def _without_prefixes(tensors: Lazy, *, path: pathlib.Path) -> Lazy:
   return plain.without(_CONSTANTS)
 
 
+def _check_resolution(tensors: Mapping, *, path: pathlib.Path) -> None:
+  """Raises UserError for SigLIP 2 of native resolution, which is another family."""
+  patches = 'vision_model.embeddings.patch_embedding.weight'
+  is_naflex = 'visual.trunk.embeds.proj.weight' in tensors or (
+    patches in tensors and tensors[patches].ndim == 2
+  )
+  if is_naflex:
+    raise UserError(
+      f'init: expected a CLIP or a SigLIP of a fixed resolution; {path} is a SigLIP 2 '
+      'NaFlex, whose images keep their aspect ratio: harma_jax does not compute it. '
+      'Take the weights of a fixed side, as google/siglip2-so400m-patch16-256.'
+    )
+
+
 def _format(tensors: Mapping, *, path: pathlib.Path) -> str:
   for kind, mark in _MARKS.items():
     if mark in tensors:
       return kind
   raise UserError(
-    f'init: expected a CLIP with a vision transformer, under the names of '
+    f'init: expected a CLIP or SigLIP with a vision transformer, under the names of '
     f'{", ".join(_MARKS)}; found in {path}: {", ".join(list(tensors)[:6])}.'
   )

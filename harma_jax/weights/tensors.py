@@ -1,5 +1,7 @@
 """Tensors in files, recognised by content: safetensors, npz, PyTorch's three forms."""
 
+import contextlib
+import json
 import pathlib
 import pickle
 import re
@@ -49,8 +51,52 @@ class Lazy(Mapping):
     return Lazy(kept, self._read, cleaning=self.cleaning)
 
 
+SHARDS = '.safetensors.index.json'
+
+
+def shards_of(index: pathlib.Path) -> list[pathlib.Path]:
+  """The files, beside an index, that its tensors are in.
+
+  Raises:
+    UserError: it is no index of safetensors.
+  """
+  return [index.with_name(name) for name in sorted(set(_weight_map(index).values()))]
+
+
+def _weight_map(index: pathlib.Path) -> dict[str, str]:
+  with contextlib.suppress(ValueError, KeyError, AttributeError, TypeError):
+    names = json.loads(index.read_text())['weight_map']
+    if all(name == pathlib.PurePath(name).name for name in names.values()):
+      return dict(names)
+  raise UserError(
+    f'init: expected an index of shards, with file names in weight_map; {index} is '
+    'damaged. Fetch the file again.'
+  )
+
+
+def _sharded(index: pathlib.Path) -> Lazy:
+  missing = [path.name for path in shards_of(index) if not path.is_file()]
+  if missing:
+    raise UserError(
+      f'init: expected all shards of {index}; {", ".join(missing)} are not there. '
+      'Fetch them too.'
+    )
+  shards = {path.name: _safetensors(path) for path in shards_of(index)}
+  places = _weight_map(index)
+  found = {name for tensors in shards.values() for name in tensors}
+  wrong = sorted(set(places) ^ found)
+  if wrong:
+    raise UserError(
+      f'init: expected the tensors that {index} lists in its shards; they differ in '
+      f'{", ".join(wrong[:8])}. Fetch all files of one version.'
+    )
+  return Lazy({name: name for name in places}, lambda name: shards[places[name]][name])
+
+
 def open_tensors(path: pathlib.Path) -> tuple[Lazy, bool]:
   """The tensors of a file, and whether it is a TorchScript archive (OpenAI's form)."""
+  if path.name.endswith(SHARDS):
+    return _sharded(path), False
   with path.open('rb') as file:
     head = file.read(9)
   if head[:2] == b'PK':

@@ -10,7 +10,9 @@ from PIL import Image
 from harma_jax.augment.crop import draw_box, in_float, in_halves, resample
 
 SIZE = 48
-resample = functools.partial(jax.jit, static_argnames=('side', 'product'))(resample)
+resample = functools.partial(
+  jax.jit, static_argnames=('side', 'product', 'interpolation')
+)(resample)
 
 
 @functools.partial(jax.jit, static_argnames=('count', 'scale'))
@@ -98,6 +100,26 @@ def test_resample_is_that_of_pillow_on_photographs(data_dir, box):
     off = np.abs(_resampled(image, box, side=224) - _slow(image, box, side=224))
     assert (off <= 1).mean() >= 0.999
     assert (off > 0).mean() < 0.01
+
+
+@pytest.mark.parametrize('side', [20, 64])
+@pytest.mark.parametrize('box', BOXES.values(), ids=BOXES)
+def test_bilinear_is_that_of_pillow(box, side):
+  image = _noise()
+  left, top, right, bottom = box
+  found = resample(
+    _planes(image),
+    jnp.asarray([top, left]),
+    jnp.asarray([bottom - top, right - left]),
+    side=side,
+    product=in_float,
+    interpolation='bilinear',
+  )
+  expected = image.crop(box).resize((side, side), Image.Resampling.BILINEAR)
+  off = np.abs(np.moveaxis(np.asarray(found, int), 0, -1) - np.asarray(expected, int))
+  assert off.max() <= 1
+  # Its weights are simple fractions: more values lie half way between two.
+  assert (off > 0).mean() < 0.04
 
 
 def test_a_box_of_the_target_size_is_copied():

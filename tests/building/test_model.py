@@ -60,6 +60,21 @@ def test_the_attention_kernel_is_the_one_that_is_faster_everywhere(
   assert len(asked) == 2
 
 
+@pytest.mark.parametrize(
+  ('field', 'value', 'message'),
+  [
+    ('mean', (0.5, 0.5), r'model\.mean: .*three numbers of 0 to 1.*found \(0\.5'),
+    ('std', (0.5, 0.0, 0.5), r'model\.std: .*numbers above 0'),
+    ('interpolation', 'nearest', r'model\.interpolation: .*bicubic.*found .nearest'),
+  ],
+)
+def test_what_images_cannot_undergo_is_the_users_mistake(
+  small_config, field, value, message
+):
+  with pytest.raises(UserError, match=message):
+    build_model(small_config({f'model.{field}': value}))
+
+
 def test_a_run_with_another_kernel_is_built_anywhere(small_config):
   config = small_config({'model.attention': 'cudnn'})
   assert build_model(config).kernel == 'xla'

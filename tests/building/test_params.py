@@ -22,6 +22,7 @@ from harma_jax.building.params import (
 )
 from harma_jax.errors import UserError
 from harma_jax.model.clip import init_params
+from harma_jax.model.preprocessing import OPENAI
 from harma_jax.model.sizes import HUB_SIZES, SIZES
 from harma_jax.rundir.workdir import claim, read_provenance
 from harma_jax.training.loop import train
@@ -152,6 +153,30 @@ def test_weights_tell_the_size(small_config, toy_clip, tmp_path):
   larger = auto(small_config, toy_clip, **{'model.image_size': 24})
   assert resolve_size(larger, workdir=tmp_path).model.image_size == 24
   assert resolve_size(resolved, workdir=tmp_path) is resolved
+
+
+def test_weights_tell_what_images_undergo(small_config, toy_clip, tmp_path):
+  path = toy_clip / 'open_clip_config.json'
+  told = {'mean': [0.5] * 3, 'std': [0.25] * 3, 'interpolation': 'bilinear'}
+  path.write_text(json.dumps(json.loads(path.read_text()) | {'preprocess_cfg': told}))
+  resolved = resolve_size(auto(small_config, toy_clip), workdir=tmp_path / 'new')
+  expected = {'mean': (0.5,) * 3, 'std': (0.25,) * 3, 'interpolation': 'bilinear'}
+  assert {name: resolved.model[name] for name in expected} == expected
+  assert dataclasses.asdict(build_model(resolved).size.preprocessing) == expected
+  chosen = auto(small_config, toy_clip, **{'model.interpolation': 'bicubic'})
+  chosen = resolve_size(chosen, workdir=tmp_path / 'new')
+  assert chosen.model.interpolation == 'bicubic'
+
+
+def test_what_the_size_does_anyway_is_not_recorded(small_config, toy_clip, tmp_path):
+  """So that the config of a run that older versions started is the same."""
+  path = toy_clip / 'open_clip_config.json'
+  told = dataclasses.asdict(OPENAI)
+  path.write_text(json.dumps(json.loads(path.read_text()) | {'preprocess_cfg': told}))
+  resolved = resolve_size(auto(small_config, toy_clip), workdir=tmp_path / 'new')
+  fields = resolved.model
+  assert (fields.mean, fields.std, fields.interpolation) == ((), (), '')
+  assert build_model(resolved).size.preprocessing == OPENAI
 
 
 def test_weights_tell_an_unusual_image_size(

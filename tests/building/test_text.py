@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from harma_jax.building.model import build_model
-from harma_jax.building.text import build_tokens, caption_lengths, cleaning
+from harma_jax.building.text import (
+  build_tokens,
+  caption_lengths,
+  check_vocabulary,
+  cleaning,
+  context_length,
+)
 from harma_jax.data.annotations import CaptionTable
 from harma_jax.data.cleaning import CLEANINGS
 from harma_jax.data.tokenizer import tokenize_table
@@ -51,3 +57,19 @@ def test_an_unknown_cleaning_is_refused(small_config):
   expected = r"data\.cleaning: expected one of released, sound; found 'thorough'"
   with pytest.raises(UserError, match=expected):
     cleaning(config)
+
+
+def test_captions_of_siglip_have_all_positions(small_config):
+  config = small_config({'model.size': 'tiny-siglip', 'model.adapters': 'none'})
+  model = build_model(config)
+  assert caption_lengths(config, model) == ()
+  assert context_length(config, model) == 24
+  config.data.context_length = 16
+  with pytest.raises(UserError, match=r'24 or 0, the positions of tiny-siglip, all of'):
+    context_length(config, model)
+
+
+def test_captions_of_siglip_are_not_read_as_those_of_clip(small_config):
+  model = build_model(small_config({'model.size': 'tiny-siglip'}))
+  with pytest.raises(UserError, match=r'expected a CLIP, .*; found a SigLIP'):
+    check_vocabulary(model)

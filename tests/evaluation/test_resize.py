@@ -55,6 +55,15 @@ def test_the_bits_are_those_of_pillow(height, width, side):
   np.testing.assert_array_equal(found, by_pillow(images, side=side))
 
 
+@pytest.mark.parametrize('side', [48, 224])
+def test_bilinear_bits_are_those_of_pillow(side):
+  images, how = pictures(100, 130), {'side': side, 'interpolation': 'bilinear'}
+  found = jax.jit(functools.partial(resize, **how))(images)
+  expected = [resize_for_evaluation(Image.fromarray(i), **how) for i in images]
+  np.testing.assert_array_equal(found, np.stack(expected))
+  assert np.any(found != by_pillow(images, side=side))
+
+
 @pytest.mark.parametrize('devices', [1, 8])
 def test_devices_resize_their_own_rows(devices):
   rows = batch_sharding(make_mesh(devices=jax.devices()[:devices]))

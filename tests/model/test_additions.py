@@ -14,6 +14,7 @@ from harma_jax.model.adapter import AdapterSettings
 from harma_jax.model.adaptformer import AdaptFormerSettings
 from harma_jax.model.additions import Additions
 from harma_jax.model.clip_adapter import ClipAdapterSettings
+from harma_jax.model.families import CLIP, SIGLIP
 from harma_jax.model.lora import LoraSettings
 from harma_jax.model.sizes import TowerSize
 from harma_jax.model.transformer import Transformer
@@ -53,12 +54,30 @@ CASES = {
   ),
   'clip_adapter': (ClipAdapterSettings(reduction=2), 'clip_adapter', 2 * 2 * 8 * 4),
 }
+# SigLIP's features are as wide as its image tower.
+OF_SIGLIP = CASES | {
+  'clip_adapter': (ClipAdapterSettings(reduction=2), 'clip_adapter', 2 * 2 * 16 * 8)
+}
 
 
 @pytest.fixture(params=CASES)
 def case(request, make_clip):
   settings, kind, added = CASES[request.param]
   return make_clip(adapter=settings), kind, added
+
+
+@pytest.fixture(params=[CLIP, SIGLIP], ids=lambda family: family.name)
+def make_of_family(request, make_clip):
+  """`make_clip` of a family."""
+  return functools.partial(make_clip, family=request.param)
+
+
+@pytest.fixture(params=CASES)
+def either(request, make_of_family):
+  """A case of a family."""
+  is_siglip = make_of_family.keywords['family'] is SIGLIP
+  settings, kind, added = (OF_SIGLIP if is_siglip else CASES)[request.param]
+  return make_of_family(adapter=settings), kind, added
 
 
 @pytest.fixture(scope='module')
@@ -87,20 +106,21 @@ def labelled(clip, kind):
   return split_params(shapes, label_leaves(shapes, patterns))
 
 
-def test_what_is_added_trains_with_the_temperature_alone(case, make_clip):
-  clip, kind, added = case
+def test_what_is_added_trains_with_the_temperature_alone(either, make_of_family):
+  clip, kind, added = either
   trainable, frozen = labelled(clip, kind)
-  assert count(trainable) == added + 1
-  assert all(is_new(path) for path in paths_of(trainable) if path != 'temperature')
-  plain = jax.eval_shape(make_clip(adapter=None).init, jax.random.key(0))
-  assert set(paths_of(frozen)) == set(paths_of(plain)) - {'temperature'}
+  beside = {'temperature', 'logit_bias'} if clip.size.logit_bias else {'temperature'}
+  assert {path for path in paths_of(trainable) if not is_new(path)} == beside
+  assert count(trainable) == added + len(beside)
+  plain = jax.eval_shape(make_of_family(adapter=None).init, jax.random.key(0))
+  assert set(paths_of(frozen)) == set(paths_of(plain)) - beside
   assert not any(map(is_new, paths_of(plain)))
 
 
 @pytest.mark.parametrize('layers', ['scan', 'unroll'])
-def test_step_0_is_the_backbone(case, make_clip, random_params, inputs, layers):
-  clip = dataclasses.replace(case[0], layers=layers)
-  plain = make_clip(adapter=None, layers=layers)
+def test_step_0_is_the_backbone(either, make_of_family, random_params, inputs, layers):
+  clip = dataclasses.replace(either[0], layers=layers)
+  plain = make_of_family(adapter=None, layers=layers)
   backbone = random_params(plain)
   params = tree_of(fresh_of(clip) | paths_of(backbone))
   computed = encode(clip, params, *inputs)

@@ -16,11 +16,13 @@ def test_activations_equal_their_formulas(slow, name):
   x = np.linspace(-6, 6, 101)
   expected = {
     'gelu': slow['gelu'](x),
+    'gelu_tanh': x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
     'quick_gelu': x * slow['sigmoid'](1.702 * x),
   }
   computed = ACTIVATIONS[name](jnp.float32(x))
   np.testing.assert_allclose(computed, expected[name], atol=1e-6)
   assert np.abs(expected['gelu'] - expected['quick_gelu']).max() > 0.01
+  assert np.abs(expected['gelu'] - expected['gelu_tanh']).max() > 1e-4
 
 
 def normalized(module, params, x, cotangent):

@@ -15,6 +15,7 @@ from harma_jax.devices import mesh as mesh_module
 from harma_jax.devices.mesh import make_mesh, place_batch
 from harma_jax.model.adapter import AdapterSettings
 from harma_jax.model.clip import Clip
+from harma_jax.model.families import SIGLIP
 from harma_jax.model.sizes import named_size
 from harma_jax.objective.alignment import make_objective
 from harma_jax.objective.head import harmonized_head, plain_head
@@ -137,6 +138,29 @@ def loss_and_gradients(setting):
 def test_frozen_leaves_keep_every_bit(setting, runs):
   for state, _ in runs.values():
     jax.tree.map(np.testing.assert_array_equal, state.frozen, setting.frozen)
+
+
+def test_siglip_does_not_depend_on_devices(
+  make_clip, random_params, toy_batch, monkeypatch
+):
+  monkeypatch.setattr(mesh_module, 'SHARDED_FROM', 32)
+  model = make_clip(shared_adapter='both', family=SIGLIP)
+  setting = make_setting(model, random_params(model))
+  (one, metrics), (eight, others) = (
+    run(setting, toy_batch, devices=devices, fsdp=fsdp)
+    for devices, fsdp in (MESHES['1 device'], MESHES['8 devices, fsdp 2'])
+  )
+  for state in (one, eight):
+    jax.tree.map(np.testing.assert_array_equal, state.frozen, setting.frozen)
+  for leaf, other, before in zip(
+    *map(jax.tree.leaves, (one.trainable, eight.trainable, setting.trainable)),
+    strict=True,
+  ):
+    np.testing.assert_allclose(leaf, other, rtol=1e-4, atol=1e-5)
+    # The softmax loss has no use for the bias of the similarities.
+    assert np.any(leaf != before) or before is setting.trainable['logit_bias']
+  for first, second in zip(metrics, others, strict=True):
+    assert first == pytest.approx(second, rel=1e-4)
 
 
 def test_every_trainable_leaf_moves(setting, runs):
@@ -306,6 +330,8 @@ def test_images_encoded_once_are_less_work(setting, toy_batch):
 
 def test_the_step_bounds_the_temperature():
   class Constant:
+    size = named_size('tiny')
+
     def encode_image(self, params, images):
       return jnp.eye(len(images), 4)
 

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import pathlib
+import sys
 
 import numpy as np
 import pytest
@@ -85,7 +86,18 @@ def torch():
 @pytest.fixture(scope='session')
 def libraries(torch):
   """The module make_golden: models of the libraries with random content."""
-  spec = importlib.util.spec_from_file_location('make_golden', HERE / 'make_golden.py')
+  return _module('make_golden')
+
+
+@pytest.fixture(scope='session')
+def siglips(libraries):
+  """The module make_golden_siglip, likewise: SigLIP and Long-CLIP."""
+  sys.modules['make_golden'] = libraries  # which it imports from beside it
+  return _module('make_golden_siglip')
+
+
+def _module(name):
+  spec = importlib.util.spec_from_file_location(name, HERE / f'{name}.py')
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
   return module

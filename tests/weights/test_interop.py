@@ -15,7 +15,8 @@ from harma_jax.model.adapter import AdapterSettings
 from harma_jax.model.clip import Clip
 from harma_jax.model.sizes import SIZES
 from harma_jax.reference.model import model_of
-from harma_jax.weights.load import check_settings, interpolate_positions, load_weights
+from harma_jax.weights.load import interpolate_positions, load_weights
+from harma_jax.weights.recognise import check_settings
 from harma_jax.weights.sources import open_source
 
 TOLERANCE = 1e-5

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from harma_jax.errors import UserError
+from harma_jax.weights.layouts import LAYOUTS
 from harma_jax.weights.names import (
-  LAYOUTS,
   give,
   names_of,
   paths_of,
@@ -195,7 +195,8 @@ def test_layers_of_mixed_precision_keep_the_higher(both):
 
 @pytest.mark.parametrize('layout', sorted(LAYOUTS))
 def test_no_tensor_is_asked_for_twice(make_clip, layout):
-  clip = make_clip(image_layers=3, shared_adapter='both')
+  family = LAYOUTS[layout].family
+  clip = make_clip(image_layers=3, shared_adapter='both', family=family)
   paths = paths_of(jax.eval_shape(clip.init, jax.random.key(0)))
   if layout != 'harma':
     paths = [p for p in paths if 'adapter' not in p and 'block_gate' not in p]
