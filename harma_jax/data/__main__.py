@@ -19,9 +19,12 @@ from collections.abc import Sequence
 from absl import flags
 
 from harma_jax import cli
+from harma_jax.data.archives.shards import names_archives, split_called
 from harma_jax.data.audit import ERROR, WARNING, audit
 from harma_jax.data.audit_tables import print_report, print_splits
+from harma_jax.data.builders.archives import SKIPPED_FILE, prepare_archives
 from harma_jax.data.builders.prepare import DATASETS, prepare
+from harma_jax.data.builders.shard_writer import Writing
 from harma_jax.data.cleaning import CLEANINGS
 from harma_jax.data.reading import MATCHES, Reading
 from harma_jax.errors import UserError
@@ -58,6 +61,19 @@ _BANDS = cli.shared_flag('bands')
 _STRETCH = cli.shared_flag('stretch')
 _THREADS = flags.DEFINE_integer(
   'threads', os.cpu_count(), 'Images that are worked on at once.', lower_bound=1
+)
+_WORKERS = flags.DEFINE_integer(
+  'workers', 1, 'prepare: processes, each at a shard of an archive.', lower_bound=1
+)
+_REST = flags.DEFINE_string(
+  'rest', 'train', 'prepare: the split of pictures of archives where none is named.'
+)
+_ON_BAD_IMAGE = flags.DEFINE_enum(
+  *('on_bad_image', 'raise', ('raise', 'skip')),
+  'prepare, of archives: stop at a picture that cannot be used, or leave it out.',
+)
+_CHECK_IMAGES = flags.DEFINE_bool(
+  'check_images', True, 'prepare, of archives: decode each picture to see that it can.'
 )
 _STRICT = flags.DEFINE_bool('strict', False, 'Let warnings, too, give exit code 1.')
 _EXAMPLES = flags.DEFINE_integer(
@@ -103,11 +119,39 @@ def run_prepare() -> int:
       f'--dataset={dataset}: expected one of {", ".join(DATASETS)}. Take captions '
       'for a data set that has no name here.'
     )
-  manifest = prepare(source, out, dataset=dataset, splits=_SPLITS.value, **_reading())
+  if names_archives(source, annotations=_ANNOTATIONS.value):
+    manifest = _prepare_archives(source, out, dataset=dataset)
+  else:
+    manifest = prepare(source, out, dataset=dataset, splits=_SPLITS.value, **_reading())
   print_splits(manifest['splits'])
+  if manifest.get('skipped'):
+    print(f'left out: {manifest["skipped"]:,} pictures, see {out / SKIPPED_FILE}')
   size = sum(file['bytes'] for file in manifest['files'].values())
   print(f'{out}: {size / 1e6:,.1f} MB; checksums, counts and captions verified')
   return 0
+
+
+def _prepare_archives(source: str, out: pathlib.Path, *, dataset: str) -> dict:
+  """Prepares shards as the flags say."""
+  reading = _reading()
+  writing = Writing(
+    splits=tuple(map(split_called, _SPLITS.value)),
+    rest=split_called(_REST.value),
+    checks=_CHECK_IMAGES.value,
+    skips=_ON_BAD_IMAGE.value == 'skip',
+    threads=max(_THREADS.value // _WORKERS.value, 1),
+    how=reading['how'],
+    reading=reading['reading'],
+  )
+  return prepare_archives(
+    source,
+    out,
+    dataset=dataset,
+    writing=writing,
+    images=_IMAGES.value,
+    workers=_WORKERS.value,
+    track=show_progress,
+  )
 
 
 def run_check() -> int:

@@ -3,6 +3,7 @@
 Importing tensorflow_datasets does not import TensorFlow, and neither does reading.
 """
 
+import array
 import dataclasses
 import io
 import json
@@ -14,6 +15,7 @@ from typing import BinaryIO
 import numpy as np
 
 from harma_jax.data.annotations import CaptionTable
+from harma_jax.data.strings import Packer
 from harma_jax.errors import UserError
 
 MANIFEST_FILE = 'manifest.json'
@@ -87,7 +89,51 @@ def read_prepared(root: str | os.PathLike, *, split: str) -> CaptionTable:
   builder = tfds.builder_from_directory(os.fspath(root))
   decoders = {'image': tfds.decode.SkipDecoding()}
   records = builder.as_data_source(split, decoders=decoders)
-  return _table(records, root=root, split=split)
+  if not (root / captions_file(split)).is_file():
+    return _table(records, root=root, split=split)
+  table = read_captions(root, split=split)
+  if table.n_images != len(records):
+    raise UserError(
+      f'{root}: expected as many pictures of split {split!r} as {captions_file(split)} '
+      f'names, {table.n_images:,}; found {len(records):,}. Remove the folder and '
+      'prepare it again.'
+    )
+  rows = {file: row for row, file in enumerate(table.image_files)}
+  return dataclasses.replace(table, image_root=PreparedImages(root, records, rows))
+
+
+def captions_file(split: str) -> str:
+  """The file of a prepared folder that has the captions of a split beside its records.
+
+  Of each picture, in their order, a line of JSON: its name and its captions.
+  """
+  return f'captions-{split}.jsonl'
+
+
+def caption_line(image_file: str, captions: Sequence[str]) -> str:
+  """The line of a picture in `captions_file`."""
+  return json.dumps([image_file, *captions]) + '\n'
+
+
+def read_captions(root: pathlib.Path, *, split: str) -> CaptionTable:
+  """The table of a split that has `captions_file`, without looking at its pictures."""
+  files, captions, owners = Packer(), Packer(), array.array('i')
+  with (root / captions_file(split)).open() as lines:
+    for row, line in enumerate(lines):
+      file, *texts = json.loads(line)
+      files.append(file)
+      for text in texts:
+        captions.append(text)
+        owners.append(row)
+  caption_image = np.array(owners, np.int32)
+  caption_image.setflags(write=False)
+  return CaptionTable(
+    image_root=root,
+    image_files=files.strings(),
+    captions=captions.strings(),
+    caption_image=caption_image,
+    split=split,
+  )
 
 
 def read_manifest(root: pathlib.Path) -> dict:
