@@ -25,6 +25,28 @@ from harma_jax.errors import UserError
 _GZIP = b'\x1f\x8b'
 
 
+class _Header(tarfile.TarInfo):
+  """A header of which only name, size and kind are read, where it is a plain one.
+
+  The fields of owners and times are most of what tarfile takes for a small member.
+  """
+
+  @classmethod
+  def frombuf(cls, buf: bytes, encoding: str, errors: str) -> 'tarfile.TarInfo':
+    plain = buf[257:262] == b'ustar' and buf[156] in b'0\0' and not buf[345]
+    try:
+      size, kept = (
+        int(field.strip(b' \0'), 8) for field in (buf[124:136], buf[148:156])
+      )
+    except ValueError:  # none, or one of more digits than octal ones hold
+      plain = False
+    if not plain or sum(buf) - sum(buf[148:156]) + 8 * ord(' ') != kept:
+      return super().frombuf(buf, encoding, errors)  # which says what is wrong
+    header = cls(buf[:100].partition(b'\0')[0].decode(encoding, errors))
+    header.size = size
+    return header
+
+
 def read_tar(path: pathlib.Path, *, asked: str) -> Iterator[Sample]:
   """The pictures of a shard, compressed or not, in the order of its members.
 
@@ -56,7 +78,8 @@ def read_tar(path: pathlib.Path, *, asked: str) -> Iterator[Sample]:
 def _opened(file: BinaryIO) -> tarfile.TarFile:
   compressed = file.read(len(_GZIP)) == _GZIP
   file.seek(0)
-  return tarfile.open(fileobj=file, mode='r:gz' if compressed else 'r:')
+  mode = 'r:gz' if compressed else 'r:'
+  return tarfile.open(fileobj=file, mode=mode, tarinfo=_Header)
 
 
 def _members(tar: tarfile.TarFile) -> Iterator[Member]:
@@ -69,8 +92,19 @@ def _members(tar: tarfile.TarFile) -> Iterator[Member]:
     problem = size_problem(ending, info.size)
     if not info.isreg():
       problem = 'expected a file; found a link or a device. Store the file itself.'
-    content = b'' if problem else tar.extractfile(info).read()
+    content = b'' if problem else _content(tar, info)
     yield Member(key, ending, info.name, content, problem)
+
+
+def _content(tar: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
+  """What a member holds, read at once."""
+  if info.issparse():
+    return tar.extractfile(info).read()
+  tar.fileobj.seek(info.offset_data)
+  content = tar.fileobj.read(info.size)
+  if len(content) < info.size:
+    raise tarfile.ReadError('unexpected end of data')
+  return content
 
 
 def _check_end(tar: tarfile.TarFile) -> None:

@@ -13,6 +13,7 @@ from harma_jax.data.archives.samples import (
   bad_sample,
   checked,
   key_and_ending,
+  label_of,
   size_problem,
 )
 from harma_jax.data.entries import Entry, parse_row
@@ -99,7 +100,7 @@ def _grouped(entries: Iterator[Entry]) -> Iterator[Entry]:
   groups = {}
   for number, entry in enumerate(entries):
     try:
-      row = parse_row(entry, path_of=lambda name: name)
+      row = parse_row(entry, path_of=label_of)
     except UserError as error:
       problem = str(error).removeprefix(f'{entry.place}: ')
       groups[number] = entry._replace(problem=problem)

@@ -1,5 +1,6 @@
 """The manifest of a prepared folder: what it says, and whether the folder agrees."""
 
+import functools
 import hashlib
 import json
 import os
@@ -99,6 +100,7 @@ def write_manifest(
   os.replace(new, out / MANIFEST_FILE)
 
 
+@functools.cache
 def check_split_name(split: str) -> None:
   """Raises UserError where TFDS could not call a split so."""
   if not re.fullmatch(r'\w+', split):

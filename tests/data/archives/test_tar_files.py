@@ -103,6 +103,42 @@ def test_what_is_wrong_with_a_member_is_said(archives, tmp_path, members, words)
     raise AssertionError(f'{sample.entry.place}: {sample.entry.problem}')
 
 
+@pytest.mark.parametrize(
+  'form', [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]
+)
+@pytest.mark.parametrize('folder', ['', 'd' * 60 + '/' + 'e' * 70 + '/', 'ü/'])
+@pytest.mark.parametrize('time', [0, 1700000000.25])
+def test_headers_of_every_form_are_read_as_tarfile_does(
+  archives, tmp_path, form, folder, time
+):
+  path = tmp_path / 'a.tar'
+  with tarfile.open(path, 'w', format=form) as tar:
+    for name, content in archives['img2dataset'](range(2)):
+      info = tarfile.TarInfo(folder + name)
+      info.size, info.mtime = len(content), time
+      tar.addfile(info, io.BytesIO(content))
+  with tarfile.open(path) as tar:
+    expected = [
+      (info.name, tar.extractfile(info).read())
+      for info in tar
+      if info.name.endswith('jpg')
+    ]
+  assert [(name, content) for name, _, content in described(read(path))] == expected
+  assert len(expected) == 2
+
+
+@pytest.mark.parametrize('at', [3, 130, 150])
+def test_a_header_that_is_damaged_is_found_out(archives, tmp_path, at):
+  path = archives['tar'](tmp_path / 'a.tar', archives['img2dataset'](range(2)))
+  with tarfile.open(path) as tar:
+    start = tar.getmembers()[2].offset
+  content = bytearray(path.read_bytes())
+  content[start + at] ^= 0x11
+  path.write_bytes(content)
+  with pytest.raises(UserError, match=r'after .*: (bad checksum|invalid header)'):
+    read(path)
+
+
 def test_a_link_is_no_picture(tmp_path):
   path = tmp_path / 'a.tar'
   with tarfile.open(path, 'w') as tar:
