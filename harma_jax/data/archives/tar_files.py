@@ -108,7 +108,11 @@ def _content(tar: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
 
 
 def _check_end(tar: tarfile.TarFile) -> None:
-  """A shard that was cut between two members lacks the block of zeros at its end."""
+  """A whole shard ends with a block of zeros.
+
+  One that was cut between two members, or has a damaged header, ends without a word
+  for tarfile.
+  """
   tar.fileobj.seek(tar.offset)
   if tar.fileobj.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
-    raise tarfile.ReadError('the mark of its end is missing')
+    raise tarfile.ReadError('neither a member nor the mark of the end follows')

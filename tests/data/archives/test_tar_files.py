@@ -131,11 +131,11 @@ def test_headers_of_every_form_are_read_as_tarfile_does(
 def test_a_header_that_is_damaged_is_found_out(archives, tmp_path, at):
   path = archives['tar'](tmp_path / 'a.tar', archives['img2dataset'](range(2)))
   with tarfile.open(path) as tar:
-    start = tar.getmembers()[2].offset
+    start = tar.getmembers()[3].offset
   content = bytearray(path.read_bytes())
   content[start + at] ^= 0x11
   path.write_bytes(content)
-  with pytest.raises(UserError, match=r'after .*: (bad checksum|invalid header)'):
+  with pytest.raises(UserError, match=r'after 000000000\.txt: neither a member nor'):
     read(path)
 
 
@@ -178,7 +178,7 @@ def test_a_shard_that_was_cut_between_members_is_found_out(archives, tmp_path):
   with tarfile.open(path) as tar:
     end = tar.getmembers()[3].offset
   path.write_bytes(path.read_bytes()[:end])
-  words = r'after 000000000\.txt: the mark of its end is missing'
+  words = r'after 000000000\.txt: neither a member nor the mark of the end'
   with pytest.raises(UserError, match=words):
     read(path)
 
