@@ -4,11 +4,13 @@
 an interruption it goes on when started again. --dataset=captions is for any other than
 RSICD and RSITMD. `check` reports what is wrong with a source, with exit code 1 where
 there are errors. The source holds annotations in any form that training reads, and the
-images.
+images; of `prepare` it may be archives too: tar shards, parquet with pictures, zip, or
+KEY.jpg beside KEY.txt, as a folder, a file, a pattern or hf://datasets/OWNER/NAME.
 
 Examples:
   harma-jax data check --source=FOLDER --out=FILE.json
   harma-jax data prepare --dataset=rsicd --source=FOLDER --out=OUT
+  harma-jax data prepare --dataset=captions --source='SHARDS/*.tar' --out=OUT
 """
 
 import json
@@ -157,6 +159,12 @@ def _prepare_archives(source: str, out: pathlib.Path, *, dataset: str) -> dict:
 def run_check() -> int:
   """Prints the report, writes all of it to `--out`, and returns the exit code."""
   source = cli.given(_SOURCE, 'FOLDER')
+  if names_archives(source, annotations=_ANNOTATIONS.value):
+    raise UserError(
+      f'--source={source}: expected annotations and a folder of images; found '
+      'archives, which prepare reads and checks picture by picture: harma-jax data '
+      f'prepare --dataset=captions --source={source} --out=FOLDER'
+    )
   further = {'clean': _CLEAN.value, 'cleaning': _CLEANING.value}
   report = audit(source, **further, **_reading())
   print_report(report, examples=_EXAMPLES.value)
