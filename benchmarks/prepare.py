@@ -12,8 +12,9 @@ parquet as the hub has it. In each round, on two cores, take turns:
 - `webdataset reads`: its reader alone, which writes nothing; of tar only;
 - `webdataset reshards`: its reader and its writer of tar, as a user would repack.
 
-Rates are MB of shards a second of the clock, and ratios are of one round. Processes
-are started anew for each side of two, which is in its time.
+Rates are MB of shards a second, of the clock and of the processor (all processes and
+the system's part), and ratios are of one round. Two processes are started anew each
+time, which is in their time.
 """
 
 import argparse
@@ -21,13 +22,13 @@ import io
 import json
 import os
 import pathlib
+import resource
 import shutil
 import statistics
 import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
@@ -58,7 +59,10 @@ def main() -> None:
         found.append(run_round(root / form, out=root / 'out', form=form))
         print(number, form, found[-1], file=sys.stderr, flush=True)
     sizes = {form: size_of(root / form) for form in rounds}
-  found = {form: summary(of[1:]) for form, of in rounds.items()}  # the first warms up
+  found = {  # the first round warms up
+    form: {by: summary([each[by] for each in of[1:]]) for by in of[0]}
+    for form, of in rounds.items()
+  }
   about = {'processor': processor(), 'cores': 2, 'pictures': options.pictures}
   about |= {'shards': SHARDS, 'rounds': options.rounds}
   print(json.dumps(about | {'megabytes': sizes, 'rates': found}, indent=2))
@@ -66,23 +70,30 @@ def main() -> None:
 
 def run_round(
   source: pathlib.Path, *, out: pathlib.Path, form: str
-) -> dict[str, float]:
-  """MB a second of each side."""
+) -> dict[str, dict[str, float]]:
+  """MB a second of each side, by `clock` and by `processor`."""
   sides = {'copy': lambda: copy(source, out)}
   for workers in (1, 2):
     sides[f'prepare, {workers}'] = lambda n=workers: prepare(source, out, workers=n)
   if form == 'tar':
     sides['webdataset reads'] = lambda: read_with_webdataset(source)
     sides['webdataset reshards'] = lambda: reshard(source, out)
-  size = size_of(source)
-  return {name: size / seconds_of(side, out=out) for name, side in sides.items()}
+  size, rates = size_of(source), {'clock': {}, 'processor': {}}
+  for name, side in sides.items():
+    shutil.rmtree(out, ignore_errors=True)
+    clock, cpu = time.monotonic(), processor_seconds()
+    side()
+    rates['clock'][name] = size / (time.monotonic() - clock)
+    rates['processor'][name] = size / max(processor_seconds() - cpu, 0.01)
+  return rates
 
 
-def seconds_of(side: Callable[[], None], *, out: pathlib.Path) -> float:
-  shutil.rmtree(out, ignore_errors=True)
-  start = time.monotonic()
-  side()
-  return time.monotonic() - start
+def processor_seconds() -> float:
+  """Of this process and of those that it has waited for, the system's part too."""
+  both = (
+    resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+  )
+  return sum(used.ru_utime + used.ru_stime for used in both)
 
 
 def copy(source: pathlib.Path, out: pathlib.Path) -> None:
