@@ -33,7 +33,8 @@ class _Header(tarfile.TarInfo):
 
   @classmethod
   def frombuf(cls, buf: bytes, encoding: str, errors: str) -> 'tarfile.TarInfo':
-    plain = buf[257:262] == b'ustar' and buf[156] in b'0\0' and not buf[345]
+    whole = len(buf) == tarfile.BLOCKSIZE and buf[257:262] == b'ustar'
+    plain = whole and buf[156] in b'0\0' and not buf[345]
     try:
       size, kept = (
         int(field.strip(b' \0'), 8) for field in (buf[124:136], buf[148:156])
