@@ -24,7 +24,7 @@ def check_restval(case: pathlib.Path, program: Program) -> Iterator[Check]:
   yield _whole(printed, '--restval=false: 15 captions', train=(3, 15))
   printed = program.call(
     'main',
-    '--config=configs/methods.py:zero_shot:rsicd:tiny',
+    '--config=methods.py:zero_shot:rsicd:tiny',
     f'--config.init={program.run}/pretrain',
     '--config.model.size=tiny-16',
     f'--config.data.root={case}',
