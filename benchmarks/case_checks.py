@@ -8,26 +8,17 @@ import itertools
 import pathlib
 import shutil
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.commands import BOX, Printed, Program
+from benchmarks.case_checks_of_data import CHECKS_OF_DATA
+from benchmarks.commands import BOX, Check, Printed, Program
 
 AIRPORT = 'an airport with planes'
 HERE = (3.0, 45.15)  # of the scenes in UTM zone 31, in degrees
 NEAR = 0.05  # degrees
 SAME = 0.01  # between cosines of one picture after rounding to 8 bits
 SAME_PLACE = 0.2  # intersection over union, of which more is one place
-
-
-class Check(NamedTuple):
-  """One thing that was asked of a case, what was found, and whether that is right."""
-
-  asked: str
-  found: str
-  is_right: bool
-  case: str = ''
 
 
 def check_uint16(case: pathlib.Path, program: Program) -> Iterator[Check]:
@@ -336,7 +327,7 @@ def check_bucket(case: pathlib.Path, program: Program) -> Iterator[Check]:
     )
 
 
-# The rows of the table. The cases of data sets are not here yet.
+# The rows of the table.
 CHECKS = {
   'uint16_reflectance': check_uint16,
   'engineering_crs': check_engineering,
@@ -348,6 +339,7 @@ CHECKS = {
   'overlapping_tiles': check_overlap,
   'index_stale': check_stale,
   'gs_path': check_bucket,
+  **CHECKS_OF_DATA,
 }
 
 

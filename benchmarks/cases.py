@@ -16,8 +16,8 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
-from benchmarks.case_checks import CHECKS, Check
-from benchmarks.commands import Program
+from benchmarks.case_checks import CHECKS
+from benchmarks.commands import Check, Program
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 

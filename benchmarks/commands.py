@@ -50,6 +50,15 @@ class Printed(NamedTuple):
     return self.code == 2 and 'Traceback' not in self.messages
 
 
+class Check(NamedTuple):
+  """One thing that was asked of a case, what was found, and whether that is right."""
+
+  asked: str
+  found: str
+  is_right: bool
+  case: str = ''
+
+
 class Program:
   """The commands, with the model of one run and a folder for what they write."""
 

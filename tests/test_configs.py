@@ -40,6 +40,7 @@ BACKBONES = ('clip', 'georsclip', 'tiny')
 PATHS = [
   *FILES,
   *(f'{file}:{name}' for file in ('rsitmd.py', 'rsicd.py') for name in BACKBONES),
+  *('skyscript.py:tiny', 'rs5m.py:tiny'),
   *(f'methods.py:{name}' for name in METHODS),
 ]
 
@@ -73,7 +74,17 @@ def test_harmas_own_configs_clean_as_its_code_does():
 
 def test_the_files_that_users_are_told_of_are_there():
   files = {'common.py', 'rsitmd.py', 'rsicd.py', 'quickstart.py', 'methods.py'}
-  assert files <= set(FILES)
+  assert files | {'skyscript.py', 'rs5m.py'} <= set(FILES)
+
+
+@pytest.mark.parametrize('file', ['skyscript.py', 'rs5m.py'])
+def test_sets_of_millions_are_streamed_by_any_number_of_hosts(file):
+  config = load(file)
+  assert config.data.cache == 'stream'
+  assert config.checkpoint.every_steps > 0
+  for hosts in (1, 2, 4, 8, 16, 32):
+    assert config.train.batch_size % (hosts * 8) == 0
+  assert load(f'{file}:tiny').train.batch_size == 256
 
 
 @pytest.mark.parametrize('path', PATHS)

@@ -4,11 +4,13 @@
 an interruption it goes on when started again. --dataset=captions is for any other than
 RSICD and RSITMD. `check` reports what is wrong with a source, with exit code 1 where
 there are errors. The source holds annotations in any form that training reads, and the
-images.
+images; of `prepare` it may be archives too: tar shards, parquet with pictures, zip, or
+KEY.jpg beside KEY.txt, as a folder, a file, a pattern or hf://datasets/OWNER/NAME.
 
 Examples:
   harma-jax data check --source=FOLDER --out=FILE.json
   harma-jax data prepare --dataset=rsicd --source=FOLDER --out=OUT
+  harma-jax data prepare --dataset=captions --source='SHARDS/*.tar' --out=OUT
 """
 
 import functools
@@ -57,6 +59,19 @@ _STRETCH = cli.shared_flag('stretch')
 _THREADS = flags.DEFINE_integer(
   'threads', os.cpu_count(), 'Images that are worked on at once.', lower_bound=1
 )
+_WORKERS = flags.DEFINE_integer(
+  'workers', 1, 'prepare: processes, each at a shard of an archive.', lower_bound=1
+)
+_REST = flags.DEFINE_string(
+  'rest', 'train', 'prepare: the split of pictures of archives where none is named.'
+)
+_ON_BAD_IMAGE = flags.DEFINE_enum(
+  *('on_bad_image', 'raise', ('raise', 'skip')),
+  'prepare, of archives: stop at a picture that cannot be used, or leave it out.',
+)
+_CHECK_IMAGES = flags.DEFINE_bool(
+  'check_images', True, 'prepare, of archives: decode each picture to see that it can.'
+)
 _STRICT = flags.DEFINE_bool('strict', False, 'Let warnings, too, give exit code 1.')
 _EXAMPLES = flags.DEFINE_integer(
   'examples', 3, 'How many of each finding to show.', lower_bound=1
@@ -94,7 +109,9 @@ def main(argv: Sequence[str]) -> int:
 
 def run_prepare() -> int:
   """Prepares what the flags say and prints what lies there then."""
+  from harma_jax.data.archives.shards import names_archives
   from harma_jax.data.audit_tables import print_splits
+  from harma_jax.data.builders.archives import SKIPPED_FILE
   from harma_jax.data.builders.prepare import DATASETS, prepare
 
   source, out = cli.given(_SOURCE, 'FOLDER'), pathlib.Path(cli.given(_OUT, 'FOLDER'))
@@ -104,19 +121,58 @@ def run_prepare() -> int:
       f'--dataset={dataset}: expected one of {", ".join(DATASETS)}. Take captions '
       'for a data set that has no name here.'
     )
-  manifest = prepare(source, out, dataset=dataset, splits=_SPLITS.value, **_reading())
+  if names_archives(source, annotations=_ANNOTATIONS.value):
+    manifest = _prepare_archives(source, out, dataset=dataset)
+  else:
+    manifest = prepare(source, out, dataset=dataset, splits=_SPLITS.value, **_reading())
   print_splits(manifest['splits'])
+  if manifest.get('skipped'):
+    print(f'left out: {manifest["skipped"]:,} pictures, see {out / SKIPPED_FILE}')
   size = sum(file['bytes'] for file in manifest['files'].values())
   print(f'{out}: {size / 1e6:,.1f} MB; checksums, counts and captions verified')
   return 0
 
 
+def _prepare_archives(source: str, out: pathlib.Path, *, dataset: str) -> dict:
+  """Prepares shards as the flags say."""
+  from harma_jax.data.archives.shards import split_called
+  from harma_jax.data.builders.archives import prepare_archives
+  from harma_jax.data.builders.shard_writer import Writing
+
+  reading = _reading()
+  writing = Writing(
+    splits=tuple(map(split_called, _SPLITS.value)),
+    rest=split_called(_REST.value),
+    checks=_CHECK_IMAGES.value,
+    skips=_ON_BAD_IMAGE.value == 'skip',
+    threads=max(_THREADS.value // _WORKERS.value, 1),
+    how=reading['how'],
+    reading=reading['reading'],
+  )
+  return prepare_archives(
+    source,
+    out,
+    dataset=dataset,
+    writing=writing,
+    images=_IMAGES.value,
+    workers=_WORKERS.value,
+    track=show_progress,
+  )
+
+
 def run_check() -> int:
   """Prints the report, writes all of it to `--out`, and returns the exit code."""
+  from harma_jax.data.archives.shards import names_archives
   from harma_jax.data.audit import ERROR, WARNING, audit
   from harma_jax.data.audit_tables import print_report
 
   source = cli.given(_SOURCE, 'FOLDER')
+  if names_archives(source, annotations=_ANNOTATIONS.value):
+    raise UserError(
+      f'--source={source}: expected annotations and a folder of images; found '
+      'archives, which prepare reads and checks picture by picture: harma-jax data '
+      f'prepare --dataset=captions --source={source} --out=FOLDER'
+    )
   further = {'clean': _CLEAN.value, 'cleaning': _CLEANING.value}
   report = audit(source, **further, **_reading())
   show = functools.partial(print_report, report, examples=_EXAMPLES.value)

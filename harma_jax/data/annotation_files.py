@@ -104,7 +104,7 @@ def find_annotations(
 def _one_of(paths: Sequence[pathlib.Path], *, split: str) -> pathlib.Path:
   """The file among several that holds a split, by their names."""
   named = [path for path in paths if split.lower() in _words(path)]
-  found = named or [path for path in paths if not _splits_named(path)]
+  found = named or [path for path in paths if not splits_named(path)]
   if len(found) == 1:
     return found[0]
   names = ', '.join(path.name for path in found or paths)
@@ -323,7 +323,7 @@ def check_file_split(path: pathlib.Path, *, split: str) -> None:
   name = path.stem.lower()
   if re.search(rf'(?<![a-z0-9]){re.escape(split.lower())}(?![a-z0-9])', name):
     return
-  named = _splits_named(path) or ['train']
+  named = splits_named(path) or ['train']
   if named == [split]:
     return
   raise UserError(
@@ -339,5 +339,6 @@ def _words(path: pathlib.Path) -> list[str]:
   return re.split(r'[^a-z0-9]+', path.stem.lower())
 
 
-def _splits_named(path: pathlib.Path) -> list[str]:
+def splits_named(path: pathlib.Path) -> list[str]:
+  """The names of splits in the name of a file."""
   return [word for word in _words(path) if word in SPLIT_WORDS]

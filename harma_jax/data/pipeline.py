@@ -140,7 +140,8 @@ def _index_maker(
   several = captions_per_image > 1
   n = table.n_images if several else table.n_captions
   steps = steps_per_epoch(n, batch_size=batch_size)
-  choose = _caption_chooser(table, tokens, count=captions_per_image)
+  # Of a million captions it takes tens of seconds.
+  choose = several and _caption_chooser(table, tokens, count=captions_per_image)
   longest = _longest_text(table, tokens, of_images=several)
   lengths = np.array([*lengths, tokens.shape[1]])
 

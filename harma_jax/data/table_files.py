@@ -4,15 +4,20 @@ Which columns are what `columns.py` decides; a CSV's separator is the one (comma
 semicolon, bar) with which its header has them.
 """
 
+import contextlib
 import csv
 import json
 import pathlib
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from harma_jax.data.columns import Columns, choose_columns
 from harma_jax.data.entries import Entry, shorten
 from harma_jax.data.json_forms import captions_of, entry_of, say_columns, say_fields
 from harma_jax.errors import UserError
+
+if TYPE_CHECKING:  # an extra, which not every installation has
+  import pyarrow.parquet as pq
 
 _SEPARATORS = ',\t;|'
 
@@ -24,7 +29,7 @@ def read_csv(path: pathlib.Path, *, asked: str) -> Iterator[Entry]:
     UserError: its columns are not known, or a line is not what CSV allows.
     OSError, UnicodeDecodeError: as `open` and its file.
   """
-  with open(path, encoding='utf-8-sig', newline='') as file:
+  with path.open(encoding='utf-8-sig', newline='') as file:
     separator, columns, names = _read_header(file.readline(), path=path, asked=asked)
   say_columns(columns, path=path)
   image = names.index(columns.image)
@@ -37,7 +42,7 @@ def read_csv(path: pathlib.Path, *, asked: str) -> Iterator[Entry]:
       row = _filled(row, needed=needed, names=names, place=f'{before}{line}')
     texts = [row[captions[0]]] if len(captions) == 1 else [row[i] for i in captions]
     if len(texts) > 1 or texts[0] is None or texts[0][:2] == '["':
-      texts = captions_of([_listed(text) for text in texts])
+      texts = captions_of([listed(text) for text in texts])
     name = None if split is None else row[split]
     yield Entry(f'{before}{line}', row[image], texts, name, row)
 
@@ -51,7 +56,7 @@ def read_json_lines(path: pathlib.Path, *, asked: str) -> Iterator[Entry]:
   """
   before = f'{path}, line '
   # Not every character that ends a line for Python does in JSON.
-  with open(path, encoding='utf-8-sig', newline='\n') as file:
+  with path.open(encoding='utf-8-sig', newline='\n') as file:
     for line, row in enumerate(file, start=1):
       if row.strip():
         fields = parse_json(row.rstrip('\n'), path=path, first_line=line)
@@ -89,6 +94,17 @@ def read_parquet(path: pathlib.Path, *, asked: str) -> Iterator[Entry]:
     UserError: pyarrow is missing, the file is damaged, its columns are not known, or it
       holds the images themselves.
   """
+  with opened_parquet(path) as file:
+    yield from _parquet_rows(file, path=path, asked=asked)
+
+
+@contextlib.contextmanager
+def opened_parquet(path: pathlib.Path) -> Iterator['pq.ParquetFile']:
+  """A parquet file, open; what goes wrong in it is a message.
+
+  Raises:
+    UserError: pyarrow is missing, or the file is damaged.
+  """
   try:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -98,11 +114,12 @@ def read_parquet(path: pathlib.Path, *, asked: str) -> Iterator[Entry]:
       "pip install 'harma_jax[parquet]'"
     ) from error
   try:
-    with pq.ParquetFile(path) as file:
-      yield from _parquet_rows(file, path=path, asked=asked)
-  except pa.ArrowException as error:
+    with path.open('rb') as content, pq.ParquetFile(content) as file:
+      yield file
+  except (pa.ArrowException, OSError) as error:
     raise UserError(
-      f'{path}: expected a parquet file; {error}. Copy it anew.'
+      f'{path}: expected a whole parquet file; {error}. The file is damaged or was not '
+      'copied to its end: copy it anew.'
     ) from error
 
 
@@ -127,7 +144,7 @@ def _csv_rows(path: pathlib.Path, *, separator: str) -> Iterator[tuple[int, list
 
   A row may hold line breaks, so that lines are not rows.
   """
-  with open(path, encoding='utf-8-sig', newline='') as file:
+  with path.open(encoding='utf-8-sig', newline='') as file:
     rows = csv.reader(file, delimiter=separator, skipinitialspace=True, strict=True)
     line = 0
     try:
@@ -157,9 +174,9 @@ def _filled(
   return row + ([None] if len(row) <= needed else ['']) * missing
 
 
-def _listed(cell: str | None) -> object:
+def listed(cell: object) -> object:
   """The texts of a cell that holds a JSON list of them, as copies of parquet do."""
-  if cell is None or not cell.startswith('["'):
+  if not isinstance(cell, str) or not cell.startswith('["'):
     return cell
   try:
     return json.loads(cell)

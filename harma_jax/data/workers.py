@@ -32,6 +32,22 @@ def held_signals() -> Iterator[None]:
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+@contextlib.contextmanager
+def held_interrupts() -> Iterator[None]:
+  """Lets no Ctrl-C through to what is started meanwhile: its parent ends it."""
+  resource_tracker.ensure_running()  # in whose start multiprocessing releases it
+  before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+  try:
+    yield
+  finally:
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def ends_with_parent() -> None:
+  """Makes this process end when the one that started it does, however that ends."""
+  threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
 def start_worker(index: int, count: int) -> None:
   """Prepares a new process for its work; grain calls it there before any batch.
 
@@ -39,7 +55,7 @@ def start_worker(index: int, count: int) -> None:
   """
   del index, count
   jax.config.update('jax_platforms', 'cpu')  # should anything initialise a backend
-  threading.Thread(target=_end_with_parent, daemon=True).start()
+  ends_with_parent()
 
 
 def take_over(batch):

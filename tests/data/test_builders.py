@@ -16,7 +16,8 @@ from harma_jax.data.annotations import fingerprint, load_captions
 from harma_jax.data.builders import captions as captions_builder
 from harma_jax.data.builders.captions import Captions
 from harma_jax.data.builders.encode import encode_image_file
-from harma_jax.data.builders.prepare import departures, prepare, verify
+from harma_jax.data.builders.manifest import departures, verify
+from harma_jax.data.builders.prepare import prepare
 from harma_jax.data.images import read_image
 from harma_jax.data.prepared import read_prepared
 from harma_jax.data.reading import Reading

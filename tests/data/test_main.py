@@ -142,3 +142,18 @@ def test_exit_codes_of_the_program(faulty_data):
   assert (mistake.returncode, mistake.stdout) == (2, '')
   assert mistake.stderr.startswith('error: --source: expected the folder')
   assert mistake.stderr.count('\n') == 1
+
+
+def test_archives_are_prepared_and_not_checked(call, archives, tmp_path, capsys):
+  source = tmp_path / 'shards'
+  source.mkdir()
+  members = [*archives['img2dataset'](range(3)), ('9.jpg', b'no picture')]
+  archives['tar'](source / 'train-0.tar', members)
+  with pytest.raises(UserError, match='found archives, which prepare reads'):
+    call('check', source=str(source))
+  flags = {'source': str(source), 'out': str(tmp_path / 'out'), 'dataset': 'captions'}
+  with pytest.raises(UserError, match=r'9\.jpg: expected a caption beside it'):
+    call('prepare', **flags)
+  flags |= {'out': str(tmp_path / 'other'), 'on_bad_image': 'skip'}
+  assert call('prepare', **flags) == 0
+  assert 'left out: 1 pictures, see' in capsys.readouterr().out

@@ -4,10 +4,13 @@ Every form holds the same scenes; the table in docs/data.md says how it is read.
 """
 
 import csv
+import io
 import json
 import pathlib
 import re
 import shlex
+import tarfile
+import zipfile
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ from PIL import Image
 
 from harma_jax.data import __main__ as command_line
 from harma_jax.data.annotations import load_captions
+from harma_jax.data.prepared import read_prepared
 from harma_jax.data.reading import Reading
 
 PAGE = pathlib.Path(__file__).resolve().parents[2] / 'docs/data.md'
@@ -233,6 +237,89 @@ def other_ending(root):
     path.rename(path.with_suffix('.PNG'))
 
 
+def tars_of_rs5m(root):
+  for split in ('train', 'val', 'test'):
+    members = []
+    for name, captions, _ in of_split(split):
+      members += [(f'{name}.img_content', picture_of(name))]
+      members += [(f'{name}.img_name', f'{name}.jpg'.encode())]
+      members += [(f'{name}.json', json.dumps(captions).encode())]
+    write_tar(root / f'pub11-{split}-0000.tar', members)
+
+
+def tars_of_img2dataset(root):
+  for split in ('train', 'val', 'test'):
+    (root / split).mkdir()
+    members = []
+    for name, captions, _ in of_split(split):
+      fields = {'captions': captions, 'url': 'https://example.org', 'key': name}
+      members += [(f'{name}.jpg', picture_of(name))]
+      members += [(f'{name}.json', json.dumps(fields).encode())]
+    write_tar(root / split / '00000.tar', members)
+    (root / split / '00000_stats.json').write_text('{"count": 2}')
+
+
+def parquet_of_the_hub(root):
+  pa = pytest.importorskip('pyarrow', reason='reads parquet')
+  pq = pytest.importorskip('pyarrow.parquet')
+  (root / 'data').mkdir()
+  for split, called in {'train': 'train', 'val': 'validation', 'test': 'test'}.items():
+    rows = [
+      {
+        'filename': f'rsicd_images/{name}.jpg',
+        'captions': captions,
+        'image': {'bytes': picture_of(name), 'path': None},
+      }
+      for name, captions, _ in of_split(split)
+    ]
+    path = root / f'data/{called}-00000-of-00001.parquet'
+    pq.write_table(pa.Table.from_pylist(rows), path)
+
+
+def zip_with_a_table(root):
+  rows = [
+    {'image': f'{name}.jpg', 'captions': captions, 'split': split}
+    for name, captions, split in SCENES
+  ]
+  with zipfile.ZipFile(root / 'RSICD.zip', 'w') as archive:
+    text = ''.join(json.dumps(row) + '\n' for row in rows)
+    archive.writestr('RSICD/captions.jsonl', text)
+    for name, _, _ in SCENES:
+      archive.writestr(f'RSICD/images/{name}.jpg', picture_of(name))
+
+
+def pairs_in_folders(root):
+  for name, captions, split in SCENES:
+    (root / split).mkdir(exist_ok=True)
+    (root / split / f'{name}.jpg').write_bytes(picture_of(name))
+    text = json.dumps({'captions': captions})
+    (root / split / f'{name}.json').write_text(text)
+
+
+def picture_of(name):
+  pixels = np.full((24, 24, 3), sum(name.encode()) % 256, np.uint8)
+  content = io.BytesIO()
+  Image.fromarray(pixels).save(content, 'JPEG')
+  return content.getvalue()
+
+
+def write_tar(path, members):
+  with tarfile.open(path, 'w') as tar:
+    for name, content in members:
+      info = tarfile.TarInfo(name)
+      info.size = len(content)
+      tar.addfile(info, io.BytesIO(content))
+
+
+# What `prepare` alone reads.
+ARCHIVES = {
+  "RS5M's tars": tars_of_rs5m,
+  "img2dataset's tars": tars_of_img2dataset,
+  "parquet of the hub's copies": parquet_of_the_hub,
+  'zip with a table': zip_with_a_table,
+  'pairs of files': pairs_in_folders,
+}
+
 FORMS = {
   "HarMA's and PIR's pair": harma,
   "Karpathy's": karpathy,
@@ -260,13 +347,13 @@ def commands_of_the_page():
 
 
 def test_the_page_has_every_form():
-  assert commands_of_the_page().keys() == FORMS.keys()
+  assert commands_of_the_page().keys() == {*FORMS, *ARCHIVES, 'a data set of the hub'}
 
 
 @pytest.mark.parametrize('form', FORMS)
 def test_a_form_is_read_with_the_command_of_the_page(form, tmp_path, capsys):
   FORMS[form](tmp_path)
-  flags = given(commands_of_the_page()[form], root=tmp_path)
+  flags = given(commands_of_the_page()[form], 'check', root=tmp_path)
   with flagsaver.flagsaver(**flags):
     assert command_line.main(['data', 'check']) == 0
   assert 'errors: 0' in capsys.readouterr().out
@@ -280,12 +367,32 @@ def test_a_form_is_read_with_the_command_of_the_page(form, tmp_path, capsys):
     assert images == [name for name, _, _ in of_split(split)]
 
 
-def given(words, *, root):
-  """The flags of a command line, with the folder in its place."""
-  assert words[:3] == ['harma-jax', 'data', 'check']
+@pytest.mark.parametrize('form', ARCHIVES)
+def test_an_archive_is_prepared_with_the_command_of_the_page(form, tmp_path, capsys):
+  source, out = tmp_path / 'source', tmp_path / 'out'
+  source.mkdir()
+  ARCHIVES[form](source)
+  flags = given(commands_of_the_page()[form], 'prepare', root=source, out=out)
+  with flagsaver.flagsaver(**flags):
+    assert command_line.main(['data', 'prepare']) == 0
+  assert 'checksums, counts and captions verified' in capsys.readouterr().out
+  for split in ('train', 'val', 'test'):
+    table = read_prepared(out, split=split)
+    assert table.captions == [caption for _, caption in pairs(of_split(split))]
+    names = [pathlib.Path(file).stem for file in table.image_files]
+    assert names == [name for name, _, _ in of_split(split)]
+    contents = [table.image_path(row).read_bytes() for row in range(table.n_images)]
+    assert contents == [picture_of(name) for name in names]
+
+
+def given(words, command, *, root, out='OUT'):
+  """The flags of a command line, with the folders in their places."""
+  assert words[:3] == ['harma-jax', 'data', command]
   flags = dict(word.removeprefix('--').split('=', 1) for word in words[3:])
-  assert flags['source'] == 'FOLDER'
-  return flags | {'source': str(root)}
+  assert flags['source'].startswith('FOLDER')
+  assert flags.get('out', 'OUT') == 'OUT'
+  flags['source'] = flags['source'].replace('FOLDER', str(root))
+  return flags | ({'out': str(out)} if 'out' in flags else {})
 
 
 def for_loading(flags):

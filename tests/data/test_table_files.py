@@ -107,5 +107,5 @@ def test_parquet_that_cannot_serve_is_one_message(read, parquet):
     read('x.parquet', parquet([{'url': 'a.jpg', 'words': 'one'}]))
   half = inside[: len(inside) // 2]
   for content in (half, b'', b'PAR1'):
-    with pytest.raises(UserError, match=r'x\.parquet: expected a parquet file; '):
+    with pytest.raises(UserError, match=r'x\.parquet: expected a whole parquet file; '):
       read('x.parquet', content)

@@ -10,12 +10,9 @@ ArrayRecord lays out its chunks from several threads.
 
 import contextlib
 import functools
-import hashlib
 import io
-import json
 import os
 import pathlib
-import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 
@@ -24,12 +21,17 @@ from absl import logging
 
 from harma_jax.data.annotations import CaptionTable, fingerprint, load_captions
 from harma_jax.data.builders.captions import CONFIGS, Captions
-from harma_jax.data.prepared import (
-  INCOMPLETE,
-  MANIFEST_FILE,
-  read_manifest,
-  read_prepared,
+from harma_jax.data.builders.manifest import (
+  check_split_name,
+  check_unused,
+  checksum,
+  counts,
+  departures,
+  say,
+  verify,
+  write_manifest,
 )
+from harma_jax.data.prepared import INCOMPLETE, MANIFEST_FILE, read_manifest
 from harma_jax.data.reading import AS_WRITTEN, Reading
 from harma_jax.data.source import find_splits
 from harma_jax.data.tracking import Track, untracked
@@ -37,14 +39,6 @@ from harma_jax.errors import UserError
 from harma_jax.raster.how import DEFAULT, How
 
 DATASETS = tuple(config.name for config in CONFIGS)
-
-# Images as published; of RSITMD's training images, some sources set some apart as val.
-PUBLISHED = {
-  'captions': {},
-  'rsicd': {('train',): 8734, ('val',): 1094, ('test',): 1093},
-  'rsitmd': {('train', 'val'): 4291, ('test',): 452},
-}
-CAPTIONS_PER_IMAGE = 5
 
 
 def prepare(
@@ -94,58 +88,14 @@ def prepare(
     read = {'source': source, 'annotations': annotations, 'images': images}
     read['reading'] = reading
     writing = {'threads': threads, 'track': track, 'file_format': 'array_record'}
-    _check_unused(out)
+    check_unused(out)
     make = functools.partial(Captions, config=dataset, how=how, **read, **writing)
     _write(out, tables, make=make)
-    _write_manifest(out, manifest)
+    write_manifest(out, manifest)
   _check_same(out, manifest)
   verify(out)
   shutil.rmtree(out / INCOMPLETE, ignore_errors=True)
   return read_manifest(out)
-
-
-def departures(splits: Mapping[str, dict], *, dataset: str) -> list[str]:
-  """What differs from the published counts; `splits` as in the manifest."""
-  found = []
-  for names, published in PUBLISHED[dataset].items():
-    count = sum(splits[name]['images'] for name in names if name in splits)
-    if count != published:
-      found.append(
-        f'{dataset}: expected {published:,} images of {" and ".join(names)}, as '
-        f'published; found {count:,}. Recalls do not compare with published ones.'
-      )
-  for name, split in splits.items():
-    five = split['images'] * CAPTIONS_PER_IMAGE
-    if PUBLISHED[dataset] and split['captions'] != five:
-      found.append(
-        f'{dataset}: expected {five:,} captions of {name}, five an image, as '
-        f'published; found {split["captions"]:,}.'
-      )
-  return found
-
-
-def verify(out: pathlib.Path) -> None:
-  """Compares every file, count and caption of a finished folder with its manifest.
-
-  Raises:
-    UserError: one differs or is missing; names it.
-  """
-  manifest = read_manifest(out)
-  for name, expected in manifest['files'].items():
-    found = _checksum(out / name) if (out / name).is_file() else 'no file'
-    if found != expected:
-      raise UserError(
-        f'{out / name}: expected {_say(expected)}, as {MANIFEST_FILE} has it; found '
-        f'{_say(found)}. The file is damaged: copy it anew, or remove the folder and '
-        'prepare it again.'
-      )
-  for split, expected in manifest['splits'].items():
-    found = _counts(read_prepared(out, split=split))
-    if any(expected[key] != value for key, value in found.items()):
-      raise UserError(
-        f'{out}: expected split {split!r} to hold {_say(expected)}, as {MANIFEST_FILE} '
-        f'has it; found {_say(found)}. Remove the folder and prepare it again.'
-      )
 
 
 def _read_source(
@@ -161,48 +111,15 @@ def _read_source(
   root = pathlib.Path(source).expanduser()
   files = find_splits(root, annotations=annotations, asked=splits, reading=reading)
   for split in splits or files:
-    _check_name(split)
+    check_split_name(split)
     tables[split] = load_captions(
       source, split=split, annotations=annotations, images=images, reading=reading
     )
-    described[split] = _counts(tables[split]) | {
+    described[split] = counts(tables[split]) | {
       'annotations': files[split].name,
-      'annotations_sha256': _checksum(files[split])['sha256'],
+      'annotations_sha256': checksum(files[split])['sha256'],
     }
   return tables, described
-
-
-def _check_name(split: str) -> None:
-  if not re.fullmatch(r'\w+', split):
-    raise UserError(
-      f'Expected splits whose names are of letters, digits and _, as TFDS needs them; '
-      f'found {split!r}. Rename it in the annotations, or choose others with --splits.'
-    )
-
-
-def _counts(table: CaptionTable) -> dict:
-  return {
-    'images': table.n_images,
-    'captions': table.n_captions,
-    'fingerprint': fingerprint(table),
-  }
-
-
-def _check_unused(out: pathlib.Path) -> None:
-  """An `out` without a manifest must be new, or be left by a call that was stopped."""
-  try:
-    out.mkdir(parents=True, exist_ok=True)
-    names = [path.name for path in out.iterdir()]
-  except OSError as error:
-    raise UserError(
-      f'{out}: expected a folder that can be written; {error.strerror}. Choose another '
-      '--out.'
-    ) from error
-  if names and INCOMPLETE not in names:
-    raise UserError(
-      f'{out}: expected a new folder, or one that prepare has begun; found '
-      f'{", ".join(sorted(names)[:5])}. Choose another --out.'
-    )
 
 
 def _write(
@@ -251,18 +168,10 @@ def _join(
   info.write_to_directory(out)
 
 
-def _write_manifest(out: pathlib.Path, manifest: dict) -> None:
-  files = sorted(path for path in out.iterdir() if path.is_file())
-  checksums = {path.name: _checksum(path) for path in files}
-  new = out / INCOMPLETE / MANIFEST_FILE
-  new.write_text(json.dumps(manifest | {'files': checksums}, indent=2) + '\n')
-  os.replace(new, out / MANIFEST_FILE)
-
-
 def _check_same(out: pathlib.Path, expected: dict) -> None:
   found = read_manifest(out)
   differing = [
-    f'{name}: {_say(found["splits"].get(name, "no such split"))}'
+    f'{name}: {say(found["splits"].get(name, "no such split"))}'
     for name in found['splits'].keys() | expected['splits'].keys()
     if found['splits'].get(name) != expected['splits'].get(name)
   ]
@@ -274,15 +183,3 @@ def _check_same(out: pathlib.Path, expected: dict) -> None:
       f'found {"; ".join(sorted(differing))}. Choose another --out, or remove the '
       'folder.'
     )
-
-
-def _checksum(path: pathlib.Path) -> dict:
-  with path.open('rb') as file:
-    digest = hashlib.file_digest(file, 'sha256').hexdigest()
-  return {'bytes': path.stat().st_size, 'sha256': digest}
-
-
-def _say(found: dict | str) -> str:
-  if isinstance(found, str):
-    return found
-  return ', '.join(f'{key} {value}' for key, value in found.items())

@@ -1,0 +1,1 @@
+"""Pictures with captions in the archives that data sets are published in."""

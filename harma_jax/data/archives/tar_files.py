@@ -1,0 +1,119 @@
+"""Tar shards of WebDataset's form: the members of a picture share a key.
+
+img2dataset writes `KEY.jpg`, `KEY.txt` and `KEY.json`; RS5M has `KEY.img_content`,
+`KEY.img_name` and `KEY.caption`. Members of one key lie side by side, so that a shard
+is read once, from its beginning to its end, and never held.
+"""
+
+import itertools
+import pathlib
+import tarfile
+import zlib
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from harma_jax.data.archives.samples import (
+  KNOWN,
+  Member,
+  Sample,
+  key_and_ending,
+  sample_of,
+  size_problem,
+)
+from harma_jax.errors import UserError
+
+_GZIP = b'\x1f\x8b'
+
+
+class _Header(tarfile.TarInfo):
+  """A header of which only name, size and kind are read, where it is a plain one.
+
+  The fields of owners and times are most of what tarfile takes for a small member.
+  """
+
+  @classmethod
+  def frombuf(cls, buf: bytes, encoding: str, errors: str) -> 'tarfile.TarInfo':
+    whole = len(buf) == tarfile.BLOCKSIZE and buf[257:262] == b'ustar'
+    plain = whole and buf[156] in b'0\0' and not buf[345]
+    try:
+      size, kept = (
+        int(field.strip(b' \0'), 8) for field in (buf[124:136], buf[148:156])
+      )
+    except ValueError:  # none, or one of more digits than octal ones hold
+      plain = False
+    if not plain or sum(buf) - sum(buf[148:156]) + 8 * ord(' ') != kept:
+      return super().frombuf(buf, encoding, errors)  # which says what is wrong
+    header = cls(buf[:100].partition(b'\0')[0].decode(encoding, errors))
+    header.size = size
+    return header
+
+
+def read_tar(path: pathlib.Path, *, asked: str) -> Iterator[Sample]:
+  """The pictures of a shard, compressed or not, in the order of its members.
+
+  Raises:
+    UserError: it is no tar, or breaks off; says after which member.
+  """
+  last = ''
+  try:
+    with path.open('rb', buffering=2**20) as file, _opened(file) as tar:
+      for _, group in itertools.groupby(_members(tar), key=lambda each: each.key):
+        group = list(group)
+        last = group[-1].name
+        sample = sample_of(group, before=f'{path}, ', asked=asked)
+        if sample:
+          yield sample
+      _check_end(tar)
+  except (tarfile.TarError, EOFError, zlib.error) as error:
+    where = f'after {last}' if last else 'at its beginning'
+    raise UserError(
+      f'{path}: expected a whole tar shard; {where}: {error}. The file is damaged or '
+      'was not copied to its end: copy it anew.'
+    ) from error
+  except OSError as error:
+    raise UserError(
+      f'{path}: expected a tar shard that can be read; {error}. Copy it anew.'
+    ) from error
+
+
+def _opened(file: BinaryIO) -> tarfile.TarFile:
+  compressed = file.read(len(_GZIP)) == _GZIP
+  file.seek(0)
+  mode = 'r:gz' if compressed else 'r:'
+  return tarfile.open(fileobj=file, mode=mode, tarinfo=_Header)
+
+
+def _members(tar: tarfile.TarFile) -> Iterator[Member]:
+  """Those of known endings; what they hold is read at once, as the shard goes on."""
+  for info in tar:
+    tar.members = []  # else it keeps them all
+    key, ending = key_and_ending(info.name)
+    if info.isdir() or ending not in KNOWN:
+      continue
+    problem = size_problem(ending, info.size)
+    if not info.isreg():
+      problem = 'expected a file; found a link or a device. Store the file itself.'
+    content = b'' if problem else _content(tar, info)
+    yield Member(key, ending, info.name, content, problem)
+
+
+def _content(tar: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
+  """What a member holds, read at once."""
+  if info.issparse():
+    return tar.extractfile(info).read()
+  tar.fileobj.seek(info.offset_data)
+  content = tar.fileobj.read(info.size)
+  if len(content) < info.size:
+    raise tarfile.ReadError('unexpected end of data')
+  return content
+
+
+def _check_end(tar: tarfile.TarFile) -> None:
+  """A whole shard ends with a block of zeros.
+
+  One that was cut between two members, or has a damaged header, ends without a word
+  for tarfile.
+  """
+  tar.fileobj.seek(tar.offset)
+  if tar.fileobj.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
+    raise tarfile.ReadError('neither a member nor the mark of the end follows')
