@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 from harma_jax import cli
 from harma_jax.cli import process_flags
 from harma_jax.errors import UserError
+from harma_jax.rundir.workdir import default_workdir
 
 # What a command needs is imported where it is used: help and mistakes come at once.
 
@@ -48,8 +49,6 @@ def main(argv: Sequence[str]) -> None:
   cli.no_arguments(argv)
   config, path = cli.read_config_flag(_CONFIG.name)
   _check_mode()
-  from harma_jax.rundir.workdir import default_workdir
-
   workdir = pathlib.Path(_WORKDIR.value or default_workdir(path))
   if _TOPOLOGY.value is not None:
     _rehearse_elsewhere(config, workdir=workdir)

@@ -19,8 +19,8 @@ Examples:
   harma-jax search query --index=INDEX "ships next to a long pier" --top=20
 """
 
+import functools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from absl import flags
 
@@ -28,11 +28,10 @@ from harma_jax import cli
 from harma_jax.cli import index_flags, place_flags, query_flags, serve_flags
 from harma_jax.errors import UserError
 
-if TYPE_CHECKING:
-  from harma_jax.api import Model
-  from harma_jax.search_index.index import Index
-
-_WORKDIR = cli.shared_flag('workdir')
+cli.shared_flag('workdir')
+_FAREWELL = functools.partial(
+  cli.Farewell, 'Interrupted; the same index command goes on.'
+)
 _OUT = cli.shared_flag('out')
 _IMAGES = cli.shared_flag('images')
 cli.shared_flag('json')
@@ -84,7 +83,7 @@ def run_query(words: Sequence[str]) -> None:
   looked_for, settings = query_flags.query_settings(), query_flags.search_settings()
   index = place_flags.given_index()
   settings['allowed'] = place_flags.allowed_rows(index)
-  shown, model = query_flags.shown_image(index), _model_of(index)
+  shown, model = query_flags.shown_image(index), place_flags.model_of(index)
   if texts:
     place_flags.expect_no_files()
     answers = model.search_texts(index, texts, **settings)
@@ -110,18 +109,8 @@ def run_serve(words: Sequence[str]) -> None:
   """Shows a page to search an index by, until it is interrupted."""
   cli.no_arguments(['serve', *words])
   index = place_flags.given_index()
-  serve_flags.serve_index(index, _model_of(index))
-
-
-def _model_of(index: 'Index') -> 'Model':
-  from harma_jax.api import load
-
-  return load(_WORKDIR.value or index.manifest['model_path'] or cli.workdir())
-
-
-def _farewell() -> cli.Farewell:
-  return cli.Farewell('Interrupted; the same index command goes on.')
+  serve_flags.serve_index(index, place_flags.model_of(index))
 
 
 if __name__ == '__main__':
-  cli.run(main, farewell=_farewell)
+  cli.run(main, farewell=_FAREWELL)

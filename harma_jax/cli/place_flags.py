@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from harma_jax.cli.shared_flags import given, write_bytes
+from harma_jax.cli.shared_flags import WORKDIR, given, workdir, write_bytes
 from harma_jax.errors import UserError
 
 if TYPE_CHECKING:
   import numpy as np
 
+  from harma_jax.api import Model
   from harma_jax.search_index.index import Index
   from harma_jax.search_index.query import Hit
 
@@ -50,6 +51,13 @@ def given_index() -> 'Index':
       'it out: an index knows the model that made it.'
     )
   return open_index(path)
+
+
+def model_of(index: 'Index') -> 'Model':
+  """That of --workdir, or the one that made the index."""
+  from harma_jax.api import load
+
+  return load(WORKDIR.value or index.manifest['model_path'] or workdir())
 
 
 def allowed_rows(index: 'Index') -> 'np.ndarray | None':
