@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from harma_jax.augment import color, geometry, kernel
+from harma_jax.augment import color, geometry
 
 OPERATIONS = (
   *('Identity', 'AutoContrast', 'Equalize', 'Brightness', 'Sharpness'),
@@ -79,6 +79,8 @@ def by_kernel(
   interpret: bool = False,
 ) -> jax.Array:
   """`one_by_one` as a kernel for TPUs; `interpret` runs it anywhere, slowly."""
+  from harma_jax.augment import kernel  # imports what only TPUs need
+
   side = planes.shape[-1]
   factors = jnp.asarray(_factors(level))
   matrices = jnp.asarray(_matrices(level, side))

@@ -8,7 +8,6 @@ import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 
-import grain
 import numpy as np
 
 from harma_jax.data.annotations import CaptionTable
@@ -267,6 +266,8 @@ def _prepare_ahead(
 
   With workers, `make` and what it refers to are sent to each of them.
   """
+  import grain  # takes long, and only training reads so
+
   each = -(-prefetch // max(workers, 1))
   options = grain.ReadOptions(
     num_threads=threads, prefetch_buffer_size=max(threads, each)

@@ -9,7 +9,6 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import Mesh
 
 from harma_jax.model.additions import Additions
-from harma_jax.model.attention_pallas import attend
 from harma_jax.model.dense import Dense
 
 Initializer = jax.nn.initializers.Initializer
@@ -38,6 +37,9 @@ class Kernel:
   ) -> jax.Array:
     """From dtype[B, L, 3 width], and bool[B, L] or None, to dtype[B, L, width]."""
     if self.name == 'pallas':
+      # Imports what only TPUs need.
+      from harma_jax.model.attention_pallas import attend
+
       return attend(
         qkv,
         mask,

@@ -14,7 +14,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent import futures
 from typing import NamedTuple
 
-import grain
 import numpy as np
 from absl import logging
 from PIL import Image
@@ -111,6 +110,8 @@ def read_rows(
     with scenes.use(file) as scene:
       read = _caught(_read)
       return file, read(scene, boxes, name=str(paths[file]), how=how, **seeing)
+
+  import grain  # takes long, and a query needs none
 
   options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
   dataset = grain.MapDataset.range(len(parts)).map(make).to_iter_dataset(options)
