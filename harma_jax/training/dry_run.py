@@ -24,6 +24,7 @@ from harma_jax.errors import UserError
 from harma_jax.evaluation.evaluator import EvaluationSplit, make_encoders
 from harma_jax.reporting.tables import print_facts
 from harma_jax.rundir.checkpoint import Checkpoints, abstract_of
+from harma_jax.rundir.metrics import duration
 from harma_jax.rundir.workdir import (
   CHECKPOINT_FOLDER,
   FROZEN_FOLDER,
@@ -34,7 +35,7 @@ from harma_jax.stepping.step import TrainState
 from harma_jax.stepping.stepper import Step, place_group
 from harma_jax.training.data import batches_of, read_data
 from harma_jax.training.folder import open_folder
-from harma_jax.training.plan import make_plan
+from harma_jax.training.plan import Plan, make_plan
 from harma_jax.training.screen import facts_of_run
 from harma_jax.training.state import start_state, stepper_of
 
@@ -138,9 +139,17 @@ def _rehearse(
     step_for = stepper_of(trainer, state, data=data, plan=plan, mesh=mesh)
     step = step_for(state, *arguments, length=length)
     facts |= _facts_of_program(step, length=length)
-    state, facts['a step'] = _take(step, state, arguments)
-    facts |= _encode(recipe, state, splits=data.splits)
-    facts['a checkpoint'] = _save_and_restore(folder.checkpoints, state, step=first + 1)
+    state, seconds, loss = _take(step, state, arguments)
+    facts['a step'] = f'{seconds:.2f} s, loss {loss:.4f}'
+    encoded = _encode(recipe, state, splits=data.splits)
+    parts = (f'{n:,} {what} in {took:.1f} s' for what, (n, took, _) in encoded.items())
+    if encoded:
+      facts['an evaluation batch'] = f'{", ".join(parts)}, compilation included'
+    compilation = step.compile_seconds
+    facts['expected time'] = _time_in_words(
+      plan, step=seconds, compilation=compilation, encoded=encoded
+    )
+    facts['a checkpoint'] = _save_and_restore(folder.checkpoints, state, step=first + 2)
   return facts
 
 
@@ -186,31 +195,59 @@ def check_memory(memory: Memory | None, *, available: int | None) -> None:
     )
 
 
-def _take(step: Step, state: TrainState, arguments: tuple) -> tuple[TrainState, str]:
-  begin = time.monotonic()
+def _take(
+  step: Step, state: TrainState, arguments: tuple
+) -> tuple[TrainState, float, float]:
+  """Two steps on one batch: the state after them, the seconds of the second, which
+  no longer asks for memory, and the loss of the first.
+  """
   state, metrics = jax.block_until_ready(step(state, *arguments))
-  seconds = time.monotonic() - begin
-  return state, f'{seconds:.2f} s, loss {float(metrics["loss"]):.4f}'
+  begin = time.monotonic()
+  state, _ = jax.block_until_ready(step(state, *arguments))
+  return state, time.monotonic() - begin, float(metrics['loss'])
 
 
 def _encode(
   recipe: Recipe, state: TrainState, *, splits: Mapping[str, EvaluationSplit]
-) -> dict[str, str]:
-  """The first images and captions of the selecting split, or of any other."""
+) -> dict[str, tuple[int, float, float]]:
+  """Encodes the first images and captions of the selecting split, or of any other.
+
+  Returns:
+    Of `images` and `captions` how many were encoded, the seconds with the compilation,
+    and those that all of the split would take without it; empty without a split.
+  """
   split = splits.get(recipe.selected_by) or next(iter(splits.values()), None)
   if split is None:
     return {}
   size = recipe.evaluation_batch
   tokens = split.tokens[:, : split.length]
   encoders = make_encoders(recipe.model, mesh=recipe.mesh, batch_size=size)
-  parts = []
+  found = {}
   for encode, rows, what in zip(
     encoders, (split.images, tokens), ('images', 'captions'), strict=True
   ):
     begin = time.monotonic()
     n = len(encode(state.params, rows[:size]))
-    parts.append(f'{n:,} {what} in {time.monotonic() - begin:.1f} s')
-  return {'an evaluation batch': f'{", ".join(parts)}, compilation included'}
+    compiled = time.monotonic()
+    encode(state.params, rows[:size])
+    seconds = time.monotonic() - compiled
+    found[what] = n, compiled - begin, seconds * -(-len(rows) // size)
+  return found
+
+
+def _time_in_words(
+  plan: Plan, *, step: float, compilation: float, encoded: Mapping[str, tuple]
+) -> str:
+  """What the whole stage will take, of what was measured here."""
+  evaluation = sum(whole for _, _, whole in encoded.values())
+  evaluations = plan.total // plan.evaluate_every + 1
+  compilation += sum(seconds for _, seconds, _ in encoded.values())
+  whole = plan.total * step + evaluations * evaluation + compilation
+  return (
+    f'{duration(whole)}: {plan.total:,} steps of {step:.2g} s, {evaluations:,} '
+    f'evaluations of {duration(evaluation)} without ranking, compilations of '
+    f'{duration(compilation)}, more for other lengths of captions'
+  )
 
 
 def _save_and_restore(checkpoints: Checkpoints, state: TrainState, *, step: int) -> str:

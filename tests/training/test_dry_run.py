@@ -74,6 +74,8 @@ def test_the_table_says_what_the_run_would_do(
   rows = map(json.loads, (finished_run / 'metrics.jsonl').read_text().splitlines())
   loss = next(row['loss'] for row in rows if row['kind'] == 'train')
   assert facts['a step'].endswith(f'loss {loss:.4f}')
+  expected = r'[\d.]+ s: \d+ steps of [\d.e-]+ s, \d+ evaluations of [\d.]+ s '
+  assert re.match(expected, facts['expected time'])
   assert re.match('6 images in .* s, 8 captions in', facts['an evaluation batch'])
   assert 'bit for bit; 0.' in facts['a checkpoint']
 
