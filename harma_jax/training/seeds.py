@@ -25,6 +25,7 @@ from harma_jax.rundir.workdir import (
   check_workdir,
   has_saved,
   is_workdir,
+  read_config,
   replace_text,
 )
 from harma_jax.training.loop import train
@@ -71,8 +72,10 @@ def train_seeds(
   }
   for folder, run in runs.items():
     check_config(run)
-    check_workdir(folder, run)
-  finished = [is_workdir(folder) and bool(read_results(folder)) for folder in runs]
+    check_workdir(folder, run, may_go_on=folder != workdir / PRETRAIN)
+  finished = [
+    has_finished(folder, epochs=run.train.epochs) for folder, run in runs.items()
+  ]
   # Others may see the first process's files late.
   for (folder, run), is_finished in zip(
     runs.items(), of_first(np.array(finished)), strict=True
@@ -84,13 +87,23 @@ def train_seeds(
     _report([workdir / name_of(seed) for seed in seeds], workdir=workdir, seeds=seeds)
 
 
+def has_finished(folder: pathlib.Path, *, epochs: float) -> bool:
+  """Whether a folder holds a run that has ended, and was to have so many epochs."""
+  return (
+    is_workdir(folder)
+    and read_config(folder).train.epochs == epochs
+    and bool(read_results(folder))
+  )
+
+
 def runs_of_seeds(
   config: ConfigDict, *, workdir: pathlib.Path, seeds: Sequence[int]
 ) -> dict[pathlib.Path, ConfigDict]:
   """The config of each folder, in the order in which they train.
 
   A pretraining is done once, with the config's own seed, and all seeds start from it:
-  they differ by what happens in adaptation alone.
+  they differ by what happens in adaptation alone. With `init` there is none, and all
+  start from that.
   """
   config = resolve(config, workdir=workdir / name_of(seeds[0]))
   runs = stages(config, workdir=workdir)
@@ -98,7 +111,7 @@ def runs_of_seeds(
   for seed in seeds:
     run = last.copy_and_resolve_references()
     run.seed = seed
-    if PRETRAIN in run:
+    if workdir / PRETRAIN in runs:
       run.init = str(workdir / PRETRAIN)
       with run.unlocked():
         del run[PRETRAIN]

@@ -14,6 +14,7 @@ from harma_jax.evaluation.recall import RECALLS
 from harma_jax.results.comparison import compare, runs_of
 from harma_jax.rundir.workdir import read_config
 from harma_jax.training import seeds as module
+from harma_jax.training.loop import train
 from harma_jax.training.seeds import (
   parse_seeds,
   runs_of_seeds,
@@ -169,6 +170,41 @@ def test_without_pretraining_all_starts_anew(small_config):
     'seed_2': 2,
   }
   assert all(run.init == '' for run in runs.values())
+
+
+def test_with_init_there_is_no_pretraining(config, finished_run, tmp_path):
+  given = config.copy_and_resolve_references()
+  given.init = str(finished_run)
+  runs = runs_of_seeds(given.lock(), workdir=tmp_path, seeds=[1, 2])
+  assert list(runs) == [tmp_path / 'seed_1', tmp_path / 'seed_2']
+  assert {run.init for run in runs.values()} == {str(finished_run)}
+  with contextlib.redirect_stdout(io.StringIO()):
+    train_seeds(given, workdir=tmp_path, seeds=[1, 2])
+  assert {path.name for path in tmp_path.iterdir()} == {
+    *('seed_1', 'seed_2', 'seeds.json')
+  }
+  start = read_json(finished_run / 'results.json')
+  first = read_json(tmp_path / 'seed_1/results.json')['splits']['val']['step 0']
+  selected = list(start['splits']['val'].values())[-1]
+  assert first['mean_recall'] == pytest.approx(selected['mean_recall'])
+  # The same command again finds them finished.
+  train_seeds(given, workdir=tmp_path, seeds=[1, 2])
+
+
+def test_a_folder_of_seeds_is_no_folder_for_one(config, finished):
+  with pytest.raises(UserError, match=r'of the seeds 0, 3[.] Give --seeds=0,3 to go'):
+    train(config, workdir=finished)
+  assert not (finished / 'config.json').exists()
+
+
+def test_seeds_that_get_more_epochs_have_not_finished(small_config, tmp_path):
+  constant = {'optimizer.schedule': 'constant', 'optimizer.warmup': 0.0}
+  config = small_config(constant | {'train.epochs': 1.0})
+  longer = small_config(constant | {'train.epochs': 2.0})
+  with contextlib.redirect_stdout(io.StringIO()):
+    train_seeds(config, workdir=tmp_path, seeds=[0])
+    train_seeds(longer, workdir=tmp_path, seeds=[0])
+  assert read_json(tmp_path / 'seed_0/results.json')['steps'] == 6
 
 
 def test_another_seed_compiles_no_other_step(small_config, tmp_path):
