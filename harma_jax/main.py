@@ -10,7 +10,6 @@ Examples:
 """
 
 import contextlib
-import os
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -19,27 +18,19 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from harma_jax import cli
+from harma_jax.cli import process_flags
 from harma_jax.errors import UserError
+from harma_jax.tracking.kinds import parse_trackers
 
 # What a command needs is imported where it is used: help and mistakes come at once.
-
-START_TIMEOUT = 300  # seconds until all processes must have met
-LOSS_TIMEOUT = 45  # seconds; a dead process ends the others within a minute
 
 _CONFIG = cli.shared_flag('config')
 _WORKDIR = cli.shared_flag('workdir')
 cli.shared_flag('json')
+flags.adopt_module_key_flags(process_flags)
 _SEEDS = flags.DEFINE_list('seeds', None, 'Of runs to train, and to average.')
-_COORDINATOR = flags.DEFINE_string(
-  'coordinator', None, 'HOST:PORT of the first of several processes.'
-)
-_NUM_PROCESSES = flags.DEFINE_integer('num_processes', None, 'Of the run.')
-_PROCESS_ID = flags.DEFINE_integer('process_id', None, 'This one, counted from 0.')
-_START_TIMEOUT = flags.DEFINE_integer(
-  'start_timeout', START_TIMEOUT, 'Seconds until all processes have met.'
-)
-_LOSS_TIMEOUT = flags.DEFINE_integer(
-  'loss_timeout', LOSS_TIMEOUT, 'Seconds of silence that end a run.'
+_TRACKER = flags.DEFINE_list(
+  'tracker', [], 'Also tells tensorboard, wandb, trackio or mlflow of the run.'
 )
 _DRY_RUN = flags.DEFINE_bool(
   'dry_run', False, 'Does everything once, reports and leaves nothing behind.'
@@ -78,14 +69,15 @@ def _run(config: ConfigDict, *, workdir: pathlib.Path) -> None:
   from harma_jax.training.seeds import parse_seeds, train_seeds
 
   seeds = None if _SEEDS.value is None else parse_seeds(_SEEDS.value)
+  trackers = parse_trackers(_TRACKER.value)
   keep_compiled()
-  _join_others()
+  process_flags.join_others()
   if _DRY_RUN.value:
     dry_run(config, workdir=workdir)
   elif seeds:
-    train_seeds(config, workdir=workdir, seeds=seeds)
+    train_seeds(config, workdir=workdir, seeds=seeds, trackers=trackers)
   else:
-    train(config, workdir=workdir)
+    train(config, workdir=workdir, trackers=trackers)
 
 
 def _run_for_machines(config: ConfigDict, *, workdir: pathlib.Path) -> None:
@@ -121,18 +113,6 @@ def _check_mode() -> None:
     )
   if _QUICK.value and _TOPOLOGY.value is None:
     raise UserError('--quick: expected --dry_run_topology beside it; found none.')
-
-
-def _join_others() -> None:
-  """Meets the other processes, where there are any."""
-  from harma_jax.devices import processes
-
-  given = (_COORDINATOR, _NUM_PROCESSES, _PROCESS_ID)
-  start = processes.decide({flag.name: flag.value for flag in given}, os.environ)
-  if start:
-    processes.initialize(
-      start, timeout=_START_TIMEOUT.value, loss_timeout=_LOSS_TIMEOUT.value
-    )
 
 
 def _farewell() -> cli.Farewell:

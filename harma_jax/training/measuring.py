@@ -129,8 +129,12 @@ def report_results(
   selected_by: str,
   folder: RunFolder,
   stage: str = '',
-) -> None:
-  """Prints a table for each split, of what `stage` says, and writes `results.json`."""
+) -> dict:
+  """Prints a table for each split, of what `stage` says, and writes `results.json`.
+
+  Returns:
+    What it wrote.
+  """
   rows = folder.log.evaluations()
   selection = splits.get(selected_by)
   selected_on = selection.name if selection else 'nothing: the last step'
@@ -163,6 +167,7 @@ def report_results(
       f'No step was better on {selected_on} than the weights before training: these '
       'are selected.'
     )
+  return results
 
 
 def _results(

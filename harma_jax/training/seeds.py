@@ -47,7 +47,11 @@ def parse_seeds(words: Sequence[str]) -> list[int]:
 
 
 def train_seeds(
-  config: ConfigDict, *, workdir: pathlib.Path, seeds: Sequence[int]
+  config: ConfigDict,
+  *,
+  workdir: pathlib.Path,
+  seeds: Sequence[int],
+  trackers: Sequence[str] = (),
 ) -> None:
   """Trains every seed, writes `seeds.json` and prints means and deviations.
 
@@ -57,6 +61,7 @@ def train_seeds(
     config: as `train` takes it; its own seed is that of a pretraining.
     workdir: a folder, for a folder of each seed and of the pretraining.
     seeds: different ones.
+    trackers: as `train` takes them.
 
   Raises:
     UserError, Stopped: as `train` does; also where `workdir` is the folder of a run.
@@ -82,7 +87,7 @@ def train_seeds(
   ):
     logging.info('%s: %s', folder, 'has finished' if is_finished else 'trains')
     if not is_finished:
-      train(run, workdir=folder)
+      train(run, workdir=folder, trackers=trackers)
   if jax.process_index() == 0:
     _report([workdir / name_of(seed) for seed in seeds], workdir=workdir, seeds=seeds)
 
