@@ -1,5 +1,6 @@
 """TensorBoard: event files in the work folder."""
 
+import time
 from collections.abc import Mapping
 
 import tensorboardX
@@ -23,7 +24,12 @@ class TensorBoard:
   def __init__(self, run: TrackedRun):
     folder = run.folder / FOLDER
     purged = 0 if run.last_saved is None else run.last_saved + 1
-    self._writer = tensorboardX.SummaryWriter(str(folder), purge_step=purged)
+    self._writer = tensorboardX.SummaryWriter(
+      str(folder),
+      purge_step=purged,
+      # A name has seconds; a second start within one would overwrite the first's file.
+      filename_suffix=f'.{time.time_ns()}',
+    )
     self.id, self.place = FOLDER, f'tensorboard --logdir={folder}'
     if run.last_saved is None:
       rows = [f'| {name} | {value} |' for name, value in run.fields.items()]
