@@ -83,7 +83,12 @@ def _body(record: Record, measured: Measured | None) -> str:
     overview_section(
       fields, provenance=record.provenance, results=record.results, counts=counts
     ),
-    recalls_section(record.splits, counts=counts, data_name=data_name),
+    recalls_section(
+      record.splits,
+      counts=counts,
+      data_name=data_name,
+      test_set=record.results.get('counts', {}).get('test', {}),
+    ),
     curves_section(
       record.rows,
       chance=chance,

@@ -60,3 +60,13 @@ def finished_seeds(folder: str | pathlib.Path) -> list[pathlib.Path]:
       f'{folder} without. Resume it, or name the runs with commas between them.'
     )
   return []
+
+
+def runs_in(folder: str | pathlib.Path) -> list[pathlib.Path]:
+  """The work folders of several seeds; `folder` alone where it is no folder of some.
+
+  Raises:
+    UserError: as `finished_seeds`.
+  """
+  seeds = [] if is_workdir(folder) else finished_seeds(folder)
+  return seeds or [pathlib.Path(folder)]

@@ -143,6 +143,10 @@ def report_results(
     'selected_on': selected_on,
     'best_step': best,
     'steps': total_steps,
+    'counts': {
+      name: {'images': len(split.images), 'captions': len(split.tokens)}
+      for name, split in splits.items()
+    },
     'splits': {
       name: _results(split, rows, best=best, total=total_steps)
       for name, split in splits.items()

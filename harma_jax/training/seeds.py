@@ -15,8 +15,8 @@ from harma_jax.building.params import resolve
 from harma_jax.building.stages import stages
 from harma_jax.devices.processes import of_first
 from harma_jax.errors import UserError
-from harma_jax.evaluation.recall import Recall
 from harma_jax.evaluation.ties import EXPECTED
+from harma_jax.reporting.spread import summarize
 from harma_jax.reporting.tables import print_table, with_ties
 from harma_jax.rundir.results import read_results
 from harma_jax.rundir.seeds import SEEDS_FILE, name_of
@@ -122,47 +122,6 @@ def runs_of_seeds(
         del run[PRETRAIN]
     runs[workdir / name_of(seed)] = run.lock()
   return runs
-
-
-def summarize(results: Sequence[dict]) -> dict[str, dict[str, dict[str, Recall]]]:
-  """Means and deviations over runs, by split and row.
-
-  Args:
-    results: `results.json` of each run.
-
-  Returns:
-    `mean` and, of two runs or more, `sd` (of a sample: over n - 1) of the recalls of
-    `chance`, `ceiling`, `step 0`, `selected` and `last`; a row that some run has not
-    measured, as the last step on test, is left out.
-  """
-  summary = {}
-  for split in results[0]['splits']:
-    rows = [_rows_of(result, split) for result in results]
-    names = [name for name in rows[0] if all(name in row for row in rows)]
-    summary[split] = {name: _spread([row[name] for row in rows]) for name in names}
-  return summary
-
-
-def _rows_of(result: dict, split: str) -> dict[str, Recall]:
-  """A run's recalls of a split under names that do not depend on its steps."""
-  measured = result['splits'][split]
-  by_step = {name.partition(',')[0]: recall for name, recall in measured.items()}
-  names = {name: name for name in ('chance', 'ceiling', 'step 0')}
-  names |= {
-    'selected': f'step {result["best_step"]}',
-    'last': f'step {result["steps"]}',
-  }
-  return {name: by_step[step] for name, step in names.items() if step in by_step}
-
-
-def _spread(recalls: Sequence[Recall]) -> dict[str, Recall]:
-  # Runs of an earlier version have recorded fewer.
-  names = [name for name in recalls[0] if all(name in recall for recall in recalls)]
-  values = {name: [recall[name] for recall in recalls] for name in names}
-  spread = {'mean': {name: float(np.mean(v)) for name, v in values.items()}}
-  if len(recalls) > 1:
-    spread['sd'] = {name: float(np.std(v, ddof=1)) for name, v in values.items()}
-  return spread
 
 
 def _report(

@@ -11,6 +11,7 @@ import pytest
 
 from harma_jax.errors import UserError
 from harma_jax.evaluation.recall import RECALLS
+from harma_jax.reporting.spread import summarize
 from harma_jax.results.comparison import compare, runs_of
 from harma_jax.rundir.workdir import read_config
 from harma_jax.training import seeds as module
@@ -18,7 +19,6 @@ from harma_jax.training.loop import train
 from harma_jax.training.seeds import (
   parse_seeds,
   runs_of_seeds,
-  summarize,
   train_seeds,
 )
 
@@ -94,39 +94,6 @@ def test_means_and_deviations_are_written_and_printed(finished):
   for split in ('val', 'test'):
     assert f'{split}: recall in % over the seeds 0, 3' in printed
   assert 'selected, mean' in printed
-
-
-def result_of(*, best, total, **rows):
-  splits = {'val': {name: {'mean_recall': value} for name, value in rows.items()}}
-  return {'best_step': best, 'steps': total, 'splits': splits}
-
-
-def test_rows_are_found_whatever_step_was_the_best():
-  rows = {'chance': 1.0, 'ceiling': 90.0, 'step 0': 2.0}
-  results = [
-    result_of(
-      best=6, total=9, **rows, **{'step 6, selected': 8.0, 'step 9, last': 7.0}
-    ),
-    result_of(best=0, total=9, **rows, **{'step 9, last': 1.0}),
-    result_of(best=9, total=9, **rows, **{'step 9, selected': 5.0}),
-  ]
-  found = summarize(results)['val']
-  means = {name: spread['mean']['mean_recall'] for name, spread in found.items()}
-  assert means == pytest.approx(
-    {'chance': 1, 'ceiling': 90, 'step 0': 2, 'selected': 5, 'last': 13 / 3}
-  )
-  assert found['selected']['sd']['mean_recall'] == pytest.approx(3)
-  assert found['chance']['sd']['mean_recall'] == 0
-  assert 'sd' not in summarize(results[:1])['val']['selected']
-
-
-def test_a_step_that_not_all_have_measured_is_left_out():
-  rows = {'chance': 1.0, 'ceiling': 90.0, 'step 0': 2.0}
-  results = [
-    result_of(best=6, total=9, **rows, **{'step 6, selected': 8.0}),
-    result_of(best=9, total=9, **rows, **{'step 9, selected': 5.0}),
-  ]
-  assert list(summarize(results)['val'])[-1] == 'selected'
 
 
 def test_finished_seeds_are_not_started_again(config, finished, monkeypatch):
