@@ -7,6 +7,7 @@ from absl import logging
 
 from harma_jax.errors import UserError
 from harma_jax.evaluation.recall import RECALLS
+from harma_jax.evaluation.ties import EXPECTED
 from harma_jax.reporting.charts import Points
 from harma_jax.reporting.curves import chart, points, steps_per_epoch
 from harma_jax.reporting.methods import Method, Run, gain_of_method, read_methods
@@ -25,6 +26,8 @@ from harma_jax.reporting.published import own_row, published_part
 from harma_jax.reporting.spread import summarize
 from harma_jax.reporting.tables import header_of, with_ties
 from harma_jax.rundir.workdir import read_fingerprints, without_paths
+
+OF_DATA = ('chance', 'ceiling')  # rows that no method changes
 
 Gains = Mapping[str, Mapping[str, Mapping]]  # role -> name of the method -> row
 
@@ -169,14 +172,26 @@ def _recalls_section(methods: Sequence[Method]) -> str:
 
 
 def _rows_of(role: str, spreads: Mapping[str, Mapping]) -> dict[str, Mapping]:
-  """The rows of a split: of each method the mean of a row, and its deviation."""
-  rows = {}
+  """The rows of a split: what data alone decide, then each method's means and sds."""
+  rows, *others = [splits[role] for splits in spreads.values()]
+  shared = [
+    name for name in OF_DATA if all(_agree(rows[name], of[name]) for of in others)
+  ]
+  found = with_ties({name: rows[name]['mean'] for name in shared}, kinds=[EXPECTED])
   for method, splits in spreads.items():
     for name, spread in splits[role].items():
-      rows |= with_ties({f'{method}: {name}, mean': spread['mean']})
-      if 'sd' in spread and any(spread['sd'].values()):
-        rows[f'{method}: {name}, sd'] = spread['sd']
-  return rows
+      if name not in shared:
+        label = f'{method}: {name}'
+        found |= with_ties({f'{label}, mean': spread['mean']}, kinds=[EXPECTED])
+        if any(spread.get('sd', {}).values()):
+          found[f'{label}, sd'] = spread['sd']
+  return found
+
+
+def _agree(spread: Mapping, other: Mapping) -> bool:
+  """Whether two means are the same but for the last bits, which sums leave."""
+  recall = other['mean']
+  return all(np.isclose(value, recall[key]) for key, value in spread['mean'].items())
 
 
 def _published(methods: Sequence[Method], spreads: Mapping[str, Mapping]) -> str:

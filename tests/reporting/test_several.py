@@ -59,6 +59,9 @@ def test_rows_are_means_and_deviations_over_seeds(text, seeds, finished_run):
     found = cells_of(table, f'{finished_run.name}: selected, mean')
     assert found == [f'{alone[key]:.2f}' for key in RECALLS]
     assert f'{finished_run.name}: selected, sd' not in table
+    chance = results_of(finished_run)['splits'][split]['chance']
+    assert cells_of(table, 'chance') == [f'{chance[key]:.2f}' for key in RECALLS]
+    assert 'lower: chance' not in table
 
 
 def test_the_gain_stands_on_both_splits_with_its_intervals(text, seeds, finished_run):
