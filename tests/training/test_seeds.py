@@ -100,7 +100,7 @@ def test_finished_seeds_are_not_started_again(config, finished, monkeypatch):
   before = (finished / 'seeds.json').read_bytes()
   started = []
 
-  def note(config, *, workdir):
+  def note(config, *, workdir, trackers):
     started.append((workdir.name, config.seed))
     raise KeyboardInterrupt
 
