@@ -56,6 +56,11 @@ setup(
     # The page to search by.
     'serve': ['starlette>=1.0', 'uvicorn>=0.40'],
     'search': ['usearch>=2.26'],
+    # What `train --tracker` can tell of a run.
+    'tensorboard': ['tensorboardX>=2.6.5'],
+    'wandb': ['wandb>=0.31'],
+    'trackio': ['trackio>=0.43'],
+    'mlflow': ['mlflow-skinny>=3.17'],
     # Tests against the code of the libraries whose files are read and written.
     'interop': ['torch>=2.6', 'open_clip_torch>=3.0'],
     # An independent count of recalls for the tests.

@@ -9,7 +9,7 @@ import numpy as np
 
 from harma_jax.evaluation.bootstrap import mean_intervals, recall_differences
 from harma_jax.evaluation.recall import RECALLS, Ranks, recall_of_ranks
-from harma_jax.results.comparison import seed_test
+from harma_jax.evaluation.seed_test import seed_test
 
 RANKS_FILE = 'ranks.npz'
 REFERENCES = ('zero_shot', 'full', 'harma')

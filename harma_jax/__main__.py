@@ -20,7 +20,7 @@ COMMANDS = {
     'harma_jax.compare',
     'Compares the selected weights of two methods on the same queries.',
   ),
-  'report': ('harma_jax.report', 'Writes a run as one HTML page.'),
+  'report': ('harma_jax.report', 'Writes a run, or several, as one HTML page.'),
   'conflicts': (
     'harma_jax.conflicts',
     'Shows the captions whose gradients conflict most: maybe wrong ones.',

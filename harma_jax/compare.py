@@ -10,12 +10,12 @@ Examples:
 """
 
 import functools
-import pathlib
 from collections.abc import Mapping, Sequence
 
 from harma_jax import cli
 from harma_jax.errors import UserError
 from harma_jax.reporting.tables import print_differences
+from harma_jax.rundir.names import distinct_names
 
 cli.shared_flag('out')
 cli.shared_flag('json')
@@ -45,12 +45,7 @@ def show(results: Mapping, *, names: tuple[str, str]) -> None:
 
 def names_of(sides: Sequence[Sequence[str]]) -> tuple[str, str]:
   """What to call two methods: the ends of their paths, as long as tells them apart."""
-  paths = [pathlib.Path(side[0]).expanduser().resolve().parts for side in sides]
-  n = next(
-    (n for n in range(1, max(map(len, paths)) + 1) if paths[0][-n:] != paths[1][-n:]),
-    1,
-  )
-  names = ['/'.join(parts[-n:]) for parts in paths]
+  names = distinct_names([side[0] for side in sides])
   more = [f' and {len(side) - 1} more' if side[1:] else '' for side in sides]
   return tuple(name + rest for name, rest in zip(names, more, strict=True))
 

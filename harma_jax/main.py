@@ -21,15 +21,17 @@ from harma_jax import cli
 from harma_jax.cli import process_flags
 from harma_jax.errors import UserError
 from harma_jax.rundir.workdir import default_workdir
+from harma_jax.tracking.kinds import parse_trackers
 
 # What a command needs is imported where it is used: help and mistakes come at once.
-
-
 _CONFIG = cli.shared_flag('config')
 _WORKDIR = cli.shared_flag('workdir')
 cli.shared_flag('json')
-_SEEDS = flags.DEFINE_list('seeds', None, 'Of runs to train, and to average.')
 flags.adopt_module_key_flags(process_flags)
+_SEEDS = flags.DEFINE_list('seeds', None, 'Of runs to train, and to average.')
+_TRACKER = flags.DEFINE_list(
+  'tracker', [], 'Also tells tensorboard, wandb, trackio or mlflow of the run.'
+)
 _DRY_RUN = flags.DEFINE_bool(
   'dry_run', False, 'Does everything once, reports and leaves nothing behind.'
 )
@@ -50,12 +52,9 @@ def main(argv: Sequence[str]) -> None:
   config, path = cli.read_config_flag(_CONFIG.name)
   _check_mode()
   workdir = pathlib.Path(_WORKDIR.value or default_workdir(path))
-  if _TOPOLOGY.value is not None:
-    _rehearse_elsewhere(config, workdir=workdir)
-  elif not cli.asks_for_json():
-    _run(config, workdir=workdir)
-  else:
-    _run_for_machines(config, workdir=workdir)
+  run = _run_for_machines if cli.asks_for_json() else _run
+  run = run if _TOPOLOGY.value is None else _rehearse_elsewhere
+  run(config, workdir=workdir)
 
 
 def _run(config: ConfigDict, *, workdir: pathlib.Path) -> None:
@@ -65,14 +64,15 @@ def _run(config: ConfigDict, *, workdir: pathlib.Path) -> None:
   from harma_jax.training.seeds import parse_seeds, train_seeds
 
   seeds = None if _SEEDS.value is None else parse_seeds(_SEEDS.value)
+  trackers = parse_trackers(_TRACKER.value)
   keep_compiled()
   process_flags.join_others()
   if _DRY_RUN.value:
     dry_run(config, workdir=workdir)
   elif seeds:
-    train_seeds(config, workdir=workdir, seeds=seeds)
+    train_seeds(config, workdir=workdir, seeds=seeds, trackers=trackers)
   else:
-    train(config, workdir=workdir)
+    train(config, workdir=workdir, trackers=trackers)
 
 
 def _run_for_machines(config: ConfigDict, *, workdir: pathlib.Path) -> None:

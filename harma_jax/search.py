@@ -29,9 +29,7 @@ from harma_jax.cli import index_flags, place_flags, query_flags, serve_flags
 from harma_jax.errors import UserError
 
 cli.shared_flag('workdir')
-_FAREWELL = functools.partial(
-  cli.Farewell, 'Interrupted; the same index command goes on.'
-)
+_LAST_WORDS = 'Interrupted; the same index command goes on.'
 _OUT = cli.shared_flag('out')
 _IMAGES = cli.shared_flag('images')
 cli.shared_flag('json')
@@ -79,11 +77,13 @@ def run_index(words: Sequence[str]) -> None:
 
 def run_query(words: Sequence[str]) -> None:
   """Prints what an index holds of a text or an image, and writes it where asked."""
+  from harma_jax.api import load
+
   text, texts = ' '.join(words), query_flags.queries()
   looked_for, settings = query_flags.query_settings(), query_flags.search_settings()
   index = place_flags.given_index()
   settings['allowed'] = place_flags.allowed_rows(index)
-  shown, model = query_flags.shown_image(index), place_flags.model_of(index)
+  shown, model = query_flags.shown_image(index), load(place_flags.model_path(index))
   if texts:
     place_flags.expect_no_files()
     answers = model.search_texts(index, texts, **settings)
@@ -107,10 +107,13 @@ def run_export(words: Sequence[str]) -> None:
 
 def run_serve(words: Sequence[str]) -> None:
   """Shows a page to search an index by, until it is interrupted."""
+  from harma_jax.api import load
+
   cli.no_arguments(['serve', *words])
   index = place_flags.given_index()
-  serve_flags.serve_index(index, place_flags.model_of(index))
+  model = load(place_flags.model_path(index))
+  serve_flags.serve_index(index, search=functools.partial(model.search, index))
 
 
 if __name__ == '__main__':
-  cli.run(main, farewell=_FAREWELL)
+  cli.run(main, farewell=lambda: cli.Farewell(_LAST_WORDS))

@@ -69,6 +69,7 @@ def wait_for(happened, *, program, seconds=120):
     (['--config=configs/rsitmd.py', '--config.train.epoch=3'], 'Did you mean epochs?'),
     ([f'--config={REPOSITORY}/configs/rsitmd.py'], 'data.root=FOLDER'),
     ([TOY, '--dry_run', '--seeds=0,1'], 'found --seeds and --dry_run. All seeds'),
+    ([TOY, '--tracker=wandbb'], "found 'wandbb'. Did you mean wandb?"),
     ([TOY, '--dry_run', '--quick'], 'expected --dry_run_topology beside it'),
     ([TOY, '--dry_run_topology=v5ee:2x4'], "found 'v5ee:2x4'. Did you mean v5e?"),
     ([TOY, '--dry_run_topology=tpu:3'], 'multiple of the 3 devices; found 8'),

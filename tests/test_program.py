@@ -114,14 +114,15 @@ def test_python_runs_the_package_as_the_program(environment, small_data):
 
 
 @pytest.mark.parametrize('command', program.COMMANDS)
-def test_a_command_says_what_it_does_with_two_examples_and_its_flags(command):
+def test_a_command_says_what_it_does_with_examples_and_its_flags(command):
   text = help_of(module_of(command), width=WIDTH)
   first, *lines = text.splitlines()
   assert first == program.COMMANDS[command][1]
   where = str(shipped('common.py'))
   assert all(len(line) <= WIDTH or where in line for line in lines)
   examples = examples_of(text)
-  assert [example[:2] for example in examples] == [['harma-jax', command]] * 2
+  assert len(examples) >= 2
+  assert {tuple(example[:2]) for example in examples} == {('harma-jax', command)}
   used = re.findall(r'--(?:no)?(\w+)', ' '.join(map(shlex.join, examples)))
   assert {*used} <= flags_of(text)
 

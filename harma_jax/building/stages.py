@@ -14,6 +14,7 @@ from harma_jax.building.recipe import Recipe, build_recipe
 from harma_jax.data.tables import check_root
 from harma_jax.devices.processes import agree, code_version
 from harma_jax.errors import UserError
+from harma_jax.rundir.seeds import check_not_of_seeds
 from harma_jax.rundir.workdir import PRETRAIN, check_workdir, flat
 
 
@@ -25,13 +26,14 @@ def read_recipes(
   All that can be found wrong before data are read is found here.
 
   Raises:
-    UserError: a mistake in the config; another config in `workdir`; processes that
-      differ.
+    UserError: a mistake in the config; another config, or several seeds, in `workdir`;
+      processes that differ.
   """
   agree(
     {'code': code_version()}
     | {f'config.{name}': str(value) for name, value in flat(config).items()}
   )
+  check_not_of_seeds(workdir)
   check_root(config.data.root)  # before what may be a long download
   runs = {
     folder: fit_batch(stage, count=jax.device_count())
@@ -39,7 +41,7 @@ def read_recipes(
   }
   for folder, stage in runs.items():
     check_config(stage)
-    check_workdir(folder, stage)
+    check_workdir(folder, stage, may_go_on=folder == workdir)
     _warn_of_test(stage)
   return {
     folder: build_recipe(stage, with_fastest_attention(stage, build_model(stage)))

@@ -9,7 +9,7 @@ from types import ModuleType
 
 from absl import flags
 
-from harma_jax.cli.shared_flags import QUIET, SHARED
+from harma_jax.cli.shared_flags import EVERYWHERE, SHARED
 
 WORDS = ('--help', '-help', '-h', '-?', '--helpshort')
 COLUMN = 26  # where the text of a flag begins
@@ -38,7 +38,8 @@ def help_of(module: ModuleType, *, width: int) -> str:
   """
   paragraphs = inspect.cleandoc(module.__doc__ or '').split('\n\n')
   parts = [_wrapped(paragraph, width=width) for paragraph in paragraphs]
-  found = [*flags.FLAGS.get_key_flags_for_module(module), QUIET]
+  found = flags.FLAGS.get_key_flags_for_module(module)
+  found += [flags.FLAGS[name] for name in EVERYWHERE if name in flags.FLAGS]
   if found:
     lines = (_line(flag, width=width) for flag in sorted(found, key=_place))
     parts.append('\n'.join(['Flags:', *lines]))

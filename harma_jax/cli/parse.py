@@ -85,9 +85,10 @@ def _expand_home() -> None:
 
 
 def _be_quiet() -> None:
-  """Shows warnings alone; bars ask for the same (`reporting/progress.py`)."""
+  """Shows warnings alone, and no bars: rich asks the environment for them."""
   if 'quiet' in flags.FLAGS and flags.FLAGS['quiet'].value:
     logging.set_verbosity(logging.WARNING)
+    os.environ['TTY_INTERACTIVE'] = '0'
 
 
 def _find_configs(argv: Sequence[str]) -> tuple[list[str], str]:

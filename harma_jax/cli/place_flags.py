@@ -1,5 +1,6 @@
 """The flags of searches that name an index, ask for places and write them."""
 
+import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,6 @@ from harma_jax.errors import UserError
 if TYPE_CHECKING:
   import numpy as np
 
-  from harma_jax.api import Model
   from harma_jax.search_index.index import Index
   from harma_jax.search_index.query import Hit
 
@@ -53,11 +53,9 @@ def given_index() -> 'Index':
   return open_index(path)
 
 
-def model_of(index: 'Index') -> 'Model':
-  """That of --workdir, or the one that made the index."""
-  from harma_jax.api import load
-
-  return load(WORKDIR.value or index.manifest['model_path'] or workdir())
+def model_path(index: 'Index') -> str | pathlib.Path:
+  """Of the model of --workdir, or of the one that made the index."""
+  return WORKDIR.value or index.manifest['model_path'] or workdir()
 
 
 def allowed_rows(index: 'Index') -> 'np.ndarray | None':

@@ -1,7 +1,7 @@
 """The flags of `search serve`, and serving a page as they say."""
 
 import contextlib
-import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from absl import flags, logging
@@ -9,7 +9,6 @@ from absl import flags, logging
 from harma_jax.search_page.address import LOOPBACK
 
 if TYPE_CHECKING:
-  from harma_jax.api import Model
   from harma_jax.search_index.index import Index
   from harma_jax.search_page.archive import Archive
 
@@ -19,12 +18,11 @@ _PORT = flags.DEFINE_integer(
 )
 
 
-def serve_index(index: 'Index', model: 'Model') -> None:
-  """Shows a page to search an index by with the model that made it."""
+def serve_index(index: 'Index', *, search: Callable) -> None:
+  """Shows a page to search an index by `search`, which is that of its model."""
   from harma_jax.search_page.archive import Archive
 
-  model.search(index, text='warm up')  # compiled before the first one asks
-  search = functools.partial(model.search, index)
+  search(text='warm up')  # compiled before the first one asks
   serve_archive(Archive(index=index, search=search))
 
 

@@ -17,9 +17,11 @@ WORKDIR = flags.DEFINE_string(
   'workdir', None, 'The folder of a run; training makes workdir/<name of the config>.'
 )
 OUT = flags.DEFINE_string('out', None, 'What to write.')
-# Of every command.
 QUIET = flags.DEFINE_bool('quiet', False, 'Says warnings and results alone.')
 JSON = flags.DEFINE_bool('json', False, 'Prints results as JSON, for machines.')
+
+# Every command takes these, and says so.
+EVERYWHERE = ('quiet',)
 
 flags.disclaim_key_flags()  # --help shows one where `shared_flag` takes it.
 

@@ -50,14 +50,14 @@ def curves_section(
     best_step: the step that was selected; None where none has been.
   """
   train = [row for row in rows if row['kind'] == 'train']
-  epochs = train[-1]['step'] / train[-1]['epoch'] if train else 1
+  epochs = steps_per_epoch(rows)
   x_label = 'epoch' if train else 'step'
   mark = None if best_step is None else (best_step / epochs, 'selected')
   evaluations = [
     row | {'epoch': row['step'] / epochs} for row in rows if row['kind'] == 'evaluation'
   ]
   figures = [
-    _chart({name: points(train, name)}, what=what, x_label=x_label, mark=mark)
+    chart({name: points(train, name)}, what=what, x_label=x_label, mark=mark)
     for name, what in _quantities(train).items()
   ]
   figures[1:1] = _recall_charts(
@@ -65,6 +65,12 @@ def curves_section(
   )
   grid = f'<div class="grid">{"".join(figures)}</div>'
   return section('Curves', paragraph(_of_logging(train)), grid)
+
+
+def steps_per_epoch(rows: Sequence[Mapping]) -> float:
+  """By the last training row of `metrics.jsonl`; 1 where there is none."""
+  train = [row for row in rows if row['kind'] == 'train']
+  return train[-1]['step'] / train[-1]['epoch'] if train else 1
 
 
 def points(rows: Sequence[Mapping], name: str) -> Points:
@@ -100,19 +106,19 @@ def _recall_charts(
     header_of(name): points(splits.get(selected_on, []), name) for name in RECALLS[:-1]
   }
   return [
-    _chart(means, what='mean recall (mR) in %', **axis),
-    _chart(details, what=f'recall in % on {selected_on}', **axis),
+    chart(means, what='mean recall (mR) in %', **axis),
+    chart(details, what=f'recall in % on {selected_on}', **axis),
   ]
 
 
-def _chart(series: Mapping[str, Points], *, what: str, x_label: str, mark) -> str:
+def chart(series: Mapping[str, Points], *, what: str, x_label: str, mark=None) -> str:
   """A line chart with its caption; a sentence where there is nothing to draw."""
   series = {name: line for name, line in series.items() if _has_finite(line)}
   if not series:
     return figure('', escape(f'{what}: no finite value was logged'))
   title = f'{what} by {x_label}: {"; ".join(map(_ends, series, series.values()))}'
-  chart = line_chart(series, title=title, x_label=x_label, mark=mark)
-  return figure(chart, escape(what))
+  drawn = line_chart(series, title=title, x_label=x_label, mark=mark)
+  return figure(drawn, escape(what))
 
 
 def _ends(name: str, line: Points) -> str:
@@ -160,7 +166,7 @@ def conflicts_section(rows: Sequence[Mapping], *, pair: str) -> str:
     f'{_of_strip(counts)}.'
   )
   strip = figure(_strip(counts, epochs), 'cosines by epoch')
-  shares = _chart(series, what='shares of the samples', x_label='epoch', mark=None)
+  shares = chart(series, what='shares of the samples', x_label='epoch', mark=None)
   return section(title, paragraph(text), f'<div class="grid">{strip}{shares}</div>')
 
 

@@ -52,7 +52,7 @@ def measure(
   Raises:
     UserError: there is no such split, or it cannot be read or is another now.
   """
-  table = _read_table(config, record.selecting, workdir=workdir)
+  table = read_table(config, record.selecting, workdir=workdir)
   model = build_model(config)
   split = build_evaluation_split(config, table, model)
   encode = build_features(config, model)
@@ -61,22 +61,28 @@ def measure(
   ranks = _ranks(after, table)
   notes = [_recomputed(_mean_recall(ranks), recorded.get(record.best_step))]
   try:
-    before = encode(read_start(workdir), split)
+    start = read_start(workdir)
+    before = encode(start, split)
     _check_start(_mean_recall(_ranks(before, table)), recorded.get(0))
   except UserError as error:
     logging.warning('Left out of the report: the model before training. %s', error)
     features, missing = {'after': after}, _MISSING
   else:
     features, missing = {'before': before, 'after': after}, ''
-    notes.append(_gain(_ranks(before, table), ranks, table))
+    gains = {record.selecting: gain_of([_ranks(before, table)], [ranks], table)}
+    gains |= _other_gains(config, start, params, workdir=workdir, record=record)
+    notes += [words_of_gain(role, gain) for role, gain in gains.items()]
   return Measured(
     table=table, features=features, ranks=ranks, missing=missing, notes=notes
   )
 
 
-def _read_table(
-  config: ConfigDict, role: str, *, workdir: pathlib.Path
-) -> CaptionTable:
+def read_table(config: ConfigDict, role: str, *, workdir: pathlib.Path) -> CaptionTable:
+  """The split that a run evaluates as `role`, if it is what the run knew.
+
+  Raises:
+    UserError: there is none, or it cannot be read or is another now.
+  """
   if not role:
     raise UserError('Expected a run that evaluates a split; this one evaluates none.')
   table = build_table(config, config.data[f'{role}_split'])
@@ -104,12 +110,53 @@ def _mean_recall(ranks: Ranks) -> float:
   return recall_of_ranks(ranks)['mean_recall']
 
 
-def _gain(before: Ranks, after: Ranks, table: CaptionTable) -> str:
-  row = recall_differences([before], [after], table.caption_image)['mean_recall']
+def _other_gains(
+  config: ConfigDict,
+  start: Mapping,
+  params: Mapping,
+  *,
+  workdir: pathlib.Path,
+  record: Record,
+) -> dict[str, dict]:
+  """`gain_of` of the evaluated splits that did not select, by their role."""
+  gains = {}
+  for role in record.splits:
+    if role != record.selecting:
+      table = read_table(config, role, workdir=workdir)
+      before, after = ranks_of(config, [start, params], table)
+      gains[role] = gain_of([before], [after], table)
+  return gains
+
+
+def ranks_of(
+  config: ConfigDict, params: Sequence[Mapping], table: CaptionTable
+) -> list[Ranks]:
+  """Ranks of the queries of a split, by each of some parameters."""
+  model = build_model(config)
+  split = build_evaluation_split(config, table, model)
+  encode = build_features(config, model)
+  return [_ranks(encode(of_model, split), table) for of_model in params]
+
+
+def gain_of(
+  before: Sequence[Ranks], after: Sequence[Ranks], table: CaptionTable
+) -> dict[str, float]:
+  """What training added to the mean recall; see `recall_differences`.
+
+  Args:
+    before: ranks by the starting weights of each run.
+    after: by the selected weights of the same runs.
+    table: captions and images of the split.
+  """
+  return recall_differences(before, after, table.caption_image)['mean_recall']
+
+
+def words_of_gain(role: str, gain: Mapping[str, float]) -> str:
+  """The gain of one run as a sentence."""
   return (
-    f'Mean recall on {table.split} after training less that before: '
-    f'{row["difference"]:+.2f}, 95 % interval over queries {row["low"]:+.2f} to '
-    f'{row["high"]:+.2f}. Other seeds are not in it.'
+    f'Mean recall on {role} after training less that before: '
+    f'{gain["difference"]:+.2f}, 95 % interval over queries {gain["low"]:+.2f} to '
+    f'{gain["high"]:+.2f}. Other seeds are not in it.'
   )
 
 

@@ -114,7 +114,25 @@ def cautions(
     splits: split -> row -> recalls.
     skipped: steps whose loss or gradient was not finite.
   """
-  notes = [f'One run with one seed ({fields["seed"]}): no spread over seeds is shown.']
+  seed = f'One run with one seed ({fields["seed"]}): no spread over seeds is shown.'
+  return [
+    seed,
+    *limits(
+      fields, provenance=provenance, results=results, splits=splits, skipped=skipped
+    ),
+  ]
+
+
+def limits(
+  fields: Mapping,
+  *,
+  provenance: Mapping,
+  results: Mapping,
+  splits: Mapping[str, Mapping[str, Recall]],
+  skipped: int,
+) -> list[str]:
+  """As `cautions`, without what is said of the seed."""
+  notes = []
   selecting = fields['evaluation.select_on']
   if selecting == 'test':
     notes.append(

@@ -3,13 +3,16 @@
 import base64
 import html
 import io
+import pathlib
 from collections.abc import Callable, Iterable, Sequence
 
 from absl import logging
 from PIL import Image
 
+from harma_jax import __version__
 from harma_jax.errors import UserError
 
+STYLE = pathlib.Path(__file__).with_name('style.css')
 THUMBNAIL = 160  # pixels
 LONGEST = 300  # characters of a text of the data that are shown
 
@@ -31,6 +34,14 @@ def page(title: str, body: str, *, style: str) -> str:
     f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
     f'<title>{html.escape(title)}</title><style>{style}</style></head>'
     f'<body>{body}</body></html>\n'
+  )
+
+
+def footer(body: str) -> str:
+  """What stands below a body of HTML: what wrote it, and how large it is."""
+  return (
+    f'<footer><p><small>Written by harma_jax {__version__}. About '
+    f'{len(body.encode()) / 1e6:.1f} MB; nothing is fetched.</small></p></footer>'
   )
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 
-from absl import logging
 from rich.console import Console
 from rich.progress import (
   BarColumn,
@@ -19,9 +18,8 @@ def show_progress(items: Iterable, *, title: str, total: int) -> Iterator:
   The bar is on standard error, where that is a terminal and no one asked for quiet.
   """
   console = Console(stderr=True)
-  shown = console.is_terminal and logging.level_info()
   columns = (TextColumn(title), BarColumn(), MofNCompleteColumn())
   with Progress(
-    *columns, TimeRemainingColumn(), console=console, disable=not shown
+    *columns, TimeRemainingColumn(), console=console, disable=not console.is_interactive
   ) as bar:
     yield from bar.track(items, total=total)

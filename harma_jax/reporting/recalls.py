@@ -1,16 +1,13 @@
-"""Tables of recall: the run's own, and numbers that others published."""
+"""Tables of recall of a run, those of others beside them."""
 
-import json
-import pathlib
 import re
 from collections.abc import Mapping, Sequence
 
 from harma_jax.evaluation.recall import RECALLS, Recall
-from harma_jax.evaluation.ties import EXPECTED, part_of, recorded_of
+from harma_jax.evaluation.ties import recorded_of
 from harma_jax.reporting.page import paragraph, section, table
+from harma_jax.reporting.published import own_row, published_part
 from harma_jax.reporting.tables import header_of, with_ties
-
-PUBLISHED = pathlib.Path(__file__).with_name('published.json')
 
 
 def recalls_section(
@@ -18,6 +15,7 @@ def recalls_section(
   *,
   counts: Mapping[str, str],
   data_name: str,
+  test_set: Mapping[str, int],
 ) -> str:
   """The recalls of each split, and published ones of the same data set.
 
@@ -25,6 +23,7 @@ def recalls_section(
     splits: split -> row (`chance`, `step 0`, ...) -> recalls in per cent.
     counts: split -> what it holds, in words; of some or none.
     data_name: the name of the data set's folder.
+    test_set: its `images` and `captions`; empty where they are not known.
   """
   if not splits:
     return section('Recall', paragraph('The run has evaluated nothing yet.'))
@@ -49,56 +48,12 @@ def recalls_section(
     'possible where identical captions cannot be told apart. Step 0 is the model '
     'before training: the starting weights with fresh adapters, where it has adapters.'
   )
-  return section('Recall', *tables, meaning, _published(data_name, splits))
-
-
-def published_rows(data_name: str) -> list[dict]:
-  """The published numbers of a data set; none where it is another or not known."""
-  published = json.loads(PUBLISHED.read_text())
-  name = data_name.casefold()
-  return [
-    row | {'mR': row['mR'][name]} for row in published['rows'] if name in row['mR']
-  ]
-
-
-def _own_row(rows: Mapping[str, Recall]) -> tuple[str, ...] | None:
-  """The selected step as a row of the published ones; None where it is not measured.
-
-  A sort breaks ties in some order, as the published evaluations do: what compares is
-  the mean over all orders.
-  """
-  name = next((name for name in rows if name.endswith('selected')), 'step 0')
-  recall = part_of(rows.get(name, {}), EXPECTED)
-  if not recall:
-    return None
-  return f'this run, {name}, ties at random', f'{recall["mean_recall"]:.2f}', '', '', ''
-
-
-def _published(data_name: str, splits: Mapping[str, Mapping[str, Recall]]) -> str:
-  rows = published_rows(data_name)
-  if not rows:
-    return ''
-  own_row = _own_row(splits.get('test', {}))
-  own = '' if own_row else ' This run has no recall on test to set beside them.'
-  return paragraph(
-    f'Below: published by others, on the test split of {data_name.upper()}, copied '
-    'from the sources and not measured here. They mix backbones, training data and '
-    'ways to select the step; between seeds, 1 to 1.5 points are usual. That the '
-    f'data of this run are the same is taken from the name of their folder.{own}'
-  ) + table(
-    [own_row] * bool(own_row)
-    + [
-      (
-        row['method'],
-        f'{row["mR"]:.2f}',
-        row['weights'],
-        row['selection'],
-        row['source'],
-      )
-      for row in rows
-    ],
-    header=('published by others', 'mR, test', 'weights', 'step chosen on', 'source'),
+  test = splits.get('test', {})
+  name = next((name for name in test if name.endswith('selected')), 'step 0')
+  published = published_part(
+    data_name, test_set, own=[own_row(f'this run, {name}', test.get(name, {}))]
   )
+  return section('Recall', *tables, meaning, published)
 
 
 def splits_of(

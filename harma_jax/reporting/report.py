@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from absl import logging
 
-from harma_jax import __version__
 from harma_jax.building.params import read_workdir
 from harma_jax.data.images import read_image
 from harma_jax.errors import UserError
@@ -14,7 +13,7 @@ from harma_jax.raster.how import How
 from harma_jax.reporting.curves import conflicts_section, curves_section
 from harma_jax.reporting.measured import Measured, measure
 from harma_jax.reporting.overview import caution_section, cautions, overview_section
-from harma_jax.reporting.page import escape, page, picture
+from harma_jax.reporting.page import STYLE, escape, footer, page, picture
 from harma_jax.reporting.projection import projection_section
 from harma_jax.reporting.recalls import recalls_section
 from harma_jax.reporting.record import Record, read_record
@@ -22,7 +21,6 @@ from harma_jax.reporting.retrieval import Gallery, queries_section
 from harma_jax.reporting.scene_classes import classes_section
 from harma_jax.rundir.workdir import read_config
 
-STYLE = pathlib.Path(__file__).with_name('style.css')
 SEED = 0  # of what is drawn by lot for the page
 
 _WITHOUT_DATA = (
@@ -58,8 +56,7 @@ def report(workdir: pathlib.Path, *, data_root: str | None = None) -> str:
     measured = None
   title = f'Report of {workdir.resolve().name}'
   body = f'<h1>{escape(title)}</h1>{_body(record, measured)}'
-  body += _footer(len(body.encode()))
-  return page(title, body, style=STYLE.read_text())
+  return page(title, body + footer(body), style=STYLE.read_text())
 
 
 def _body(record: Record, measured: Measured | None) -> str:
@@ -83,7 +80,12 @@ def _body(record: Record, measured: Measured | None) -> str:
     overview_section(
       fields, provenance=record.provenance, results=record.results, counts=counts
     ),
-    recalls_section(record.splits, counts=counts, data_name=data_name),
+    recalls_section(
+      record.splits,
+      counts=counts,
+      data_name=data_name,
+      test_set=record.results.get('counts', {}).get('test', {}),
+    ),
     curves_section(
       record.rows,
       chance=chance,
@@ -121,11 +123,4 @@ def _measured_parts(measured: Measured, fields: Mapping) -> str:
     + projection_section(
       measured.features, table.caption_image, seed=SEED, missing=measured.missing
     )
-  )
-
-
-def _footer(n_bytes: int) -> str:
-  return (
-    f'<footer><p><small>Written by harma_jax {__version__}. About '
-    f'{n_bytes / 1e6:.1f} MB; nothing is fetched.</small></p></footer>'
   )

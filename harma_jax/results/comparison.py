@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from ml_collections import ConfigDict
-from scipy import stats
 
 from harma_jax.building.data import build_table
 from harma_jax.building.evaluation import build_evaluation_split, build_features
@@ -17,8 +16,9 @@ from harma_jax.evaluation.bootstrap import recall_differences
 from harma_jax.evaluation.duplicates import duplicate_aware_ranks
 from harma_jax.evaluation.ranks import count_not_below, retrieval_ranks_of
 from harma_jax.evaluation.recall import Ranks, recall_of_ranks
-from harma_jax.rundir.seeds import finished_seeds
-from harma_jax.rundir.workdir import is_workdir, read_config
+from harma_jax.evaluation.seed_test import seed_test
+from harma_jax.rundir.seeds import runs_in
+from harma_jax.rundir.workdir import read_config
 
 # How identical captions count, and what the numbers are called.
 KINDS = {
@@ -33,11 +33,7 @@ def runs_of(folders: Sequence[str]) -> list[str]:
   Raises:
     UserError: a seed of such a folder has not finished.
   """
-  return [run for folder in folders for run in _seeds_in(folder) or [folder]]
-
-
-def _seeds_in(folder: str) -> list[str]:
-  return [] if is_workdir(folder) else [str(run) for run in finished_seeds(folder)]
+  return [str(run) for folder in folders for run in runs_in(folder)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -191,18 +187,3 @@ def _differences(
     for name, row in rows.items():
       row['over_seeds'] = seed_test(*([r[name] for r in side] for side in sides))
   return rows
-
-
-def seed_test(first: Sequence[float], second: Sequence[float]) -> dict:
-  """Student's paired t-test of second less first, a value for each seed.
-
-  Returns:
-    `low` and `high` of the 95 % interval of the mean difference, and the two-sided
-    `p_value`; all None where every seed has the same difference, which has no spread.
-  """
-  differences = np.subtract(second, first)
-  if np.allclose(differences, differences[0]):
-    return {'low': None, 'high': None, 'p_value': None}
-  test = stats.ttest_rel(second, first)
-  low, high = test.confidence_interval(0.95)
-  return {'low': float(low), 'high': float(high), 'p_value': float(test.pvalue)}

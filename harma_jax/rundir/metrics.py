@@ -24,6 +24,10 @@ class RunLog:
 
   On a terminal (standard error) a bar with pairs/s and the time left, elsewhere one
   line every `log_every` steps. The first process writes `metrics.jsonl`.
+
+  Attributes:
+    listeners: each is called with every row that is written.
+    dropped: rows of an earlier start that were taken out, for they come again.
   """
 
   def __init__(
@@ -42,8 +46,10 @@ class RunLog:
     self._evaluate_every, self._took, self._is_told = evaluate_every, {}, False
     self._writes = jax.process_index() == 0
     self._path, self._skipped = path, 0
+    self.listeners: list[Callable[[dict], None]] = []
+    self.dropped: list[dict] = []
     if self._writes:
-      drop_rows_after(path, last_saved)
+      self.dropped = drop_rows_after(path, last_saved)
       _warn_of_lost(path, last_saved or 0, every=log_every)
     self._bar = _progress_bar(enabled=self._writes)
     self._task = self._bar.add_task(
@@ -146,13 +152,20 @@ class RunLog:
       ', '.join(f'{name} {recall[name]:.1f}' for name in RECALLS[:-1]),
     )
 
+  def rows(self) -> list[dict]:
+    """All rows of the run so far, those before a resume included."""
+    return read_rows(self._path)
+
   def evaluations(self) -> list[dict]:
-    """All evaluations of the run so far, those before a resume included."""
-    return [row for row in read_rows(self._path) if row.get('kind') == 'evaluation']
+    """Those of `rows` that are evaluations."""
+    return [row for row in self.rows() if row.get('kind') == 'evaluation']
 
   def _write(self, **row) -> None:
-    if self._writes:
-      append_rows(self._path, [row])
+    if not self._writes:
+      return
+    append_rows(self._path, [row])
+    for listener in self.listeners:
+      listener(row)
 
 
 def duration(seconds: float) -> str:
@@ -173,15 +186,17 @@ def _progress_bar(*, enabled: bool) -> Progress:
     TextColumn('{task.fields[loss]}  {task.fields[speed]}'),
     TimeRemainingColumn(),
     console=console,
-    disable=not (enabled and console.is_terminal and logging.level_info()),
+    disable=not (enabled and console.is_interactive),
   )
 
 
-def drop_rows_after(path: pathlib.Path, last_saved: int | None) -> None:
-  """Forgets what a stopped run wrote after its last checkpoint: it is done again."""
+def drop_rows_after(path: pathlib.Path, last_saved: int | None) -> list[dict]:
+  """Takes out, and returns, what a stopped run wrote after its last checkpoint."""
   last = -1 if last_saved is None else last_saved
-  rows = [row for row in read_rows(path) if row['step'] <= last]
-  replace_text(path, ''.join(json.dumps(row) + '\n' for row in rows))
+  rows = read_rows(path)
+  kept = [row for row in rows if row['step'] <= last]
+  replace_text(path, ''.join(json.dumps(row) + '\n' for row in kept))
+  return [row for row in rows if row['step'] > last]
 
 
 def _warn_of_lost(path: pathlib.Path, last_saved: int, *, every: int) -> None:

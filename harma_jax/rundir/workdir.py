@@ -12,6 +12,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from harma_jax.errors import UserError
+from harma_jax.rundir.more_epochs import EPOCHS, advice, asks_for_more, planned_over_all
 from harma_jax.rundir.reading import read_json
 
 CONFIG_FILE = 'config.json'
@@ -131,7 +132,11 @@ def _completed(config: dict) -> dict:
 
 
 def check_workdir(
-  workdir: pathlib.Path, config: ConfigDict, *, data: dict[str, str] | None = None
+  workdir: pathlib.Path,
+  config: ConfigDict,
+  *,
+  data: dict[str, str] | None = None,
+  may_go_on: bool = True,
 ) -> None:
   """Checks that `workdir` holds nothing saved, or what a run with `config` saved.
 
@@ -139,13 +144,16 @@ def check_workdir(
     workdir: which need not be there.
     config: of the run.
     data: a fingerprint of each split that the run reads, where they are known.
+    may_go_on: whether more epochs may be asked for; not of a pretraining, from which
+      another run has started.
 
   Raises:
     UserError: it belongs to a run with another config, the message names the values;
       or with other data.
   """
   if has_saved(workdir):
-    _check_same(workdir, flat(read_config(workdir)), flat(config))
+    old, new = flat(read_config(workdir)), flat(config)
+    _check_same(workdir, old, new, may_go_on=may_go_on)
     if data is not None:
       _check_data(workdir, data)
 
@@ -185,6 +193,8 @@ def claim(
     return
   with writing(workdir):
     workdir.mkdir(parents=True, exist_ok=True)
+    if is_workdir(workdir) and asks_for_more(flat(read_config(workdir)), flat(config)):
+      (workdir / RESULTS_FILE).unlink(missing_ok=True)  # those of fewer epochs
   replace_text(workdir / DATA_FILE, json.dumps(data, indent=2) + '\n')
   replace_text(workdir / CONFIG_FILE, config.to_json(indent=2) + '\n')
 
@@ -276,11 +286,16 @@ def has_saved(workdir: pathlib.Path) -> bool:
   )
 
 
-def _check_same(workdir: pathlib.Path, old: dict, new: dict) -> None:
+def _check_same(
+  workdir: pathlib.Path, old: dict, new: dict, *, may_go_on: bool
+) -> None:
+  wants_more = may_go_on and asks_for_more(old, new)
+  planned = planned_over_all(new) if wants_more else []
   differing = sorted(
     name
     for name in old.keys() | new.keys()
     if name not in FREE and old.get(name) != new.get(name)
+    if not (name == EPOCHS and wants_more and not planned)
   )
   if differing:
     values = ', '.join(
@@ -289,6 +304,7 @@ def _check_same(workdir: pathlib.Path, old: dict, new: dict) -> None:
     raise UserError(
       f'Expected the config that the run in {workdir} was started with; found others: '
       f'{values}. Give the old values to resume, or another --workdir to start anew.'
+      + (advice(workdir, planned) if planned else '')
     )
 
 

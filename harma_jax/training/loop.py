@@ -9,7 +9,7 @@ import functools
 import itertools
 import pathlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 from jax.sharding import Mesh
@@ -25,6 +25,7 @@ from harma_jax.rundir.metrics import EVALUATING
 from harma_jax.rundir.workdir import has_saved
 from harma_jax.stepping.step import TrainState
 from harma_jax.stepping.stepper import at_once, place_group
+from harma_jax.tracking.session import tracked
 from harma_jax.training.data import batches_of, read_data
 from harma_jax.training.failure import fail_if_halted, make_describe
 from harma_jax.training.folder import open_folder
@@ -34,7 +35,9 @@ from harma_jax.training.screen import Ended, Place, say_end, say_start
 from harma_jax.training.state import start_state, stepper_of
 
 
-def train(config: ConfigDict, *, workdir: pathlib.Path) -> None:
+def train(
+  config: ConfigDict, *, workdir: pathlib.Path, trackers: Sequence[str] = ()
+) -> None:
   """Trains, evaluates and saves; goes on where an earlier start in `workdir` stopped.
 
   With `config.pretrain`, which holds the fields that differ, and without `config.init`
@@ -44,6 +47,7 @@ def train(config: ConfigDict, *, workdir: pathlib.Path) -> None:
   Args:
     config: as `configs/common.py` lays it out.
     workdir: a new folder, or that of a run with the same config.
+    trackers: that hear of the run, of `tracking.kinds.KINDS`.
 
   Raises:
     UserError: a mistake in config or data, found before anything is compiled (what is
@@ -55,14 +59,21 @@ def train(config: ConfigDict, *, workdir: pathlib.Path) -> None:
   recipes = read_recipes(config, workdir=workdir)
   init, ended = '', Ended(best=0, total=0)
   for number, (folder, recipe) in enumerate(recipes.items(), start=1):
-    place = Place(number, len(recipes))
-    ended = train_stage(recipe, workdir=folder, init=init or recipe.init, place=place)
+    place, init = Place(number, len(recipes)), init or recipe.init
+    ended = train_stage(
+      recipe, workdir=folder, init=init, place=place, trackers=trackers
+    )
     init = str(folder)
   say_end(workdir, ended, seconds=time.monotonic() - began)
 
 
 def train_stage(
-  recipe: Recipe, *, workdir: pathlib.Path, init: str, place: Place
+  recipe: Recipe,
+  *,
+  workdir: pathlib.Path,
+  init: str,
+  place: Place,
+  trackers: Sequence[str] = (),
 ) -> Ended:
   """One stage of a run in its folder, from the weights `init`; '' for random ones."""
   mesh = recipe.mesh
@@ -70,51 +81,56 @@ def train_stage(
   plan = make_plan(recipe.pace, table=data.table)
   if not has_saved(workdir):
     check_init(init)
-  with open_folder(recipe, workdir=workdir, data=data, plan=plan) as folder, folder.log:
-    trainer = recipe.trainer(total_steps=plan.total)
-    state = start_state(
-      trainer,
-      checkpoints=folder.checkpoints,
-      starting_params=functools.partial(recipe.starting_params, init=init),
-      n_captions=data.table.n_captions,
-      total_steps=plan.total,
-      mesh=mesh,
-    )
-    say_start(recipe, state, place=place, folder=workdir, data=data, plan=plan)
-    step_for = stepper_of(trainer, state, data=data, plan=plan, mesh=mesh)
-    batches = batches_of(recipe.data, data, last_step=plan.total)
-    state = take_steps(
-      state,
-      step_for,
-      batches(first_step=int(state.step)),
-      plan=plan,
-      mesh=mesh,
-      folder=folder,
-      measure=make_measure(
-        evaluate=recipe.evaluate,
+  with (
+    open_folder(recipe, workdir=workdir, data=data, plan=plan) as folder,
+    tracked(trackers, folder, config=recipe.config) as tracking,
+  ):
+    with folder.log:
+      trainer = recipe.trainer(total_steps=plan.total)
+      state = start_state(
+        trainer,
+        checkpoints=folder.checkpoints,
+        starting_params=functools.partial(recipe.starting_params, init=init),
+        n_captions=data.table.n_captions,
+        total_steps=plan.total,
+        mesh=mesh,
+      )
+      say_start(recipe, state, place=place, folder=workdir, data=data, plan=plan)
+      step_for = stepper_of(trainer, state, data=data, plan=plan, mesh=mesh)
+      batches = batches_of(recipe.data, data, last_step=plan.total)
+      state = take_steps(
+        state,
+        step_for,
+        batches(first_step=int(state.step)),
+        plan=plan,
+        mesh=mesh,
+        folder=folder,
+        measure=make_measure(
+          evaluate=recipe.evaluate,
+          splits=data.splits,
+          selected_by=recipe.selected_by,
+          selector=recipe.selector,
+          table=data.table,
+          folder=folder,
+        ),
+        describe=make_describe(
+          batches=batches, data=data, trainer=trainer, model=recipe.model, mesh=mesh
+        ),
+      )
+      best = measure_selected(
+        state, evaluate=recipe.evaluate, splits=data.splits, folder=folder
+      )
+    if jax.process_index() == 0:
+      results = report_results(
+        best=best,
+        total_steps=plan.total,
+        seed=recipe.seed,
         splits=data.splits,
         selected_by=recipe.selected_by,
-        selector=recipe.selector,
-        table=data.table,
         folder=folder,
-      ),
-      describe=make_describe(
-        batches=batches, data=data, trainer=trainer, model=recipe.model, mesh=mesh
-      ),
-    )
-    best = measure_selected(
-      state, evaluate=recipe.evaluate, splits=data.splits, folder=folder
-    )
-  if jax.process_index() == 0:
-    report_results(
-      best=best,
-      total_steps=plan.total,
-      seed=recipe.seed,
-      splits=data.splits,
-      selected_by=recipe.selected_by,
-      folder=folder,
-      stage=place.of(recipe.data_words) if place.stages > 1 else '',
-    )
+        stage=place.of(recipe.data_words) if place.stages > 1 else '',
+      )
+      tracking.conclude(results)
   return Ended(best=best, total=plan.total)
 
 

@@ -129,8 +129,12 @@ def report_results(
   selected_by: str,
   folder: RunFolder,
   stage: str = '',
-) -> None:
-  """Prints a table for each split, of what `stage` says, and writes `results.json`."""
+) -> dict:
+  """Prints a table for each split, of what `stage` says, and writes `results.json`.
+
+  Returns:
+    What it wrote.
+  """
   rows = folder.log.evaluations()
   selection = splits.get(selected_by)
   selected_on = selection.name if selection else 'nothing: the last step'
@@ -139,6 +143,10 @@ def report_results(
     'selected_on': selected_on,
     'best_step': best,
     'steps': total_steps,
+    'counts': {
+      name: {'images': len(split.images), 'captions': len(split.tokens)}
+      for name, split in splits.items()
+    },
     'splits': {
       name: _results(split, rows, best=best, total=total_steps)
       for name, split in splits.items()
@@ -163,6 +171,7 @@ def report_results(
       f'No step was better on {selected_on} than the weights before training: these '
       'are selected.'
     )
+  return results
 
 
 def _results(

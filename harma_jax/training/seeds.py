@@ -15,8 +15,8 @@ from harma_jax.building.params import resolve
 from harma_jax.building.stages import stages
 from harma_jax.devices.processes import of_first
 from harma_jax.errors import UserError
-from harma_jax.evaluation.recall import Recall
 from harma_jax.evaluation.ties import EXPECTED
+from harma_jax.reporting.spread import summarize
 from harma_jax.reporting.tables import print_table, with_ties
 from harma_jax.rundir.results import read_results
 from harma_jax.rundir.seeds import SEEDS_FILE, name_of
@@ -25,6 +25,7 @@ from harma_jax.rundir.workdir import (
   check_workdir,
   has_saved,
   is_workdir,
+  read_config,
   replace_text,
 )
 from harma_jax.training.loop import train
@@ -46,7 +47,11 @@ def parse_seeds(words: Sequence[str]) -> list[int]:
 
 
 def train_seeds(
-  config: ConfigDict, *, workdir: pathlib.Path, seeds: Sequence[int]
+  config: ConfigDict,
+  *,
+  workdir: pathlib.Path,
+  seeds: Sequence[int],
+  trackers: Sequence[str] = (),
 ) -> None:
   """Trains every seed, writes `seeds.json` and prints means and deviations.
 
@@ -56,6 +61,7 @@ def train_seeds(
     config: as `train` takes it; its own seed is that of a pretraining.
     workdir: a folder, for a folder of each seed and of the pretraining.
     seeds: different ones.
+    trackers: as `train` takes them.
 
   Raises:
     UserError, Stopped: as `train` does; also where `workdir` is the folder of a run.
@@ -71,17 +77,28 @@ def train_seeds(
   }
   for folder, run in runs.items():
     check_config(run)
-    check_workdir(folder, run)
-  finished = [is_workdir(folder) and bool(read_results(folder)) for folder in runs]
+    check_workdir(folder, run, may_go_on=folder != workdir / PRETRAIN)
+  finished = [
+    has_finished(folder, epochs=run.train.epochs) for folder, run in runs.items()
+  ]
   # Others may see the first process's files late.
   for (folder, run), is_finished in zip(
     runs.items(), of_first(np.array(finished)), strict=True
   ):
     logging.info('%s: %s', folder, 'has finished' if is_finished else 'trains')
     if not is_finished:
-      train(run, workdir=folder)
+      train(run, workdir=folder, trackers=trackers)
   if jax.process_index() == 0:
     _report([workdir / name_of(seed) for seed in seeds], workdir=workdir, seeds=seeds)
+
+
+def has_finished(folder: pathlib.Path, *, epochs: float) -> bool:
+  """Whether a folder holds a run that has ended, and was to have so many epochs."""
+  return (
+    is_workdir(folder)
+    and read_config(folder).train.epochs == epochs
+    and bool(read_results(folder))
+  )
 
 
 def runs_of_seeds(
@@ -90,7 +107,8 @@ def runs_of_seeds(
   """The config of each folder, in the order in which they train.
 
   A pretraining is done once, with the config's own seed, and all seeds start from it:
-  they differ by what happens in adaptation alone.
+  they differ by what happens in adaptation alone. With `init` there is none, and all
+  start from that.
   """
   config = resolve(config, workdir=workdir / name_of(seeds[0]))
   runs = stages(config, workdir=workdir)
@@ -98,53 +116,12 @@ def runs_of_seeds(
   for seed in seeds:
     run = last.copy_and_resolve_references()
     run.seed = seed
-    if PRETRAIN in run:
+    if workdir / PRETRAIN in runs:
       run.init = str(workdir / PRETRAIN)
       with run.unlocked():
         del run[PRETRAIN]
     runs[workdir / name_of(seed)] = run.lock()
   return runs
-
-
-def summarize(results: Sequence[dict]) -> dict[str, dict[str, dict[str, Recall]]]:
-  """Means and deviations over runs, by split and row.
-
-  Args:
-    results: `results.json` of each run.
-
-  Returns:
-    `mean` and, of two runs or more, `sd` (of a sample: over n - 1) of the recalls of
-    `chance`, `ceiling`, `step 0`, `selected` and `last`; a row that some run has not
-    measured, as the last step on test, is left out.
-  """
-  summary = {}
-  for split in results[0]['splits']:
-    rows = [_rows_of(result, split) for result in results]
-    names = [name for name in rows[0] if all(name in row for row in rows)]
-    summary[split] = {name: _spread([row[name] for row in rows]) for name in names}
-  return summary
-
-
-def _rows_of(result: dict, split: str) -> dict[str, Recall]:
-  """A run's recalls of a split under names that do not depend on its steps."""
-  measured = result['splits'][split]
-  by_step = {name.partition(',')[0]: recall for name, recall in measured.items()}
-  names = {name: name for name in ('chance', 'ceiling', 'step 0')}
-  names |= {
-    'selected': f'step {result["best_step"]}',
-    'last': f'step {result["steps"]}',
-  }
-  return {name: by_step[step] for name, step in names.items() if step in by_step}
-
-
-def _spread(recalls: Sequence[Recall]) -> dict[str, Recall]:
-  # Runs of an earlier version have recorded fewer.
-  names = [name for name in recalls[0] if all(name in recall for recall in recalls)]
-  values = {name: [recall[name] for recall in recalls] for name in names}
-  spread = {'mean': {name: float(np.mean(v)) for name, v in values.items()}}
-  if len(recalls) > 1:
-    spread['sd'] = {name: float(np.std(v, ddof=1)) for name, v in values.items()}
-  return spread
 
 
 def _report(

@@ -105,7 +105,7 @@ def test_a_config_must_be_given(parse, words):
   message = message_of(parse, *words)
   assert '--config' in message
   assert 'found none' in message or 'Missing value' in message
-  assert words == ['--config'] or 'quickstart.py, rsicd.py, rsitmd.py' in message
+  assert words == ['--config'] or 'quickstart.py, rs5m.py, rsicd.py' in message
 
 
 @pytest.mark.parametrize('more', [[], ['--config.train.epochs=3']])

@@ -41,10 +41,14 @@ def test_both_ends_of_training_come_again(measured_of, finished_run):
   assert found.missing == ''
   last = recorded(finished_run, 'last')
   gain = last - recorded(finished_run, 'first')
+  rows = json.loads((finished_run / 'results.json').read_text())['splits']['test']
+  selected = next(row for name, row in rows.items() if name.endswith('selected'))
+  on_test = selected['mean_recall'] - rows['step 0']['mean_recall']
   assert [note.split(', 95 %')[0] for note in found.notes] == [
     'Computed anew for this page from the saved weights: mean recall '
     f'{last:.2f}, recorded {last:.2f}.',
     f'Mean recall on val after training less that before: {gain:+.2f}',
+    f'Mean recall on test after training less that before: {on_test:+.2f}',
   ]
 
 

@@ -6,9 +6,8 @@ import re
 import pytest
 
 from harma_jax.evaluation.recall import RECALLS
+from harma_jax.reporting.published import PUBLISHED, published_rows
 from harma_jax.reporting.recalls import (
-  PUBLISHED,
-  published_rows,
   recalls_section,
   splits_of,
   step_of,
@@ -24,8 +23,20 @@ SPLITS = {
 }
 
 
-def section_of(splits=SPLITS, *, data_name='scenes'):
-  return recalls_section(splits, counts={'val': ' of 5 images'}, data_name=data_name)
+WHOLE = {
+  'rsitmd': {'images': 452, 'captions': 2260},
+  'rsicd': {'images': 1093, 'captions': 5465},
+}
+
+
+def section_of(splits=SPLITS, *, data_name='scenes', test_set=None):
+  whole = WHOLE.get(data_name.lower(), {})
+  return recalls_section(
+    splits,
+    counts={'val': ' of 5 images'},
+    data_name=data_name,
+    test_set=whole if test_set is None else test_set,
+  )
 
 
 def test_a_table_has_the_recorded_values():
@@ -47,7 +58,7 @@ def test_published_rows_stand_beside_their_data_set(name):
   text = section_of(data_name=name)
   assert 'published by others' in text
   assert 'not measured here' in text
-  assert 'This run has no recall on test' in text
+  assert 'There is no recall on test' in text
   for row in json.loads(PUBLISHED.read_text())['rows']:
     assert f'<td>{row["mR"][name.lower()]:.2f}</td>' in text
     assert row['source'] in text
@@ -57,11 +68,30 @@ def test_beside_published_rows_stands_the_expectation_over_ties():
   expected = {f'{name}_expected': 44.25 for name in RECALLS}
   rows = {'chance': recall(0.5), 'step 9, selected': recall(7) | expected}
   text = section_of({'test': rows}, data_name='rsicd')
-  assert 'This run has no recall' not in text
+  assert 'There is no recall' not in text
   _, published = text.split('published by others, on the test split')
   assert 'this run, step 9, selected, ties at random' in published
   assert '<td>44.25</td>' in published
   assert f'{recall(7)["mean_recall"]:.2f}' not in published
+
+
+@pytest.mark.parametrize('name', WHOLE)
+def test_only_the_whole_published_test_split_compares(name):
+  part = WHOLE[name] | {'images': WHOLE[name]['images'] - 1}
+  text = section_of(data_name=name, test_set=part)
+  assert f'split here has {part["images"]:,} images and {part["captions"]:,}' in text
+  assert 'arXiv' in text
+  unknown = section_of(data_name=name, test_set={})
+  assert 'was not recorded: the command that trained, given again' in unknown
+  for row in json.loads(PUBLISHED.read_text())['rows']:
+    assert row['method'] not in text + unknown
+
+
+def test_the_counts_of_published_test_splits_have_sources():
+  found = json.loads(PUBLISHED.read_text())['test_sets']
+  sources = {name: counts.pop('source') for name, counts in found.items()}
+  assert found == WHOLE
+  assert all(source.startswith('arXiv ') for source in sources.values())
 
 
 @pytest.mark.parametrize('name', ['scenes', 'rsitmd_sample', ''])

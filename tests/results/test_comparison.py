@@ -8,7 +8,8 @@ import pytest
 from scipy import stats
 
 from harma_jax.errors import UserError
-from harma_jax.results.comparison import compare, seed_test
+from harma_jax.evaluation.seed_test import seed_test
+from harma_jax.results.comparison import compare
 from harma_jax.rundir.workdir import read_config
 from harma_jax.training.loop import train
 

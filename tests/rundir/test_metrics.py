@@ -66,13 +66,17 @@ def test_metrics_are_read_only_when_a_row_is_due(make_log):
 
 
 def test_speed_counts_training_alone(make_log, rows, monkeypatch):
-  clock = iter([0.0, 10.0, 12.0, 12.0, 100.0, 104.0, 104.0])
-  monkeypatch.setattr(metrics.time, 'monotonic', lambda: next(clock))
+  now = [0.0]
+  monkeypatch.setattr(metrics.time, 'monotonic', lambda: now[0])
   with make_log() as log:
-    log.start_clock(0)  # at 10 s: what came before was compilation
-    log.train(5, {'loss': 1.0})  # at 12 s
-    log.start_clock(5)  # at 100 s: there was an evaluation
-    log.train(10, {'loss': 1.0})  # at 104 s
+    with log.busy('compiling'):
+      now[0] = 10.0
+    now[0] = 12.0
+    log.train(5, {'loss': 1.0})
+    with log.busy('evaluating'):
+      now[0] = 100.0
+    now[0] = 104.0
+    log.train(10, {'loss': 1.0})
   assert [row['pairs_per_second'] for row in rows()] == [5 * 8 / 2, 5 * 8 / 4]
 
 
@@ -114,7 +118,8 @@ def test_plain_lines_where_there_is_no_terminal(make_log, caplog, capsys):
       log.train(step, {'loss': 0.25, 'triplet': 3.0})
     log.evaluation(10, split='val', recall=recall(1.25))
   lines = [record.message for record in caplog.records]
-  assert len(lines) == 3
+  assert len(lines) == 4
+  assert lines.pop(0).startswith('about 0.0 s to go: 18 steps of ')
   assert lines[0].startswith('step 5 of 20, epoch 0.50, loss 0.25, triplet 3, ')
   assert 'pairs/s' in lines[0]
   assert lines[0].endswith('s left')
@@ -135,7 +140,35 @@ def test_a_bar_on_a_terminal(make_log, caplog, monkeypatch):
   assert 'loss 0.250' in shown
   assert 'pairs/s' in shown
   assert '0:00' in shown  # the time left
-  assert not caplog.records
+  (record,) = caplog.records
+  assert record.message.startswith('about ')
+
+
+def test_what_takes_the_place_of_steps_is_said(make_log, caplog, monkeypatch):
+  now = [0.0]
+  monkeypatch.setattr(metrics.time, 'monotonic', lambda: now[0])
+  with caplog.at_level(logging.INFO, logger='absl'), make_log() as log:
+    with log.busy(metrics.EVALUATING):
+      now[0] = 7.0
+    wait = log.during('compiling', lambda act: act())
+    assert wait(lambda: 'compiled') == 'compiled'
+    for step in (1, 2):
+      now[0] += 3.0
+      log.train(step, {'loss': 0.25})
+  lines = [record.message for record in caplog.records]
+  assert lines[:2] == ['evaluating', 'compiling']
+  # 18 steps of 3 s, and evaluations after 10 and 20 steps.
+  assert lines[2].startswith(
+    'about 1 min 08 s to go: 18 steps of 3 s, 2 evaluations of'
+  )
+
+
+@pytest.mark.parametrize(
+  ('seconds', 'words'),
+  [(9.34, '9.3 s'), (245, '4 min 05 s'), (4800, '1 h 20 min')],
+)
+def test_durations_have_two_units_at_most(seconds, words):
+  assert metrics.duration(seconds) == words
 
 
 def test_rows_that_are_gone_before_the_last_checkpoint_are_said(make_log, caplog):

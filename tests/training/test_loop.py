@@ -229,6 +229,21 @@ def test_steps_in_one_program_go_on_bit_identically(
   )
 
 
+def test_a_run_with_more_epochs_is_the_longer_run(small_config, tmp_path):
+  constant = {'optimizer.schedule': 'constant', 'optimizer.warmup': 0.0}
+  shorter = small_config(constant | {'train.epochs': 1.0})
+  longer = small_config(constant | {'train.epochs': 2.0})
+  train(shorter, workdir=tmp_path / 'run')
+  assert results_of(tmp_path / 'run')['steps'] == 3
+  train(longer, workdir=tmp_path / 'run')
+  train(longer, workdir=tmp_path / 'whole')
+  results = [results_of(tmp_path / name) for name in ('run', 'whole')]
+  assert results[0] == results[1]
+  assert results[0]['steps'] == 6
+  states = [saved_state(longer, tmp_path / name, 6) for name in ('run', 'whole')]
+  assert all_equal(*states)
+
+
 def test_a_run_that_encodes_each_image_once_goes_on_bit_identically(
   small_config, tmp_path
 ):

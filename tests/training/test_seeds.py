@@ -11,13 +11,14 @@ import pytest
 
 from harma_jax.errors import UserError
 from harma_jax.evaluation.recall import RECALLS
+from harma_jax.reporting.spread import summarize
 from harma_jax.results.comparison import compare, runs_of
 from harma_jax.rundir.workdir import read_config
 from harma_jax.training import seeds as module
+from harma_jax.training.loop import train
 from harma_jax.training.seeds import (
   parse_seeds,
   runs_of_seeds,
-  summarize,
   train_seeds,
 )
 
@@ -95,44 +96,11 @@ def test_means_and_deviations_are_written_and_printed(finished):
   assert 'selected, mean' in printed
 
 
-def result_of(*, best, total, **rows):
-  splits = {'val': {name: {'mean_recall': value} for name, value in rows.items()}}
-  return {'best_step': best, 'steps': total, 'splits': splits}
-
-
-def test_rows_are_found_whatever_step_was_the_best():
-  rows = {'chance': 1.0, 'ceiling': 90.0, 'step 0': 2.0}
-  results = [
-    result_of(
-      best=6, total=9, **rows, **{'step 6, selected': 8.0, 'step 9, last': 7.0}
-    ),
-    result_of(best=0, total=9, **rows, **{'step 9, last': 1.0}),
-    result_of(best=9, total=9, **rows, **{'step 9, selected': 5.0}),
-  ]
-  found = summarize(results)['val']
-  means = {name: spread['mean']['mean_recall'] for name, spread in found.items()}
-  assert means == pytest.approx(
-    {'chance': 1, 'ceiling': 90, 'step 0': 2, 'selected': 5, 'last': 13 / 3}
-  )
-  assert found['selected']['sd']['mean_recall'] == pytest.approx(3)
-  assert found['chance']['sd']['mean_recall'] == 0
-  assert 'sd' not in summarize(results[:1])['val']['selected']
-
-
-def test_a_step_that_not_all_have_measured_is_left_out():
-  rows = {'chance': 1.0, 'ceiling': 90.0, 'step 0': 2.0}
-  results = [
-    result_of(best=6, total=9, **rows, **{'step 6, selected': 8.0}),
-    result_of(best=9, total=9, **rows, **{'step 9, selected': 5.0}),
-  ]
-  assert list(summarize(results)['val'])[-1] == 'selected'
-
-
 def test_finished_seeds_are_not_started_again(config, finished, monkeypatch):
   before = (finished / 'seeds.json').read_bytes()
   started = []
 
-  def note(config, *, workdir):
+  def note(config, *, workdir, trackers):
     started.append((workdir.name, config.seed))
     raise KeyboardInterrupt
 
@@ -169,6 +137,41 @@ def test_without_pretraining_all_starts_anew(small_config):
     'seed_2': 2,
   }
   assert all(run.init == '' for run in runs.values())
+
+
+def test_with_init_there_is_no_pretraining(config, finished_run, tmp_path):
+  given = config.copy_and_resolve_references()
+  given.init = str(finished_run)
+  runs = runs_of_seeds(given.lock(), workdir=tmp_path, seeds=[1, 2])
+  assert list(runs) == [tmp_path / 'seed_1', tmp_path / 'seed_2']
+  assert {run.init for run in runs.values()} == {str(finished_run)}
+  with contextlib.redirect_stdout(io.StringIO()):
+    train_seeds(given, workdir=tmp_path, seeds=[1, 2])
+  assert {path.name for path in tmp_path.iterdir()} == {
+    *('seed_1', 'seed_2', 'seeds.json')
+  }
+  start = read_json(finished_run / 'results.json')
+  first = read_json(tmp_path / 'seed_1/results.json')['splits']['val']['step 0']
+  selected = list(start['splits']['val'].values())[-1]
+  assert first['mean_recall'] == pytest.approx(selected['mean_recall'])
+  # The same command again finds them finished.
+  train_seeds(given, workdir=tmp_path, seeds=[1, 2])
+
+
+def test_a_folder_of_seeds_is_no_folder_for_one(config, finished):
+  with pytest.raises(UserError, match=r'of the seeds 0, 3[.] Give --seeds=0,3 to go'):
+    train(config, workdir=finished)
+  assert not (finished / 'config.json').exists()
+
+
+def test_seeds_that_get_more_epochs_have_not_finished(small_config, tmp_path):
+  constant = {'optimizer.schedule': 'constant', 'optimizer.warmup': 0.0}
+  config = small_config(constant | {'train.epochs': 1.0})
+  longer = small_config(constant | {'train.epochs': 2.0})
+  with contextlib.redirect_stdout(io.StringIO()):
+    train_seeds(config, workdir=tmp_path, seeds=[0])
+    train_seeds(longer, workdir=tmp_path, seeds=[0])
+  assert read_json(tmp_path / 'seed_0/results.json')['steps'] == 6
 
 
 def test_another_seed_compiles_no_other_step(small_config, tmp_path):

@@ -1,0 +1,1 @@
+"""What a run sends to TensorBoard, Weights & Biases, trackio or MLflow."""
