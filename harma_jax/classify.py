@@ -33,9 +33,7 @@ _CLASSES = flags.DEFINE_string(
 _TEMPLATES = flags.DEFINE_string(
   'templates', None, 'Prompts, one a line; {} stands for the name of a class.'
 )
-_ON_BAD_IMAGE = flags.DEFINE_enum(
-  'on_bad_image', 'raise', ('raise', 'skip'), 'What to do with unreadable images.'
-)
+_ON_BAD_IMAGE = cli.shared_flag('on_bad_image')
 _BANDS = cli.shared_flag('bands')
 _STRETCH = cli.shared_flag('stretch')
 cli.shared_flag('out')

@@ -55,6 +55,11 @@ _SHARED = {
   ),
   'out': lambda: OUT,
   'json': lambda: JSON,
+  'on_bad_image': functools.partial(
+    flags.DEFINE_enum,
+    *('on_bad_image', 'raise', ('raise', 'skip')),
+    'Stop at an image that cannot be used, or leave it out.',
+  ),
   'bands': functools.partial(
     flags.DEFINE_string,
     'bands',

@@ -65,10 +65,7 @@ _WORKERS = flags.DEFINE_integer(
 _REST = flags.DEFINE_string(
   'rest', 'train', 'prepare: the split of pictures of archives where none is named.'
 )
-_ON_BAD_IMAGE = flags.DEFINE_enum(
-  *('on_bad_image', 'raise', ('raise', 'skip')),
-  'prepare, of archives: stop at a picture that cannot be used, or leave it out.',
-)
+_ON_BAD_IMAGE = cli.shared_flag('on_bad_image')
 _CHECK_IMAGES = flags.DEFINE_bool(
   'check_images', True, 'prepare, of archives: decode each picture to see that it can.'
 )
