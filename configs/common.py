@@ -68,7 +68,8 @@ HARMONIZATION = {
   'chunk': 8,
 }
 OPTIMIZER = {
-  'train': 'adapters',  # adapters | full | projection
+  # adapters | full | projection | none: only evaluated, whatever train.epochs is
+  'train': 'adapters',
   # adamw | adamw_released, of transformers 4.x: epsilon joins the root of the
   # uncorrected second moment, and weights decay after the update.
   'kind': 'adamw',

@@ -130,15 +130,16 @@ def _rehearse(
     if latest is not None:
       facts['starts from'] = f'step {latest}, where {workdir} goes on'
     first = int(state.step)
-    batches = batches_of(recipe.data, data, last_step=plan.total)
-    with contextlib.closing(batches(first_step=min(first, plan.total - 1))) as found:
-      group = [next(found)]
-    arguments, _ = place_group(group, size=plan.dispatch, mesh=mesh)
-    length = recipe.data.longest_length(data.tokens)
-    step_for = stepper_of(trainer, state, data=data, plan=plan, mesh=mesh)
-    step = step_for(state, *arguments, length=length)
-    facts |= _facts_of_program(step, length=length)
-    state, facts['a step'] = _take(step, state, arguments)
+    if plan.total:  # else the run only evaluates
+      step_for = stepper_of(trainer, state, data=data, plan=plan, mesh=mesh)
+      batches = batches_of(recipe.data, data, last_step=plan.total)
+      with contextlib.closing(batches(first_step=min(first, plan.total - 1))) as found:
+        group = [next(found)]
+      arguments, _ = place_group(group, size=plan.dispatch, mesh=mesh)
+      length = recipe.data.longest_length(data.tokens)
+      step = step_for(state, *arguments, length=length)
+      facts |= _facts_of_program(step, length=length)
+      state, facts['a step'] = _take(step, state, arguments)
     facts |= _encode(recipe, state, splits=data.splits)
     facts['a checkpoint'] = _save_and_restore(folder.checkpoints, state, step=first + 1)
   return facts
