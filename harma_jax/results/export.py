@@ -71,11 +71,10 @@ def export(
   """
   config = read_config(workdir)
   model = build_model(config)
-  check_format(format, config=config, out=out)
+  check_format(format, config=config, model=model, out=out)
   card = _card_path(out, format=format)
   for path in {out, card} if format == 'harma' else {out}:
     check_out(path, overwrite=overwrite)
-  _check_family(format, model=model)
   params, provenance = read_workdir(workdir), read_provenance(workdir)
   params = _of_size(params, model=model)
   if config.model.adapters == 'lora' and format != 'adapter':
@@ -106,11 +105,13 @@ def _of_size(params: dict, *, model: Clip) -> dict:
   return {name: part for name, part in params.items() if name != 'logit_bias'}
 
 
-def check_format(format: str, *, config: ConfigDict, out: pathlib.Path) -> None:
+def check_format(
+  format: str, *, config: ConfigDict, model: Clip, out: pathlib.Path
+) -> None:
   """Raises UserError where a format is unknown, not for this run, or not for `out`."""
   if format not in FORMATS:
     raise UserError(f'--format: expected one of {", ".join(FORMATS)}; found {format}.')
-  _check_fits(format, config=config)
+  _check_fits(format, config=config, model=model)
   is_file = out.suffix in FILE_SUFFIXES
   if is_file != (format == 'harma'):
     wanted = (
@@ -119,21 +120,12 @@ def check_format(format: str, *, config: ConfigDict, out: pathlib.Path) -> None:
     raise UserError(f'--out: expected {wanted} for --format={format}; found {out}.')
 
 
-def _check_family(format: str, *, model: Clip) -> None:
-  family = model.size.family
-  if family is not CLIP and format != 'adapter':
-    raise UserError(
-      f'--format={format}: expected a run of a CLIP, which alone this format writes; '
-      f'found one of a {family.name}. Set --format=adapter, or start from its folder '
-      'as it is: --config.init=WORKDIR.'
-    )
-
-
-def _check_fits(format: str, *, config: ConfigDict) -> None:
-  fitting = _fitting(config)
+def _check_fits(format: str, *, config: ConfigDict, model: Clip) -> None:
+  fitting = _fitting(config, model)
   if format in fitting:
     return
   fields = {
+    'model.size': config.model.size,
     'model.adapters': config.model.adapters,
     'model.adapter_attention': config.model.adapter_attention,
     'optimizer.train': config.optimizer.train,
@@ -148,11 +140,13 @@ def _check_fits(format: str, *, config: ConfigDict) -> None:
   )
 
 
-def _fitting(config: ConfigDict) -> list[str]:
+def _fitting(config: ConfigDict, model: Clip) -> list[str]:
   """The formats that can hold a run."""
   fitting = FITTING[config.model.adapters]
   if not config.model.adapter_attention:  # which no other program's HarMA does without
     fitting = [name for name in fitting if name not in OF_HARMA]
+  if model.size.family is not CLIP:  # the original HarMA is a CLIP
+    fitting = [name for name in fitting if name != 'harma']
   if config.optimizer.train != 'adapters':  # adapters alone would miss their backbone
     fitting = [name for name in fitting if name != 'adapter']
   return list(fitting)

@@ -40,6 +40,7 @@ _MARKS = {
   'big_vision': big_vision.MARK,
   'huggingface_siglip': 'vision_model.head.probe',
   'open_clip_siglip': 'visual.trunk.attn_pool.latent',
+  'harma_siglip': 'model.visual.attn_pool.probe',
   'long_clip': 'positional_embedding_res',
   'huggingface': 'vision_model.embeddings.class_embedding',
   'harma': 'model.visual.class_embedding',
@@ -260,7 +261,7 @@ def _without_prefixes(tensors: Lazy, *, path: pathlib.Path) -> Lazy:
     UserError: a tensor is there under two names that become one.
   """
   plain = tensors.renamed(r'^((module|_orig_mod)\.)+')
-  if 'clip.visual.class_embedding' in plain:  # what transformers loads as remote code
+  if 'clip.visual.conv1.weight' in plain:  # what transformers loads as remote code
     plain = plain.renamed(r'^clip\.', 'model.')
   # OpenCLIP's models of custom text towers; those of SigLIP are always so.
   if {'text.token_embedding.weight', 'visual.class_embedding'} <= set(plain):

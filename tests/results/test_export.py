@@ -20,7 +20,7 @@ from harma_jax.errors import UserError
 from harma_jax.results import export as module
 from harma_jax.rundir.checkpoint import Checkpoints
 from harma_jax.rundir.workdir import PROVENANCE_FILE, claim, read_config, replace_text
-from harma_jax.weights import processor
+from harma_jax.weights import tokenizer_files
 from harma_jax.weights.names import paths_of
 
 ADAPTERS = {
@@ -34,7 +34,7 @@ ADAPTERS = {
 def no_vocabulary(monkeypatch):
   """Neither a package nor the network is asked."""
   for source in ('_read_open_clip', '_read_hub'):
-    monkeypatch.setattr(processor, source, lambda: None)
+    monkeypatch.setattr(tokenizer_files, source, lambda: None)
 
 
 @pytest.fixture(scope='module')
@@ -186,7 +186,9 @@ def test_what_no_other_program_knows_is_not_written_for_it(
   config = small_config(ADAPTERS | fields)
   for format in ('harma', 'huggingface-remote', 'open_clip', 'huggingface'):
     with pytest.raises(UserError, match=rf'{format}: expected a run .*{advice}'):
-      module.check_format(format, config=config, out=tmp_path)
+      module.check_format(
+        format, config=config, model=build_model(config), out=tmp_path
+      )
 
 
 def test_adapters_go_onto_their_backbone(
