@@ -37,6 +37,7 @@ from harma_jax.weights.export import (
   write_remote,
 )
 from harma_jax.weights.formats import FORMATS
+from harma_jax.weights.provenance import folders_of
 
 # For each kind of `model.adapters` the formats that can hold it.
 FITTING = {
@@ -91,7 +92,8 @@ def export(
     notes=tuple(departures(model)) if format == 'harma' else (),
     size=model.size,
   )
-  write = _writers(config, provenance=provenance)[format]
+  workdir = pathlib.Path(workdir).expanduser()
+  write = _writers(config, provenance=provenance, workdir=workdir)[format]
   with replacing(out, overwrite=overwrite) as new:
     write(new, params, model=model)
     _card_path(new, format=format).write_text(text)
@@ -152,18 +154,25 @@ def _fitting(config: ConfigDict, model: Clip) -> list[str]:
   return list(fitting)
 
 
-def _writers(config: ConfigDict, *, provenance: dict) -> dict[str, Callable]:
+def _writers(
+  config: ConfigDict, *, provenance: dict, workdir: pathlib.Path
+) -> dict[str, Callable]:
   """For each format a function of a path and parameters, with `model=`."""
   cleaning = {'cleaning': config.data.cleaning}
-  length = {'context_length': config.data.context_length}
+  of_text = {
+    'context_length': config.data.context_length,
+    'beside': [workdir, *folders_of(provenance)],
+  }
   return {
     'harma': functools.partial(write_harma, config=_plain(config), **cleaning),
     'adapter': functools.partial(
       write_adapter, size=config.model.size, provenance=provenance, **cleaning
     ),
-    'open_clip': functools.partial(write_open_clip, **cleaning),
-    'huggingface': functools.partial(write_huggingface, **cleaning, **length),
-    'huggingface-remote': functools.partial(write_remote, **cleaning, **length),
+    'open_clip': functools.partial(
+      write_open_clip, **cleaning, beside=of_text['beside']
+    ),
+    'huggingface': functools.partial(write_huggingface, **cleaning, **of_text),
+    'huggingface-remote': functools.partial(write_remote, **cleaning, **of_text),
   }
 
 

@@ -25,8 +25,8 @@ class HarmaConfig(PretrainedConfig):
 
   `shared_adapter`: the towers that use the shared adapters. `adapter_padding`: whether
   adapters attend to all positions of a caption (`none`) or up to its end (`padding`); a
-  SigLIP's towers and adapters always see all. `image_mlp_width`, `text_mlp_width`: 0 for
-  4 times as wide as the tower; `text_activation`: empty for that of images.
+  SigLIP's towers and adapters always see all. `image_mlp_width`, `text_mlp_width`: 0
+  for 4 times as wide as the tower; `text_activation`: empty for that of images.
   """
 
   model_type = 'harma'
