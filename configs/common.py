@@ -152,7 +152,8 @@ def get_config() -> ConfigDict:
       'seed': 0,
       # Starting weights: a file, a hub id, a run's work folder; '' for random ones.
       'init': '',
-      # Adapters to start from, a folder of export --format=adapter; '' for fresh.
+      # Adapters to start from, a folder of export --format=adapter or of PEFT's LoRA;
+      # '' for fresh ones.
       'adapter': '',
       'model': MODEL,
       'objective': OBJECTIVE,

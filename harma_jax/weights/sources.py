@@ -32,6 +32,9 @@ _FILES = (
   ('config.json', 'pytorch_model.bin'),
 )
 
+# Of adapters alone, of PEFT or of our export.
+ADAPTER_FILES = {'adapter_config.json', 'adapter_model.safetensors'}
+
 _SUFFIXES = ('.safetensors', '.safetensors.index.json', '.bin', '.pt', '.pth', '.npz')
 
 # A name that only weights of this format have, after prefixes are taken off; the first
@@ -168,6 +171,12 @@ def _choose(files: set[str], *, source: str) -> str:
     if files >= {config, weights}:
       return weights
   found = sorted(name for name in files if name.endswith(_SUFFIXES))
+  if files >= ADAPTER_FILES:
+    raise UserError(
+      f'init: expected the weights of a whole model; {source} holds adapters '
+      f'alone. Set --config.adapter={source}, and --config.init to their '
+      'backbone.'
+    )
   if len(found) == 1:
     return found[0]
   wanted = ' or '.join(f'{weights} with {config}' for config, weights in _FILES)
