@@ -23,9 +23,11 @@ from harma_jax.rundir.workdir import (
   read_config,
   read_fingerprints,
   read_provenance,
+  without_paths,
 )
 from harma_jax.weights.adapter import write_adapter
 from harma_jax.weights.card import model_card
+from harma_jax.weights.config_files import other_gelu
 from harma_jax.weights.export import (
   CARD_FILE,
   check_out,
@@ -37,17 +39,20 @@ from harma_jax.weights.export import (
   write_remote,
 )
 from harma_jax.weights.formats import FORMATS
-from harma_jax.weights.provenance import folders_of
+from harma_jax.weights.onnx import write_onnx
+from harma_jax.weights.peft import write_peft
+from harma_jax.weights.provenance import first_init, folders_of
 
 # For each kind of `model.adapters` the formats that can hold it.
 FITTING = {
-  'none': ('open_clip', 'huggingface'),
-  'lora': ('open_clip', 'huggingface', 'adapter'),
+  'none': ('open_clip', 'huggingface', 'onnx'),
+  'lora': ('open_clip', 'huggingface', 'onnx', 'adapter', 'peft'),
   'adaptformer': ('adapter',),
   'clip_adapter': ('adapter',),
-  'harma': ('harma', 'adapter', 'huggingface-remote'),
+  'harma': ('harma', 'adapter', 'huggingface-remote', 'onnx'),
 }
-OF_HARMA = ('harma', 'huggingface-remote')
+OF_HARMA = ('harma', 'huggingface-remote', 'onnx')
+ADAPTERS_ALONE = ('adapter', 'peft')
 FILE_SUFFIXES = ('.safetensors', '.pth')
 
 
@@ -78,9 +83,12 @@ def export(
     check_out(path, overwrite=overwrite)
   params, provenance = read_workdir(workdir), read_provenance(workdir)
   params = _of_size(params, model=model)
-  if config.model.adapters == 'lora' and format != 'adapter':
+  if config.model.adapters == 'lora' and format not in ADAPTERS_ALONE:
     params = merge_lora(params, model.adapter)
     model = dataclasses.replace(model, adapter=None)
+  notes = notes_of(format, model=model)
+  for sentence in notes:
+    logging.warning('%s', sentence)
   text = model_card(
     name=out.name,
     format=format,
@@ -89,7 +97,7 @@ def export(
     results=read_results(workdir),
     provenance=provenance,
     counts=_counts(config, fingerprints=read_fingerprints(workdir)),
-    notes=tuple(departures(model)) if format == 'harma' else (),
+    notes=tuple(notes),
     size=model.size,
   )
   workdir = pathlib.Path(workdir).expanduser()
@@ -97,6 +105,19 @@ def export(
   with replacing(out, overwrite=overwrite) as new:
     write(new, params, model=model)
     _card_path(new, format=format).write_text(text)
+
+
+def notes_of(format: str, *, model: Clip) -> list[str]:
+  """What users of a format must know, a sentence each; stands in the card too."""
+  if format == 'harma':
+    return departures(model)
+  if format == 'open_clip' and model.size.family is not CLIP and other_gelu(model.size):
+    return [
+      'OpenCLIP computes another form of the GELU in the image tower of this size than '
+      'the one that was trained with: its image features differ a little from those '
+      'that were evaluated. The format huggingface computes what was trained.'
+    ]
+  return []
 
 
 def _of_size(params: dict, *, model: Clip) -> dict:
@@ -145,12 +166,15 @@ def _check_fits(format: str, *, config: ConfigDict, model: Clip) -> None:
 def _fitting(config: ConfigDict, model: Clip) -> list[str]:
   """The formats that can hold a run."""
   fitting = FITTING[config.model.adapters]
-  if not config.model.adapter_attention:  # which no other program's HarMA does without
+  is_harma = config.model.adapters == 'harma'
+  if (
+    is_harma and not config.model.adapter_attention
+  ):  # which no other program's HarMA does without
     fitting = [name for name in fitting if name not in OF_HARMA]
   if model.size.family is not CLIP:  # the original HarMA is a CLIP
     fitting = [name for name in fitting if name != 'harma']
   if config.optimizer.train != 'adapters':  # adapters alone would miss their backbone
-    fitting = [name for name in fitting if name != 'adapter']
+    fitting = [name for name in fitting if name not in ADAPTERS_ALONE]
   return list(fitting)
 
 
@@ -168,6 +192,10 @@ def _writers(
     'adapter': functools.partial(
       write_adapter, size=config.model.size, provenance=provenance, **cleaning
     ),
+    'peft': functools.partial(
+      write_peft, **cleaning, base=first_init(without_paths(provenance))
+    ),
+    'onnx': functools.partial(write_onnx, **cleaning, **of_text),
     'open_clip': functools.partial(
       write_open_clip, **cleaning, beside=of_text['beside']
     ),

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import safetensors
-from absl import logging
 
 from harma_jax.errors import UserError
 from harma_jax.model.clip import Clip
@@ -80,8 +79,6 @@ def write_harma(
   Raises:
     UserError: a `.pth` is wanted and torch is not installed.
   """
-  for sentence in departures(model):
-    logging.warning('%s', sentence)
   tensors = tensors_of(params, model=model, program='harma')
   if path.suffix == '.safetensors':
     save_tensors(path, tensors, cleaning=cleaning)

@@ -1,3 +1,12 @@
 """The formats of exports."""
 
-FORMATS = ('harma', 'adapter', 'open_clip', 'huggingface', 'huggingface-remote')
+FORMATS = (
+  'harma',
+  'adapter',
+  'peft',
+  'open_clip',
+  'huggingface',
+  'huggingface-remote',
+  'onnx',
+)
+OPSET = 18  # of ONNX

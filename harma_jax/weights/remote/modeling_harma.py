@@ -179,7 +179,7 @@ class ImageTower(nn.Module):
 
   def forward(self, pixel_values):
     x = self.conv1(pixel_values.to(self.proj.dtype)).flatten(2).transpose(1, 2)
-    x = torch.cat([self.class_embedding.expand(len(x), 1, -1), x], dim=1)
+    x = torch.cat([self.class_embedding.expand(x.shape[0], 1, -1), x], dim=1)
     x = self.transformer(self.ln_pre(x + self.positional_embedding))
     return self.ln_post(x[:, 0]) @ self.proj
 
@@ -196,7 +196,7 @@ class AttentionPool(nn.Module):
     self.mlp = mlp_of(config, 'image')
 
   def forward(self, x):
-    probe = self.probe.expand(len(x), 1, -1)
+    probe = self.probe.expand(x.shape[0], 1, -1)
     y = self.attn(probe, x, x, need_weights=False)[0]
     return (y + self.mlp(self.ln(y)))[:, 0]
 
@@ -258,7 +258,7 @@ class Clip(Towers):
     causal = position[None, :] > position[:, None]
     padding = position[None, :] > end[:, None] if self.masks_padding else None
     x = self.transformer(self.embed(input_ids), causal=causal, padding=padding)
-    x = x[torch.arange(len(x), device=x.device), end]
+    x = x[torch.arange(x.shape[0], device=x.device), end]
     return self.ln_final(x) @ self.text_projection
 
 
