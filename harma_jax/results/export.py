@@ -38,7 +38,7 @@ from harma_jax.weights.export import (
   write_open_clip,
   write_remote,
 )
-from harma_jax.weights.formats import FORMATS
+from harma_jax.weights.formats import ADAPTERS_ALONE, FORMATS
 from harma_jax.weights.onnx import write_onnx
 from harma_jax.weights.peft import write_peft
 from harma_jax.weights.provenance import first_init, folders_of
@@ -52,7 +52,6 @@ FITTING = {
   'harma': ('harma', 'adapter', 'huggingface-remote', 'onnx'),
 }
 OF_HARMA = ('harma', 'huggingface-remote', 'onnx')
-ADAPTERS_ALONE = ('adapter', 'peft')
 FILE_SUFFIXES = ('.safetensors', '.pth')
 
 

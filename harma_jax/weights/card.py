@@ -13,7 +13,7 @@ from harma_jax.model.families import CLIP
 from harma_jax.model.preprocessing import OPENAI, Preprocessing
 from harma_jax.model.sizes import Size
 from harma_jax.rundir.workdir import without_paths
-from harma_jax.weights.formats import OPSET
+from harma_jax.weights.formats import ADAPTERS_ALONE, OPSET
 from harma_jax.weights.provenance import first_init
 
 _LIBRARIES = {
@@ -308,15 +308,12 @@ tags: [remote-sensing, image-text-retrieval, {family}]
 def _opening(config: Mapping, *, format: str, size: Size) -> str:
   name, train = config['model']['size'], config['optimizer']['train']
   kind = config['model']['adapters']
-  merged = (
-    ' merged into its weights'
-    if kind == 'lora' and format not in ('adapter', 'peft')
-    else ''
-  )
+  is_merged = kind == 'lora' and format not in ADAPTERS_ALONE
+  merged = ' merged into its weights' if is_merged else ''
   return (
-    f'{size.family.name} {name} {KINDS[kind]}{merged}, trained for retrieval between aerial or '
-    f'satellite images and captions (`optimizer.train={train}`) with harma_jax, and '
-    'exported by it.'
+    f'{size.family.name} {name} {KINDS[kind]}{merged}, trained for retrieval between '
+    f'aerial or satellite images and captions (`optimizer.train={train}`) with '
+    'harma_jax, and exported by it.'
   )
 
 

@@ -9,4 +9,5 @@ FORMATS = (
   'huggingface-remote',
   'onnx',
 )
+ADAPTERS_ALONE = ('adapter', 'peft')  # of these formats the backbone is not a part
 OPSET = 18  # of ONNX

@@ -19,7 +19,8 @@ def check_repository(name: str) -> None:
     fits = False
   if not fits:
     raise UserError(
-      f'--push: expected a repository of the Hugging Face hub, USER/NAME; found {name!r}.'
+      '--push: expected a repository of the Hugging Face hub, USER/NAME; found '
+      f'{name!r}.'
     )
 
 

@@ -21,9 +21,9 @@ def read_settings(path: pathlib.Path | None) -> dict[str, str | int]:
   config = _read_json(path) if path else {}
   if config.get('model_type') == 'harma':
     names = ('activation', 'image_heads', 'text_heads', 'adapter_padding')
-    others = ('text_activation', 'image_size')  # older ones, of a CLIP, lack the first
-    known = {name: config[name] for name in others if config.get(name)}
-    return {name: config[name] for name in names} | known
+    if config.get('family', 'clip') == 'siglip':
+      names = (*names, 'image_size', 'text_activation')
+    return {name: config[name] for name in names if config[name]}
   if 'model_cfg' in config:
     if 'timm_model_name' in config['model_cfg'].get('vision_cfg', {}):
       return _timm_settings(config['model_cfg'], path=path)
