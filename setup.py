@@ -49,6 +49,8 @@ setup(
     'tpu': ['jax[tpu]>=0.10'],
     # Reads and writes PyTorch's pickled files; safetensors need none of it.
     'torch': ['torch>=2.6'],
+    # Exports as ONNX, which torch writes.
+    'onnx': ['torch>=2.6', 'onnx>=1.17', 'onnxscript>=0.5'],
     # Searching scenes with georeference, and more than a million vectors.
     'geo': ['rasterio>=1.4', 'shapely>=2.1'],
     # Tables of what was found, and embeddings, as GeoParquet.
@@ -62,7 +64,13 @@ setup(
     'trackio': ['trackio>=0.43'],
     'mlflow': ['mlflow-skinny>=3.17'],
     # Tests against the code of the libraries whose files are read and written.
-    'interop': ['torch>=2.6', 'open_clip_torch>=3.0'],
+    'interop': [
+      'torch>=2.6',
+      'open_clip_torch>=3.0',
+      'peft>=0.18',
+      'sentence-transformers>=5',
+      'onnxruntime>=1.20',
+    ],
     # An independent count of recalls for the tests.
     'oracle': ['ranx>=0.3.21'],
     'test': [

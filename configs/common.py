@@ -68,7 +68,8 @@ HARMONIZATION = {
   'chunk': 8,
 }
 OPTIMIZER = {
-  'train': 'adapters',  # adapters | full | projection
+  # adapters | full | projection | none: only evaluated, whatever train.epochs is
+  'train': 'adapters',
   # adamw | adamw_released, of transformers 4.x: epsilon joins the root of the
   # uncorrected second moment, and weights decay after the update.
   'kind': 'adamw',
@@ -151,7 +152,8 @@ def get_config() -> ConfigDict:
       'seed': 0,
       # Starting weights: a file, a hub id, a run's work folder; '' for random ones.
       'init': '',
-      # Adapters to start from, a folder of export --format=adapter; '' for fresh.
+      # Adapters to start from, a folder of export --format=adapter or of PEFT's LoRA;
+      # '' for fresh ones.
       'adapter': '',
       'model': MODEL,
       'objective': OBJECTIVE,

@@ -16,7 +16,7 @@ from harma_jax.errors import UserError
 METHODS = {
   'zero_shot': {
     'model.adapters': 'none',
-    'optimizer.train': 'projection',
+    'optimizer.train': 'none',
     'train.epochs': 0.0,
   },
   'linear_probe': {'model.adapters': 'none', 'optimizer.train': 'projection'},

@@ -25,7 +25,7 @@ from harma_jax.model.adapter import AdapterSettings
 from harma_jax.results.export import export
 from harma_jax.rundir.workdir import read_config
 from harma_jax.search_index.index import open_index
-from harma_jax.weights import processor
+from harma_jax.weights import tokenizer_files
 from harma_jax.weights.export import write_remote
 from harma_jax.weights.names import paths_of
 
@@ -298,7 +298,7 @@ def test_adapters_come_with_their_settings(
   small_config, random_params, images, tmp_path, monkeypatch
 ):
   for source in ('_read_open_clip', '_read_hub'):
-    monkeypatch.setattr(processor, source, lambda: None)
+    monkeypatch.setattr(tokenizer_files, source, lambda: None)
   config = small_config({'model.adapters': 'harma', 'model.adapter_heads': 2})
   clip = build_model(config)
   assert clip.adapter == AdapterSettings(bottleneck=8, shared_bottleneck=8, heads=2)

@@ -216,7 +216,7 @@ def test_every_method_is_documented():
 @pytest.mark.parametrize('method', METHODS)
 def test_what_trains_is_counted_by_the_documented_formula(method):
   state = state_of(method)
-  # Of zero-shot nothing trains for want of a step.
+  # The scalars of the loss have a place in the state; zero-shot takes no step.
   trained = 0 if method == 'zero_shot' else count(state.trainable)
   assert documented_counts()[method] == (trained, trained)
 

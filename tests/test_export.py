@@ -13,14 +13,14 @@ from harma_jax import cli
 from harma_jax.errors import UserError
 from harma_jax.export import main
 from harma_jax.rundir.workdir import read_config
-from harma_jax.weights import processor
+from harma_jax.weights import tokenizer_files
 
 
 @pytest.fixture(autouse=True)
 def no_vocabulary(monkeypatch):
   """Neither a package nor the network is asked."""
   for source in ('_read_open_clip', '_read_hub'):
-    monkeypatch.setattr(processor, source, lambda: None)
+    monkeypatch.setattr(tokenizer_files, source, lambda: None)
 
 
 @pytest.fixture

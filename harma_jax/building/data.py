@@ -106,7 +106,7 @@ def build_pixels(config: ConfigDict, table: CaptionTable) -> tuple[PixelStore, s
     max_pixels=settings.max_pixels,
     how=build_how(config),
   )
-  cache = settings.cache if config.train.epochs else 'stream'  # none is looked at
+  cache = settings.cache if epochs_of(config) else 'stream'  # none is looked at
   if cache == 'auto':
     cache = _nearest_cache(pixels)
     logging.info(
@@ -115,6 +115,11 @@ def build_pixels(config: ConfigDict, table: CaptionTable) -> tuple[PixelStore, s
   if cache == 'host':
     pixels = pixels.keep(threads=settings.threads)
   return pixels, cache
+
+
+def epochs_of(config: ConfigDict) -> float:
+  """Of training; 0 where nothing trains, whatever `train.epochs` is."""
+  return 0.0 if config.optimizer.train == 'none' else config.train.epochs
 
 
 def _nearest_cache(pixels: PixelStore) -> str:

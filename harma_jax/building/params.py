@@ -38,6 +38,7 @@ from harma_jax.weights.load import (
   warn_of_preprocessing,
 )
 from harma_jax.weights.names import paths_of, tree_of
+from harma_jax.weights.peft import is_peft, load_peft
 from harma_jax.weights.provenance import provenance
 from harma_jax.weights.recognise import check_settings, recognise
 from harma_jax.weights.sources import Source, open_source
@@ -114,10 +115,18 @@ def build_params(config: ConfigDict, model: Clip, *, init: str) -> tuple[dict, d
   """
   params, record = _build_backbone(config, model, init=init)
   if config.adapter:
-    params, record['adapter'] = load_adapter(
-      config.adapter, params, model=model, cleaning=config.data.cleaning
-    )
+    params, record['adapter'] = _load_adapter(config, params, model=model)
   return with_logits(config, params, model=model), record
+
+
+def _load_adapter(
+  config: ConfigDict, params: dict, *, model: Clip
+) -> tuple[dict, dict]:
+  if is_peft(config.adapter):
+    return load_peft(config.adapter, params, model=model)
+  return load_adapter(
+    config.adapter, params, model=model, cleaning=config.data.cleaning
+  )
 
 
 def _build_backbone(config: ConfigDict, model: Clip, *, init: str) -> tuple[dict, dict]:

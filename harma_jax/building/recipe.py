@@ -18,6 +18,7 @@ from harma_jax.building.data import (
   build_source,
   build_splits,
   distinct_images,
+  epochs_of,
   place_images,
 )
 from harma_jax.building.evaluation import build_evaluation_split
@@ -182,7 +183,7 @@ def build_recipe(
 
 def _build_pace(config: ConfigDict) -> Pace:
   return Pace(
-    epochs=config.train.epochs,
+    epochs=epochs_of(config),
     batch_size=config.train.batch_size,
     captions_per_image=config.data.captions_per_image,
     evaluate_every=config.evaluation.every_epochs,

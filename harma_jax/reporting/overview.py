@@ -13,6 +13,7 @@ from harma_jax.weights.card import KINDS
 _TRAINED = {
   'adapters': 'the adapters and the scalars of the loss',
   'full': 'all weights',
+  'none': 'nothing',
   'projection': 'the two projections and the scalars of the loss',
 }
 
@@ -57,14 +58,20 @@ def in_short(fields: Mapping, *, results: Mapping, counts: Mapping[str, str]) ->
     'model': str(fields['model.size']),
     'harmonization': 'off' if harmonization == 'none' else harmonization,
     'data': f'{data} ({held})' if held else data,
-    'training': (
-      f'{fields["train.epochs"]:g} epochs in batches of '
-      f'{fields["train.batch_size"]:,}, learning rate '
-      f'{fields["optimizer.learning_rate"]:g} ({fields["optimizer.schedule"]})'
-    ),
+    'training': _training(fields),
     'seed': str(fields['seed']),
     'step': _selected(results),
   }
+
+
+def _training(fields: Mapping) -> str:
+  if fields['optimizer.train'] == 'none':
+    return 'none'
+  return (
+    f'{fields["train.epochs"]:g} epochs in batches of '
+    f'{fields["train.batch_size"]:,}, learning rate '
+    f'{fields["optimizer.learning_rate"]:g} ({fields["optimizer.schedule"]})'
+  )
 
 
 def _selected(results: Mapping) -> str:

@@ -23,9 +23,11 @@ from harma_jax.rundir.workdir import (
   read_config,
   read_fingerprints,
   read_provenance,
+  without_paths,
 )
 from harma_jax.weights.adapter import write_adapter
 from harma_jax.weights.card import model_card
+from harma_jax.weights.config_files import other_gelu
 from harma_jax.weights.export import (
   CARD_FILE,
   check_out,
@@ -36,17 +38,20 @@ from harma_jax.weights.export import (
   write_open_clip,
   write_remote,
 )
-from harma_jax.weights.formats import FORMATS
+from harma_jax.weights.formats import ADAPTERS_ALONE, FORMATS
+from harma_jax.weights.onnx import write_onnx
+from harma_jax.weights.peft import write_peft
+from harma_jax.weights.provenance import first_init, folders_of
 
 # For each kind of `model.adapters` the formats that can hold it.
 FITTING = {
-  'none': ('open_clip', 'huggingface'),
-  'lora': ('open_clip', 'huggingface', 'adapter'),
+  'none': ('open_clip', 'huggingface', 'onnx'),
+  'lora': ('open_clip', 'huggingface', 'onnx', 'adapter', 'peft'),
   'adaptformer': ('adapter',),
   'clip_adapter': ('adapter',),
-  'harma': ('harma', 'adapter', 'huggingface-remote'),
+  'harma': ('harma', 'adapter', 'huggingface-remote', 'onnx'),
 }
-OF_HARMA = ('harma', 'huggingface-remote')
+OF_HARMA = ('harma', 'huggingface-remote', 'onnx')
 FILE_SUFFIXES = ('.safetensors', '.pth')
 
 
@@ -71,16 +76,18 @@ def export(
   """
   config = read_config(workdir)
   model = build_model(config)
-  check_format(format, config=config, out=out)
+  check_format(format, config=config, model=model, out=out)
   card = _card_path(out, format=format)
   for path in {out, card} if format == 'harma' else {out}:
     check_out(path, overwrite=overwrite)
-  _check_family(format, model=model)
   params, provenance = read_workdir(workdir), read_provenance(workdir)
   params = _of_size(params, model=model)
-  if config.model.adapters == 'lora' and format != 'adapter':
+  if config.model.adapters == 'lora' and format not in ADAPTERS_ALONE:
     params = merge_lora(params, model.adapter)
     model = dataclasses.replace(model, adapter=None)
+  notes = notes_of(format, model=model)
+  for sentence in notes:
+    logging.warning('%s', sentence)
   text = model_card(
     name=out.name,
     format=format,
@@ -89,13 +96,27 @@ def export(
     results=read_results(workdir),
     provenance=provenance,
     counts=_counts(config, fingerprints=read_fingerprints(workdir)),
-    notes=tuple(departures(model)) if format == 'harma' else (),
+    notes=tuple(notes),
     size=model.size,
   )
-  write = _writers(config, provenance=provenance)[format]
+  workdir = pathlib.Path(workdir).expanduser()
+  write = _writers(config, provenance=provenance, workdir=workdir)[format]
   with replacing(out, overwrite=overwrite) as new:
     write(new, params, model=model)
     _card_path(new, format=format).write_text(text)
+
+
+def notes_of(format: str, *, model: Clip) -> list[str]:
+  """What users of a format must know, a sentence each; stands in the card too."""
+  if format == 'harma':
+    return departures(model)
+  if format == 'open_clip' and model.size.family is not CLIP and other_gelu(model.size):
+    return [
+      'OpenCLIP computes another form of the GELU in the image tower of this size than '
+      'the one that was trained with: its image features differ a little from those '
+      'that were evaluated. The format huggingface computes what was trained.'
+    ]
+  return []
 
 
 def _of_size(params: dict, *, model: Clip) -> dict:
@@ -106,11 +127,13 @@ def _of_size(params: dict, *, model: Clip) -> dict:
   return {name: part for name, part in params.items() if name != 'logit_bias'}
 
 
-def check_format(format: str, *, config: ConfigDict, out: pathlib.Path) -> None:
+def check_format(
+  format: str, *, config: ConfigDict, model: Clip, out: pathlib.Path
+) -> None:
   """Raises UserError where a format is unknown, not for this run, or not for `out`."""
   if format not in FORMATS:
     raise UserError(f'--format: expected one of {", ".join(FORMATS)}; found {format}.')
-  _check_fits(format, config=config)
+  _check_fits(format, config=config, model=model)
   is_file = out.suffix in FILE_SUFFIXES
   if is_file != (format == 'harma'):
     wanted = (
@@ -119,21 +142,12 @@ def check_format(format: str, *, config: ConfigDict, out: pathlib.Path) -> None:
     raise UserError(f'--out: expected {wanted} for --format={format}; found {out}.')
 
 
-def _check_family(format: str, *, model: Clip) -> None:
-  family = model.size.family
-  if family is not CLIP and format != 'adapter':
-    raise UserError(
-      f'--format={format}: expected a run of a CLIP, which alone this format writes; '
-      f'found one of a {family.name}. Set --format=adapter, or start from its folder '
-      'as it is: --config.init=WORKDIR.'
-    )
-
-
-def _check_fits(format: str, *, config: ConfigDict) -> None:
-  fitting = _fitting(config)
+def _check_fits(format: str, *, config: ConfigDict, model: Clip) -> None:
+  fitting = _fitting(config, model)
   if format in fitting:
     return
   fields = {
+    'model.size': config.model.size,
     'model.adapters': config.model.adapters,
     'model.adapter_attention': config.model.adapter_attention,
     'optimizer.train': config.optimizer.train,
@@ -148,28 +162,44 @@ def _check_fits(format: str, *, config: ConfigDict) -> None:
   )
 
 
-def _fitting(config: ConfigDict) -> list[str]:
+def _fitting(config: ConfigDict, model: Clip) -> list[str]:
   """The formats that can hold a run."""
   fitting = FITTING[config.model.adapters]
-  if not config.model.adapter_attention:  # which no other program's HarMA does without
+  is_harma = config.model.adapters == 'harma'
+  if (
+    is_harma and not config.model.adapter_attention
+  ):  # which no other program's HarMA does without
     fitting = [name for name in fitting if name not in OF_HARMA]
+  if model.size.family is not CLIP:  # the original HarMA is a CLIP
+    fitting = [name for name in fitting if name != 'harma']
   if config.optimizer.train != 'adapters':  # adapters alone would miss their backbone
-    fitting = [name for name in fitting if name != 'adapter']
+    fitting = [name for name in fitting if name not in ADAPTERS_ALONE]
   return list(fitting)
 
 
-def _writers(config: ConfigDict, *, provenance: dict) -> dict[str, Callable]:
+def _writers(
+  config: ConfigDict, *, provenance: dict, workdir: pathlib.Path
+) -> dict[str, Callable]:
   """For each format a function of a path and parameters, with `model=`."""
   cleaning = {'cleaning': config.data.cleaning}
-  length = {'context_length': config.data.context_length}
+  of_text = {
+    'context_length': config.data.context_length,
+    'beside': [workdir, *folders_of(provenance)],
+  }
   return {
     'harma': functools.partial(write_harma, config=_plain(config), **cleaning),
     'adapter': functools.partial(
       write_adapter, size=config.model.size, provenance=provenance, **cleaning
     ),
-    'open_clip': functools.partial(write_open_clip, **cleaning),
-    'huggingface': functools.partial(write_huggingface, **cleaning, **length),
-    'huggingface-remote': functools.partial(write_remote, **cleaning, **length),
+    'peft': functools.partial(
+      write_peft, **cleaning, base=first_init(without_paths(provenance))
+    ),
+    'onnx': functools.partial(write_onnx, **cleaning, **of_text),
+    'open_clip': functools.partial(
+      write_open_clip, **cleaning, beside=of_text['beside']
+    ),
+    'huggingface': functools.partial(write_huggingface, **cleaning, **of_text),
+    'huggingface-remote': functools.partial(write_remote, **cleaning, **of_text),
   }
 
 

@@ -56,6 +56,12 @@ MODES: dict[str, Patterns] = {
     (r'(image|text)/(projection|head/.*|pooling/.*)', TRAINABLE),
     *_BACKBONE,
   ),
+  # No step is taken; the loss's scalars have a place in the state all the same.
+  'none': (
+    _UNUSED,
+    (r'temperature|logit_bias', TRAINABLE),
+    (r'.*', FROZEN),
+  ),
 }
 
 
@@ -63,8 +69,9 @@ def patterns_of(mode: str, *, shared: bool, adapters: str = 'harma') -> Patterns
   """The patterns of a training mode.
 
   Args:
-    mode: `adapters`, `full`, or `projection` (a probe: the two projections alone, or
-      what a family has in their place, SigLIP's pooling of images and head of texts).
+    mode: `adapters`, `full`, `projection` (a probe: the two projections alone, or what
+      a family has in their place, SigLIP's pooling of images and head of texts), or
+      `none`.
     shared: whether the model has shared adapters.
     adapters: the model's kind of adapters, of `ADAPTERS`.
 

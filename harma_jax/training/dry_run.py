@@ -8,6 +8,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -16,6 +17,7 @@ from ml_collections import ConfigDict
 from harma_jax.building.params import check_init
 from harma_jax.building.recipe import Recipe
 from harma_jax.building.stages import read_recipes
+from harma_jax.building.step import Trainer
 from harma_jax.devices.compilation import Memory, gigabytes, memory_of
 from harma_jax.devices.mesh import device_bytes
 from harma_jax.devices.processes import maximum, of_first
@@ -131,26 +133,43 @@ def _rehearse(
     if latest is not None:
       facts['starts from'] = f'step {latest}, where {workdir} goes on'
     first = int(state.step)
-    batches = batches_of(recipe.data, data, last_step=plan.total)
-    with contextlib.closing(batches(first_step=min(first, plan.total - 1))) as found:
-      group = [next(found)]
-    arguments, _ = place_group(group, size=plan.dispatch, mesh=mesh)
-    length = recipe.data.longest_length(data.tokens)
-    step_for = stepper_of(trainer, state, data=data, plan=plan, mesh=mesh)
-    step = step_for(state, *arguments, length=length)
-    facts |= _facts_of_program(step, length=length)
-    state, seconds, loss = _take(step, state, arguments)
-    facts['a step'] = f'{seconds:.2f} s, loss {loss:.4f}'
+    spent = Spent()
+    if plan.total:  # else the run only evaluates
+      state, stepped, spent = _rehearse_step(
+        recipe, state, trainer=trainer, data=data, plan=plan
+      )
+      facts |= stepped
     encoded = _encode(recipe, state, splits=data.splits)
-    parts = (f'{n:,} {what} in {took:.1f} s' for what, (n, took, _) in encoded.items())
     if encoded:
-      facts['an evaluation batch'] = f'{", ".join(parts)}, compilation included'
-    compilation = step.compile_seconds
-    facts['expected time'] = _time_in_words(
-      plan, step=seconds, compilation=compilation, encoded=encoded
-    )
+      facts['an evaluation batch'] = _encoded_in_words(encoded)
+    facts['expected time'] = _time_in_words(plan, spent, encoded=encoded)
     facts['a checkpoint'] = _save_and_restore(folder.checkpoints, state, step=first + 2)
   return facts
+
+
+class Spent(NamedTuple):
+  """Seconds that a step took, and its compilation."""
+
+  step: float = 0.0
+  compilation: float = 0.0
+
+
+def _rehearse_step(
+  recipe: Recipe, state: TrainState, *, trainer: Trainer, data: RunData, plan: Plan
+) -> tuple[TrainState, dict[str, str], Spent]:
+  """Compiles the step for the longest captions and takes it, twice, on one batch."""
+  mesh, first = recipe.mesh, int(state.step)
+  step_for = stepper_of(trainer, state, data=data, plan=plan, mesh=mesh)
+  batches = batches_of(recipe.data, data, last_step=plan.total)
+  with contextlib.closing(batches(first_step=min(first, plan.total - 1))) as found:
+    group = [next(found)]
+  arguments, _ = place_group(group, size=plan.dispatch, mesh=mesh)
+  length = recipe.data.longest_length(data.tokens)
+  step = step_for(state, *arguments, length=length)
+  facts = _facts_of_program(step, length=length)
+  state, seconds, loss = _take(step, state, arguments)
+  facts['a step'] = f'{seconds:.2f} s, loss {loss:.4f}'
+  return state, facts, Spent(seconds, step.compile_seconds)
 
 
 @contextlib.contextmanager
@@ -235,16 +254,19 @@ def _encode(
   return found
 
 
-def _time_in_words(
-  plan: Plan, *, step: float, compilation: float, encoded: Mapping[str, tuple]
-) -> str:
+def _encoded_in_words(encoded: Mapping[str, tuple]) -> str:
+  parts = (f'{n:,} {what} in {took:.1f} s' for what, (n, took, _) in encoded.items())
+  return f'{", ".join(parts)}, compilation included'
+
+
+def _time_in_words(plan: Plan, spent: Spent, *, encoded: Mapping[str, tuple]) -> str:
   """What the whole stage will take, of what was measured here."""
   evaluation = sum(whole for _, _, whole in encoded.values())
   evaluations = plan.total // plan.evaluate_every + 1
-  compilation += sum(seconds for _, seconds, _ in encoded.values())
-  whole = plan.total * step + evaluations * evaluation + compilation
+  compilation = spent.compilation + sum(took for _, took, _ in encoded.values())
+  whole = plan.total * spent.step + evaluations * evaluation + compilation
   return (
-    f'{duration(whole)}: {plan.total:,} steps of {step:.2g} s, {evaluations:,} '
+    f'{duration(whole)}: {plan.total:,} steps of {spent.step:.2g} s, {evaluations:,} '
     f'evaluations of {duration(evaluation)} without ranking, compilations of '
     f'{duration(compilation)}, more for other lengths of captions'
   )

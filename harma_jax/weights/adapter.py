@@ -84,7 +84,7 @@ def load_adapter(
   _check_settings(config, _fields_of(model), folder=folder)
   warn_of_cleaning(config['cleaning'], cleaning=cleaning, source=folder)
   _check_backbone(config, params, folder=folder)
-  given = {name.replace('.', '/'): leaf for name, leaf in _read_tensors(folder).items()}
+  given = {name.replace('.', '/'): leaf for name, leaf in read_tensors(folder).items()}
   kept = {path: leaf for path, leaf in paths_of(params).items() if path not in given}
   kept = {path: leaf for path, leaf in kept.items() if not _is_adapted(path)}
   params = graft(params, tree_of(kept | given), source_name=str(folder))
@@ -157,9 +157,9 @@ def _read_config(folder: pathlib.Path) -> dict:
     version = config['version']
   except (OSError, ValueError, KeyError, TypeError) as error:
     raise UserError(
-      f'adapter: expected a folder of export --format=adapter, with {CONFIG_FILE} and '
-      f'{WEIGHTS_FILE}; found {folder}: {type(error).__name__}: {error}. '
-      'Set --config.adapter=FOLDER.'
+      'adapter: expected a folder of export --format=adapter, or of PEFT, with '
+      f'{CONFIG_FILE} and {WEIGHTS_FILE}; found {folder}: {type(error).__name__}: '
+      f'{error}. Set --config.adapter=FOLDER.'
     ) from error
   if version != VERSION:
     raise UserError(
@@ -169,7 +169,12 @@ def _read_config(folder: pathlib.Path) -> dict:
   return config
 
 
-def _read_tensors(folder: pathlib.Path) -> dict[str, np.ndarray]:
+def read_tensors(folder: pathlib.Path) -> dict[str, np.ndarray]:
+  """The tensors of a folder of adapters by name.
+
+  Raises:
+    UserError: they cannot be read.
+  """
   path = folder / WEIGHTS_FILE
   try:
     return safetensors.numpy.load_file(path)

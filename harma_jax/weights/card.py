@@ -9,9 +9,12 @@ from flax import traverse_util
 
 from harma_jax.data.cleaning import PUNCTUATION
 from harma_jax.evaluation.recall import RECALLS, Recall
+from harma_jax.model.families import CLIP
 from harma_jax.model.preprocessing import OPENAI, Preprocessing
 from harma_jax.model.sizes import Size
 from harma_jax.rundir.workdir import without_paths
+from harma_jax.weights.formats import ADAPTERS_ALONE, OPSET
+from harma_jax.weights.provenance import first_init
 
 _LIBRARIES = {
   'harma': 'harma_jax',
@@ -19,6 +22,8 @@ _LIBRARIES = {
   'open_clip': 'open_clip',
   'huggingface': 'transformers',
   'huggingface-remote': 'transformers',
+  'peft': 'peft',
+  'onnx': 'onnx',
 }
 
 KINDS = {
@@ -77,34 +82,81 @@ a built-in model and `pretrained='{name}/open_clip_model.safetensors'`, also giv
 
 _HUGGING_FACE = """\
 ```python
-from transformers import CLIPModel, CLIPProcessor
+from transformers import AutoImageProcessor, AutoTokenizer, {model}
 
-model = CLIPModel.from_pretrained('{name}')
-processor = CLIPProcessor.from_pretrained('{name}')
+model = {model}.from_pretrained('{name}')
+processor = AutoImageProcessor.from_pretrained('{name}')
+tokenizer = AutoTokenizer.from_pretrained('{name}')
 ```"""
+
+_PEFT = """\
+On top of the backbone that it was trained on, as transformers has it ({base}):
+
+```python
+from peft import PeftConfig, PeftModel
+from transformers import {model}
+
+backbone = {model}.from_pretrained(
+  PeftConfig.from_pretrained('{name}').base_model_name_or_path
+)
+model = PeftModel.from_pretrained(backbone, '{name}')
+```
+
+Or in harma_jax, `BACKBONE` being the same weights:
+
+```
+python -m harma_jax.main --config=common.py --config.init=BACKBONE \\
+  --config.adapter={name} \\
+  {fields}
+```"""
+
+_ONNX = """\
+```python
+import numpy as np
+import onnxruntime
+
+images = np.zeros((2, 3, {side}, {side}), np.float32)  # normalised, see below
+tokens = np.zeros((2, {length}), np.int64)
+session = onnxruntime.InferenceSession('{name}/image.onnx')
+[image_features] = session.run(['features'], {{'pixel_values': images}})
+session = onnxruntime.InferenceSession('{name}/text.onnx')
+[text_features] = session.run(['features'], {{'input_ids': tokens}})
+similarity = image_features @ text_features.T
+```
+
+Opset {opset}; any number of images or captions at once; features of length 1. Where the
+folder has a tokenizer, `transformers.AutoTokenizer.from_pretrained('{name}')` reads it;
+captions are filled up to {length} tokens."""
 
 _REMOTE = """\
 ```python
-from transformers import AutoModel, AutoProcessor
+from PIL import Image
+from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
 model = AutoModel.from_pretrained('{name}', trust_remote_code=True)
-processor = AutoProcessor.from_pretrained('{name}', trust_remote_code=True)
-inputs = processor(
-  text=captions, images=images, padding='max_length', truncation=True,
+processor = AutoImageProcessor.from_pretrained('{name}')
+tokenizer = AutoTokenizer.from_pretrained('{name}')
+images = [Image.new('RGB', (256, 256))]  # or yours: Image.open('FILE')
+captions = ['many planes are parked beside a runway']
+pixels = processor(images, return_tensors='pt')['pixel_values']
+tokens = tokenizer(
+  captions, padding='max_length', max_length={length}, truncation=True,
   return_tensors='pt',
 )
-image_features = model.get_image_features(inputs['pixel_values'])
-text_features = model.get_text_features(inputs['input_ids'])
+image_features = model.get_image_features(pixels)
+text_features = model.get_text_features(tokens['input_ids'])
 ```
 
 The code that this runs is `modeling_harma.py` of this folder. Captions are filled up
-with token 0."""
+to {length} tokens{padding}."""
 
 _LOADING = {
   'adapter': _ADAPTER,
   'open_clip': _OPEN_CLIP,
   'huggingface': _HUGGING_FACE,
   'huggingface-remote': _REMOTE,
+  'peft': _PEFT,
+  'onnx': _ONNX,
 }
 
 
@@ -198,7 +250,16 @@ def model_card(
     how=_CLEANED[cleaning],
     code=_CLEAN[cleaning],
   )
-  loading = '\n\n'.join([_loading(format, name=name, config=config), *notes])
+  shape = {
+    'model': 'CLIPModel' if size.family is CLIP else 'SiglipModel',
+    'padding': ' with token 0' if size.family is CLIP else ', as in the tokenizer',
+    'side': size.image_size,
+    'length': length,
+    'opset': OPSET,
+    'base': first_init(without_paths(provenance)) or 'random weights',
+  }
+  loading = _loading(format, name=name, config=config, shape=shape)
+  loading = '\n\n'.join([loading, *notes])
   sections = {
     'Data': _data(config, counts),
     'Results': _results(results, test_split=config['data']['test_split']),
@@ -209,8 +270,8 @@ def model_card(
     'License': _LICENSE,
   }
   body = '\n\n'.join(f'## {title}\n\n{text}' for title, text in sections.items())
-  opening = _opening(config, format=format)
-  return f'{_front_matter(format)}\n# {name}\n\n{opening}\n\n{body}\n'
+  opening = _opening(config, format=format, size=size)
+  return f'{_front_matter(format, size=size)}\n# {name}\n\n{opening}\n\n{body}\n'
 
 
 def differing(config: Mapping, defaults: Mapping) -> dict[str, object]:
@@ -232,25 +293,27 @@ def flag(name: str, value: object) -> str:
   return shlex.quote(f'--config.{name}={text}')
 
 
-def _front_matter(format: str) -> str:
+def _front_matter(format: str, *, size: Size) -> str:
+  family = size.family.name.lower()
   return f"""\
 ---
 library_name: {_LIBRARIES[format]}
 pipeline_tag: zero-shot-image-classification
-tags: [remote-sensing, image-text-retrieval, clip]
+tags: [remote-sensing, image-text-retrieval, {family}]
 # license: left to whoever publishes these weights
 ---
 """
 
 
-def _opening(config: Mapping, *, format: str) -> str:
-  size, train = config['model']['size'], config['optimizer']['train']
+def _opening(config: Mapping, *, format: str, size: Size) -> str:
+  name, train = config['model']['size'], config['optimizer']['train']
   kind = config['model']['adapters']
-  merged = ' merged into its weights' if kind == 'lora' and format != 'adapter' else ''
+  is_merged = kind == 'lora' and format not in ADAPTERS_ALONE
+  merged = ' merged into its weights' if is_merged else ''
   return (
-    f'CLIP {size} {KINDS[kind]}{merged}, trained for retrieval between aerial or '
-    f'satellite images and captions (`optimizer.train={train}`) with harma_jax, and '
-    'exported by it.'
+    f'{size.family.name} {name} {KINDS[kind]}{merged}, trained for retrieval between '
+    f'aerial or satellite images and captions (`optimizer.train={train}`) with '
+    'harma_jax, and exported by it.'
   )
 
 
@@ -300,12 +363,12 @@ def _training(config: Mapping, defaults: Mapping) -> str:
   return text
 
 
-def _loading(format: str, *, name: str, config: Mapping) -> str:
+def _loading(format: str, *, name: str, config: Mapping, shape: Mapping) -> str:
   model = traverse_util.flatten_dict(dict(config['model']), sep='.')
   names = ('size', 'image_size', 'adapters', *_adapter_fields(model))
   fields = ' \\\n  '.join(flag(f'model.{name}', model[name]) for name in names)
   if format != 'harma':
-    return _LOADING[format].format(name=name, fields=fields)
+    return _LOADING[format].format(name=name, fields=fields, **shape)
   is_pickle = name.endswith('.pth')
   original = _HARMA_PTH if is_pickle else _HARMA_SAFETENSORS
   return '\n\n'.join([original, _HARMA_AGAIN]).format(name=name, fields=fields)

@@ -1,40 +1,49 @@
 """Parameters to the files of other programs, through the one table of names."""
 
 import contextlib
-import dataclasses
 import importlib.resources
 import json
 import pathlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import safetensors
-from absl import logging
 
 from harma_jax.errors import UserError
 from harma_jax.model.clip import Clip
-from harma_jax.model.sizes import Size, TowerSize
-from harma_jax.weights.adapter import save_tensors, settings_of
+from harma_jax.model.families import CLIP
+from harma_jax.weights.adapter import save_tensors
+from harma_jax.weights.config_files import (
+  huggingface_config,
+  open_clip_config,
+  remote_config,
+)
+from harma_jax.weights.layouts import LAYOUTS
 from harma_jax.weights.names import give, names_of, paths_of
 from harma_jax.weights.processor import write_processor
 from harma_jax.weights.settings import OURS
+from harma_jax.weights.tokenizer_files import write_tokenizer
 
 CARD_FILE = 'README.md'
 REMOTE_FILE = 'modeling_harma.py'
 
 
-def tensors_of(params: dict, *, model: Clip, layout: str) -> dict[str, np.ndarray]:
+def tensors_of(params: dict, *, model: Clip, program: str) -> dict[str, np.ndarray]:
   """All weights in f32 by the names of a program.
 
   Args:
     params: of `model`, of any float type.
-    model: has no adapters, unless the layout is `harma`.
-    layout: of `names.LAYOUTS`. Where it has no place for the temperature, that stands
-      in the logit scale, as minus its logarithm.
+    model: has no adapters, unless the program is `harma`.
+    program: `harma`, `huggingface` or `open_clip`, in the layout of the model's family.
+      Where it has no place for the temperature, that stands in the logit scale, as
+      minus its logarithm.
   """
+  layout = layout_of(program, model=model)
   leaves = dict(paths_of(params))
-  if layout != 'harma':
+  if model.size.logit_bias:  # a softmax trained without it
+    leaves.setdefault('logit_bias', np.zeros((), np.float32))
+  if 'temperature' not in LAYOUTS[layout].outside:
     temperature = np.asarray(leaves.pop('temperature'), np.float32)
     leaves['logit_scale'] = -np.log(temperature)
   names = names_of(
@@ -48,6 +57,11 @@ def tensors_of(params: dict, *, model: Clip, layout: str) -> dict[str, np.ndarra
   return {
     name: np.asarray(tensor, np.float32, order='C') for name, tensor in tensors.items()
   }
+
+
+def layout_of(program: str, *, model: Clip) -> str:
+  """The layout of a program for the family of a model."""
+  return program if model.size.family is CLIP else f'{program}_siglip'
 
 
 def write_harma(
@@ -65,9 +79,7 @@ def write_harma(
   Raises:
     UserError: a `.pth` is wanted and torch is not installed.
   """
-  for sentence in departures(model):
-    logging.warning('%s', sentence)
-  tensors = tensors_of(params, model=model, layout='harma')
+  tensors = tensors_of(params, model=model, program='harma')
   if path.suffix == '.safetensors':
     save_tensors(path, tensors, cleaning=cleaning)
   else:
@@ -92,17 +104,28 @@ def departures(model: Clip) -> list[str]:
 
 
 def write_open_clip(
-  folder: pathlib.Path, params: dict, *, model: Clip, cleaning: str
+  folder: pathlib.Path,
+  params: dict,
+  *,
+  model: Clip,
+  cleaning: str,
+  beside: Sequence[pathlib.Path] = (),
 ) -> None:
   """Writes a folder of OpenCLIP: `create_model_and_transforms('local-dir:FOLDER')`.
 
-  `cleaning` is that of the captions in training.
+  `cleaning` is that of the captions in training. The tokenizer of a SigLIP is copied
+  out of the first folder of `beside` that has one; that of a CLIP is OpenCLIP's own.
+
+  Raises:
+    UserError: a SigLIP of a size that OpenCLIP has no image tower of.
   """
+  config = open_clip_config(model.size) | {OURS: {'cleaning': cleaning}}
   folder.mkdir(parents=True)
-  tensors = tensors_of(params, model=model, layout='open_clip')
+  tensors = tensors_of(params, model=model, program='open_clip')
   save_tensors(folder / 'open_clip_model.safetensors', tensors)
-  config = _open_clip_config(model.size) | {OURS: {'cleaning': cleaning}}
   _save_json(folder / 'open_clip_config.json', config)
+  if model.size.family is not CLIP:
+    write_tokenizer(folder, size=model.size, beside=beside)
 
 
 def write_huggingface(
@@ -112,25 +135,22 @@ def write_huggingface(
   model: Clip,
   cleaning: str,
   context_length: int = 0,
+  beside: Sequence[pathlib.Path] = (),
 ) -> None:
-  """Writes a folder of transformers: `CLIPModel.from_pretrained(folder)`.
+  """Writes a folder of transformers, for `CLIPModel` or `SiglipModel`.
 
   `cleaning` of the captions, and `context_length`, are those of training; 0 is the
-  model's own.
+  model's own. The tokenizer comes from a folder of `beside`, or else as
+  `tokenizer_files` says.
   """
   folder.mkdir(parents=True)
-  tensors = tensors_of(params, model=model, layout='huggingface')
+  tensors = tensors_of(params, model=model, program='huggingface')
   save_tensors(folder / 'model.safetensors', tensors)
-  config = _huggingface_config(model.size, logit_scale=float(tensors['logit_scale']))
+  scale = float(tensors['logit_scale'].reshape(()))
+  config = huggingface_config(model.size, logit_scale=scale)
   _save_json(folder / 'config.json', config | {OURS: {'cleaning': cleaning}})
-  length = context_length or model.size.context_length
-  write_processor(
-    folder,
-    side=model.size.image_size,
-    context_length=length,
-    pad_zero=False,
-    preprocessing=model.size.preprocessing,
-  )
+  write_processor(folder, size=model.size)
+  write_tokenizer(folder, size=model.size, context_length=context_length, beside=beside)
 
 
 def write_remote(
@@ -140,29 +160,31 @@ def write_remote(
   model: Clip,
   cleaning: str,
   context_length: int = 0,
+  beside: Sequence[pathlib.Path] = (),
 ) -> None:
   """Writes a folder for transformers with the code of a model with adapters.
 
   `cleaning` of the captions is that of training, as is `context_length`, which matters
-  where adapters see the padding; 0 is the model's own.
+  where adapters see the padding; 0 is the model's own. `beside`: as in
+  `write_huggingface`.
   """
   folder.mkdir(parents=True)
   tensors = {
     'clip.' + name.removeprefix('model.') if name.startswith('model.') else name: tensor
-    for name, tensor in tensors_of(params, model=model, layout='harma').items()
+    for name, tensor in tensors_of(params, model=model, program='harma').items()
   }
   save_tensors(folder / 'model.safetensors', tensors)
-  config = _remote_config(model) | {OURS: {'cleaning': cleaning}}
+  config = remote_config(model) | {OURS: {'cleaning': cleaning}}
   _save_json(folder / 'config.json', config)
   code = importlib.resources.files('harma_jax.weights.remote') / REMOTE_FILE
   (folder / REMOTE_FILE).write_bytes(code.read_bytes())
-  length = context_length or model.size.context_length
-  write_processor(
+  write_processor(folder, size=model.size)
+  write_tokenizer(
     folder,
-    side=model.size.image_size,
-    context_length=length,
+    size=model.size,
+    context_length=context_length,
     pad_zero=True,
-    preprocessing=model.size.preprocessing,
+    beside=beside,
   )
 
 
@@ -217,101 +239,6 @@ def _is_export(folder: pathlib.Path) -> bool:
   card = folder / CARD_FILE
   is_flat = all(path.is_file() for path in folder.iterdir())
   return is_flat and card.is_file() and 'harma_jax' in card.read_text(errors='replace')
-
-
-def _open_clip_config(size: Size) -> dict:
-  image, text = size.image, size.text
-  config = {
-    'embed_dim': size.embedding,
-    'vision_cfg': {
-      'image_size': size.image_size,
-      'layers': image.layers,
-      'width': image.width,
-      'head_width': image.width // image.heads,
-      'patch_size': size.patch_size,
-    },
-    'text_cfg': {
-      'context_length': size.context_length,
-      'vocab_size': size.vocabulary,
-      'width': text.width,
-      'heads': text.heads,
-      'layers': text.layers,
-    },
-  }
-  if size.activation == 'quick_gelu':
-    config['quick_gelu'] = True
-  # `squash` resizes the whole image, as our evaluation does; the default would crop.
-  preprocess = {
-    'size': size.image_size,
-    **dataclasses.asdict(size.preprocessing),
-    'resize_mode': 'squash',
-  }
-  return {'model_cfg': config, 'preprocess_cfg': preprocess}
-
-
-def _huggingface_config(size: Size, *, logit_scale: float) -> dict:
-  def tower(shape: TowerSize) -> dict:
-    return {
-      'hidden_size': shape.width,
-      'intermediate_size': 4 * shape.width,
-      'num_hidden_layers': shape.layers,
-      'num_attention_heads': shape.heads,
-      'projection_dim': size.embedding,
-      'hidden_act': size.activation,
-      'layer_norm_eps': 1e-5,
-      'attention_dropout': 0.0,
-    }
-
-  # The end token has the highest id, 49407 in CLIP's vocabulary; captions are filled up
-  # with it, which no layer before the first of them sees.
-  end = size.vocabulary - 1
-  text = {
-    'model_type': 'clip_text_model',
-    'vocab_size': size.vocabulary,
-    'max_position_embeddings': size.context_length,
-    'bos_token_id': end - 1,
-    'eos_token_id': end,
-    'pad_token_id': end,
-  }
-  image = {
-    'model_type': 'clip_vision_model',
-    'image_size': size.image_size,
-    'patch_size': size.patch_size,
-    'num_channels': 3,
-  }
-  return {
-    'architectures': ['CLIPModel'],
-    'model_type': 'clip',
-    'dtype': 'float32',
-    'projection_dim': size.embedding,
-    'logit_scale_init_value': logit_scale,
-    'text_config': text | tower(size.text),
-    'vision_config': image | tower(size.image),
-  }
-
-
-def _remote_config(model: Clip) -> dict:
-  size = model.size
-  return {
-    'architectures': ['HarmaModel'],
-    'auto_map': {
-      'AutoConfig': 'modeling_harma.HarmaConfig',
-      'AutoModel': 'modeling_harma.HarmaModel',
-    },
-    'model_type': 'harma',
-    'dtype': 'float32',
-    'patch_size': size.patch_size,
-    'image_width': size.image.width,
-    'image_layers': size.image.layers,
-    'image_heads': size.image.heads,
-    'text_width': size.text.width,
-    'text_layers': size.text.layers,
-    'text_heads': size.text.heads,
-    'embedding': size.embedding,
-    'context_length': size.context_length,
-    'vocabulary': size.vocabulary,
-    **settings_of(model),
-  }
 
 
 def _save_pth(

@@ -246,6 +246,31 @@ _OPEN_CLIP_SIGLIP = Layout(
     'image/pooling/attention/qkv/bias': (1, 2),
   },
 )
+# HarMA on SigLIP, of which there is no original: the names go on as those of `_HARMA`.
+_HARMA_POOL = 'model.visual.attn_pool'
+_HARMA_SIGLIP = dataclasses.replace(
+  _HARMA,
+  outside=_single(
+    {
+      'image/position_embedding': 'model.visual.positional_embedding',
+      **_under('image/patch_embedding', 'model.visual.conv1', _DENSE),
+      **_under('image/ln_post', 'model.visual.ln_post', _NORM),
+      _PROBE: f'{_HARMA_POOL}.probe',
+      **_under('image/pooling/attention', f'{_HARMA_POOL}.attn', _ATTENTION),
+      **_under('image/pooling/ln', f'{_HARMA_POOL}.ln', _NORM),
+      **_under('image/pooling/mlp/up', f'{_HARMA_POOL}.mlp.c_fc', _DENSE),
+      **_under('image/pooling/mlp/down', f'{_HARMA_POOL}.mlp.c_proj', _DENSE),
+      'text/token_embedding': 'model.token_embedding.weight',
+      'text/position_embedding': 'model.positional_embedding',
+      **_under('text/ln_final', 'model.ln_final', _NORM),
+      **_under('text/head', 'model.text_projection', _DENSE),
+      'logit_scale': 'model.logit_scale',
+      'logit_bias': 'model.logit_bias',
+      'temperature': 'temp',
+    }
+  ),
+  family=SIGLIP,
+)
 # Of the files .npz, once `big_vision.plain` has made matrices of what it keeps by head.
 _AS_OURS = {'kernel': 'kernel', 'bias': 'bias'}
 _NORM_AS_OURS = {'scale': 'scale', 'bias': 'bias'}
@@ -325,5 +350,6 @@ LAYOUTS = {
   'long_clip': _LONG_CLIP,
   'huggingface_siglip': _HUGGING_FACE_SIGLIP,
   'open_clip_siglip': _OPEN_CLIP_SIGLIP,
+  'harma_siglip': _HARMA_SIGLIP,
   'big_vision': _BIG_VISION,
 }

@@ -1,6 +1,8 @@
 """Where the weights of a run come from: a record for `provenance.json`."""
 
+import pathlib
 import re
+from collections.abc import Mapping
 
 from absl import logging
 
@@ -48,6 +50,23 @@ def provenance(source: Source, *, init: str, model: Clip) -> dict:
     'activation_known_from': source.told_by or 'config.model.size',
     'notes': notes,
   }
+
+
+def folders_of(record: Mapping) -> list[pathlib.Path]:
+  """The folder of the weights that a run, or the run before it, started from."""
+  record = _first(record)
+  return [pathlib.Path(record['file']).parent] if 'file' in record else []
+
+
+def first_init(record: Mapping) -> str:
+  """What the first of these runs called its weights; '' where they were random."""
+  return _first(record).get('init', '')
+
+
+def _first(record: Mapping) -> Mapping:
+  while 'run' in record:
+    record = record['run']
+  return record
 
 
 def _positions(source: Source, model: Clip) -> str:

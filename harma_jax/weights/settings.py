@@ -21,7 +21,9 @@ def read_settings(path: pathlib.Path | None) -> dict[str, str | int]:
   config = _read_json(path) if path else {}
   if config.get('model_type') == 'harma':
     names = ('activation', 'image_heads', 'text_heads', 'adapter_padding')
-    return {name: config[name] for name in names}
+    if config.get('family', 'clip') == 'siglip':
+      names = (*names, 'image_size', 'text_activation')
+    return {name: config[name] for name in names if config[name]}
   if 'model_cfg' in config:
     if 'timm_model_name' in config['model_cfg'].get('vision_cfg', {}):
       return _timm_settings(config['model_cfg'], path=path)
@@ -168,7 +170,7 @@ def _siglip_settings(config: dict, *, path: pathlib.Path) -> dict[str, str | int
 _HUGGING_FACE_ACTIVATIONS = {'gelu': 'gelu', 'gelu_pytorch_tanh': 'gelu_tanh'}
 # timm's SigLIP towers with the GELU that they were trained with; the others compute the
 # exact one (timm 1.0, `act_layer` of vision_transformer.py).
-_TIMM_TANH = re.compile(
+TIMM_TANH = re.compile(
   'vit_(base_patch32|large_patch16_siglip_512|so400m_patch16|giantopt_patch16).*'
 )
 
@@ -192,7 +194,7 @@ def _timm_settings(config: dict, *, path: pathlib.Path) -> dict[str, str | int]:
   _check_only(given | text, only, path=path, family=SIGLIP.name)
   is_tanh = (text.get('act_kwargs') or {}).get('approximate') == 'tanh'
   return {
-    'activation': 'gelu_tanh' if _TIMM_TANH.fullmatch(tower) else 'gelu',
+    'activation': 'gelu_tanh' if TIMM_TANH.fullmatch(tower) else 'gelu',
     'text_activation': 'gelu_tanh' if is_tanh else 'gelu',
     'text_heads': text.get('heads', 8),
     'image_size': image.get('image_size', 224),

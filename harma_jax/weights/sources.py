@@ -14,6 +14,7 @@ from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from harma_jax.errors import UserError
 from harma_jax.model.preprocessing import Preprocessing
 from harma_jax.weights import big_vision
+from harma_jax.weights.published import where_published
 from harma_jax.weights.settings import (
   PROCESSOR_FILES,
   check_cleaning,
@@ -30,9 +31,13 @@ _FILES = (
   ('config.json', 'model.safetensors'),
   ('config.json', 'model.safetensors.index.json'),
   ('config.json', 'pytorch_model.bin'),
+  ('config.json', 'pytorch_model.bin.index.json'),
 )
 
-_SUFFIXES = ('.safetensors', '.safetensors.index.json', '.bin', '.pt', '.pth', '.npz')
+# Of adapters alone, of PEFT or of our export.
+ADAPTER_FILES = {'adapter_config.json', 'adapter_model.safetensors'}
+
+_SUFFIXES = ('.safetensors', *SHARDS, '.bin', '.pt', '.pth', '.npz')
 
 # A name that only weights of this format have, after prefixes are taken off; the first
 # that is there counts.
@@ -40,10 +45,16 @@ _MARKS = {
   'big_vision': big_vision.MARK,
   'huggingface_siglip': 'vision_model.head.probe',
   'open_clip_siglip': 'visual.trunk.attn_pool.latent',
+  'harma_siglip': 'model.visual.attn_pool.probe',
   'long_clip': 'positional_embedding_res',
   'huggingface': 'vision_model.embeddings.class_embedding',
   'harma': 'model.visual.class_embedding',
   'open_clip': 'visual.class_embedding',
+}
+
+_REMOTE_MARKS = {
+  'clip.visual.class_embedding',
+  'clip.visual.attn_pool.probe',
 }
 
 # Constants that some files keep beside the weights.
@@ -144,6 +155,7 @@ def find_source(source: str) -> tuple[pathlib.Path, pathlib.Path | None]:
     raise UserError(
       'init: expected a weight file, a folder of weights, a work folder of harma_jax, '
       f'or the id of a hub repository (owner/name); {source!r} is not there.'
+      f'{where_published(source)}'
     )
   return _from_hub(repository[0], file=source[repository.end() + 1 :])
 
@@ -167,6 +179,12 @@ def _choose(files: set[str], *, source: str) -> str:
     if files >= {config, weights}:
       return weights
   found = sorted(name for name in files if name.endswith(_SUFFIXES))
+  if files >= ADAPTER_FILES:
+    raise UserError(
+      f'init: expected the weights of a whole model; {source} holds adapters '
+      f'alone. Set --config.adapter={source}, and --config.init to their '
+      'backbone.'
+    )
   if len(found) == 1:
     return found[0]
   wanted = ' or '.join(f'{weights} with {config}' for config, weights in _FILES)
@@ -206,7 +224,7 @@ def _from_hub(
       f'neither: {reason.rstrip(".")}. Download its files where there is a network '
       'and set --config.init=FOLDER; where its weights have another name than '
       f'{", ".join(weights for _, weights in _FILES)}, say it: '
-      f'--config.init={repository}/FILE.'
+      f'--config.init={repository}/FILE.{where_published(f"{repository}/{file}")}'
     ) from error
 
 
@@ -260,7 +278,7 @@ def _without_prefixes(tensors: Lazy, *, path: pathlib.Path) -> Lazy:
     UserError: a tensor is there under two names that become one.
   """
   plain = tensors.renamed(r'^((module|_orig_mod)\.)+')
-  if 'clip.visual.class_embedding' in plain:  # what transformers loads as remote code
+  if set(plain) & _REMOTE_MARKS:  # what transformers loads as remote code
     plain = plain.renamed(r'^clip\.', 'model.')
   # OpenCLIP's models of custom text towers; those of SigLIP are always so.
   if {'text.token_embedding.weight', 'visual.class_embedding'} <= set(plain):

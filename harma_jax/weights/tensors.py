@@ -51,14 +51,22 @@ class Lazy(Mapping):
     return Lazy(kept, self._read, cleaning=self.cleaning)
 
 
-SHARDS = '.safetensors.index.json'
+# What the names of an index end in, of transformers' and OpenCLIP's shards.
+SHARDS = ('.safetensors.index.json', '.bin.index.json')
+
+
+# As safetensors and torch call them.
+_FLOATS = {
+  *('F16', 'BF16', 'F32', 'F64'),
+  *('torch.float16', 'torch.bfloat16', 'torch.float32', 'torch.float64'),
+}
 
 
 def shards_of(index: pathlib.Path) -> list[pathlib.Path]:
   """The files, beside an index, that its tensors are in.
 
   Raises:
-    UserError: it is no index of safetensors.
+    UserError: it is no index.
   """
   return [index.with_name(name) for name in sorted(set(_weight_map(index).values()))]
 
@@ -81,7 +89,7 @@ def _sharded(index: pathlib.Path) -> Lazy:
       f'init: expected all shards of {index}; {", ".join(missing)} are not there. '
       'Fetch them too.'
     )
-  shards = {path.name: _safetensors(path) for path in shards_of(index)}
+  shards = {path.name: open_tensors(path)[0] for path in shards_of(index)}
   places = _weight_map(index)
   found = {name for tensors in shards.values() for name in tensors}
   wrong = sorted(set(places) ^ found)
@@ -126,6 +134,16 @@ def _open_zip(path: pathlib.Path) -> tuple[Lazy, bool]:
   return _pickled(path, mapped=True), False
 
 
+def _check_dtype(dtype: str, *, name: str, path: pathlib.Path) -> None:
+  """Raises UserError for numbers that f32 does not stand for: of 8 bits, integers."""
+  if dtype not in _FLOATS:
+    raise UserError(
+      f'init: expected weights of f16, bf16, f32 or f64; {name} in {path} has {dtype}, '
+      'whose scales harma_jax does not know. Take the weights before they were made '
+      'smaller.'
+    )
+
+
 def read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
   """The arrays of an `.npz` file by name.
 
@@ -143,6 +161,7 @@ def _safetensors(path: pathlib.Path) -> Lazy:
   def read(name):
     # Opened anew each time: what has been read stays in memory until a file is closed.
     with safetensors.safe_open(path, framework='numpy') as file:
+      _check_dtype(file.get_slice(name).get_dtype(), name=name, path=path)
       return file.get_tensor(name)
 
   try:
@@ -166,7 +185,7 @@ def _pickled(path: pathlib.Path, *, mapped: bool) -> Lazy:
   except Exception as error:
     raise UserError(_damage(path, error)) from error
   state = _state_dict(loaded, path=path)
-  return _torch_tensors(state, cleaning=_cleaning_of(loaded))
+  return _torch_tensors(state, path=path, cleaning=_cleaning_of(loaded))
 
 
 def _cleaning_of(loaded: object) -> str:
@@ -207,9 +226,10 @@ def _torch(path: pathlib.Path):
   return torch
 
 
-def _torch_tensors(state: Mapping, *, cleaning: str) -> Lazy:
+def _torch_tensors(state: Mapping, *, path: pathlib.Path, cleaning: str) -> Lazy:
   def read(name):
     tensor = state[name].detach()
+    _check_dtype(str(tensor.dtype), name=name, path=path)
     # Numpy has no bfloat16; f32 holds it exactly.
     return (tensor if tensor.dtype.itemsize == 4 else tensor.float()).numpy()
 

@@ -76,7 +76,7 @@ def test_loss_and_gradients_are_those_of_jax(
   model = make_clip(adapter=AdapterSettings(), adapter_padding=padding)
   params = random_params(model)
   harma = baseline.Harma(model.size, mask_padding=padding == 'padding')
-  tensors = tensors_of(params, model=model, layout='harma')
+  tensors = tensors_of(params, model=model, program='harma')
   harma.load_state_dict(
     {name: torch.tensor(tensor) for name, tensor in tensors.items()}, strict=True
   )
@@ -84,7 +84,7 @@ def test_loss_and_gradients_are_those_of_jax(
   loss, norm = torch_step(baseline, harma, toy_batch)
   assert loss == pytest.approx(float(metrics['loss']), rel=1e-5)
   assert norm == pytest.approx(float(metrics['gradient_norm']), rel=1e-4)
-  expected = tensors_of(gradients, model=model, layout='harma')
+  expected = tensors_of(gradients, model=model, program='harma')
   del expected['temp']  # JAX's step keeps it in bounds
   for name in baseline.freeze(harma).keys() - {'temp'}:
     found = harma.get_parameter(name).grad.numpy()

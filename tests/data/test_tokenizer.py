@@ -17,7 +17,7 @@ from harma_jax.data import tokenizer
 from harma_jax.data.annotations import CaptionTable, load_captions
 from harma_jax.data.cleaning import CLEANINGS
 from harma_jax.errors import UserError
-from harma_jax.weights import processor
+from harma_jax.weights import tokenizer_files
 
 
 @pytest.fixture(scope='session')
@@ -246,7 +246,7 @@ def test_without_the_package_special_tokens_are_text_too(
 
 def test_both_packages_make_the_same_tokens(monkeypatch, tmp_path):
   instant = pytest.importorskip('instant_clip_tokenizer').Tokenizer()
-  vocabulary = processor._read_open_clip()
+  vocabulary = tokenizer_files._read_open_clip()
   if vocabulary is None:
     pytest.skip('open_clip, which has the vocabulary, is not installed')
   words, merges = vocabulary

@@ -20,7 +20,7 @@ from harma_jax.errors import UserError
 from harma_jax.results import export as module
 from harma_jax.rundir.checkpoint import Checkpoints
 from harma_jax.rundir.workdir import PROVENANCE_FILE, claim, read_config, replace_text
-from harma_jax.weights import processor
+from harma_jax.weights import tokenizer_files
 from harma_jax.weights.names import paths_of
 
 ADAPTERS = {
@@ -34,7 +34,7 @@ ADAPTERS = {
 def no_vocabulary(monkeypatch):
   """Neither a package nor the network is asked."""
   for source in ('_read_open_clip', '_read_hub'):
-    monkeypatch.setattr(processor, source, lambda: None)
+    monkeypatch.setattr(tokenizer_files, source, lambda: None)
 
 
 @pytest.fixture(scope='module')
@@ -184,9 +184,11 @@ def test_what_no_other_program_knows_is_not_written_for_it(
   small_config, tmp_path, fields, advice
 ):
   config = small_config(ADAPTERS | fields)
-  for format in ('harma', 'huggingface-remote', 'open_clip', 'huggingface'):
+  for format in ('harma', 'huggingface-remote', 'open_clip', 'huggingface', 'onnx'):
     with pytest.raises(UserError, match=rf'{format}: expected a run .*{advice}'):
-      module.check_format(format, config=config, out=tmp_path)
+      module.check_format(
+        format, config=config, model=build_model(config), out=tmp_path
+      )
 
 
 def test_adapters_go_onto_their_backbone(
@@ -255,8 +257,8 @@ def test_a_remote_folder_has_its_code(export, adapter_run, tmp_path):
   config = json.loads((tmp_path / 'out/config.json').read_text())
   assert config['auto_map']['AutoModel'] == 'modeling_harma.HarmaModel'
   card = (tmp_path / 'out/README.md').read_text()
-  for name in ('AutoModel', 'AutoProcessor'):
-    assert f"{name}.from_pretrained('out', trust_remote_code=True)" in card
+  assert "AutoModel.from_pretrained('out', trust_remote_code=True)" in card
+  assert "AutoTokenizer.from_pretrained('out')" in card
   written = safetensors.numpy.load_file(tmp_path / 'out/model.safetensors')
   expected = paths_of(read_workdir(adapter_run))
   assert written['temp'] == expected['temperature']
@@ -351,15 +353,15 @@ def test_data_that_changed_since_are_not_counted(
 def test_formats_that_do_not_fit_name_those_that_do(
   export, finished_run, adapter_run, tmp_path
 ):
-  fitting = 'Set --format to one of harma, adapter, huggingface-remote'
+  fitting = 'Set --format to one of harma, adapter, huggingface-remote, onnx'
   for format in ('open_clip', 'huggingface'):
     with pytest.raises(UserError, match=rf'model\.adapters=harma.*{fitting}'):
       export(adapter_run, format, tmp_path / 'out')
-  for format in ('adapter', 'huggingface-remote', 'harma'):
+  for format in ('adapter', 'peft', 'huggingface-remote', 'harma'):
     with pytest.raises(UserError, match='Set --format to one of open_clip, huggingf'):
       export(finished_run, format, tmp_path / 'out')
-  with pytest.raises(UserError, match=r'expected one of harma, adapter, .*found onnx'):
-    export(finished_run, 'onnx', tmp_path / 'out')
+  with pytest.raises(UserError, match=r'one of harma, adapter, .*found tflite'):
+    export(finished_run, 'tflite', tmp_path / 'out')
   assert not list(tmp_path.iterdir())
 
 

@@ -111,6 +111,20 @@ def test_each_stage_is_rehearsed(small_config, facts_of, tmp_path):
   assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+  'changes', [{'train.epochs': 0.0}, {'optimizer.train': 'none', 'train.epochs': 3.0}]
+)
+def test_a_run_that_only_evaluates_rehearses_no_step(
+  small_config, facts_of, tmp_path, changes
+):
+  (facts,) = facts_of(small_config(changes), tmp_path / 'run').values()
+  assert facts['steps'].startswith('3 an epoch, 0 in all')
+  assert 'a step' not in facts
+  assert 'compilation' not in facts
+  assert re.match('6 images in .* s, 8 captions in', facts['an evaluation batch'])
+  assert 'bit for bit' in facts['a checkpoint']
+
+
 def test_batches_that_are_not_kept_and_no_evaluation(small_config, facts_of, tmp_path):
   changes = {
     **{'data.cache': 'stream', 'data.val_split': '', 'data.test_split': ''},

@@ -416,8 +416,17 @@ def test_without_val_the_last_step_is_taken(small_config, tmp_path):
   assert evaluations_of(tmp_path).keys() == {(0, 'test'), (STEPS, 'test')}
 
 
-def test_without_an_epoch_the_starting_weights_are_measured(small_config, tmp_path):
-  train(small_config({'train.epochs': 0.0}), workdir=tmp_path)
+@pytest.mark.parametrize(
+  'changes',
+  [
+    {'train.epochs': 0.0},
+    {'optimizer.train': 'none', 'train.epochs': 2.0, 'model.adapters': 'lora'},
+  ],
+)
+def test_without_an_epoch_the_starting_weights_are_measured(
+  small_config, tmp_path, changes
+):
+  train(small_config(changes), workdir=tmp_path)
   results = results_of(tmp_path)
   assert (results['steps'], results['best_step']) == (0, 0)
   rows = [set(split) for split in results['splits'].values()]

@@ -27,7 +27,7 @@ from harma_jax.model.clip import Clip
 from harma_jax.model.lora import LoraSettings, merge_lora
 from harma_jax.model.sizes import SIZES
 from harma_jax.reference.model import model_of
-from harma_jax.weights import processor
+from harma_jax.weights import tokenizer_files
 from harma_jax.weights.export import (
   departures,
   replacing,
@@ -41,6 +41,7 @@ from harma_jax.weights.load import load_weights
 from harma_jax.weights.names import names_of, paths_of, take, tree_of
 from harma_jax.weights.processor import write_processor
 from harma_jax.weights.sources import open_source
+from harma_jax.weights.tokenizer_files import write_tokenizer
 
 TOLERANCE = 1e-5
 GREY_LEVEL = 1.01 / 255 / min(CLIP_STD)
@@ -132,7 +133,7 @@ def test_a_harma_file_comes_back_bit_for_bit(
 
 def test_shared_adapters_of_both_towers_go_by_both_names(make_clip, random_params):
   clip = make_clip(shared_adapter='both', image_layers=3)
-  tensors = tensors_of(random_params(clip), model=clip, layout='harma')
+  tensors = tensors_of(random_params(clip), model=clip, program='harma')
   ends = 'mmadapter.BiShareAdapterxx.l1.weight'
   image = [tensors[f'model.visual.transformer.resblocks.{i}.{ends}'] for i in range(3)]
   text = [tensors[f'model.transformer.resblocks.{i}.{ends}'] for i in range(2)]
@@ -208,7 +209,7 @@ def test_a_pth_is_loaded_without_running_code(
   write_harma(path, params, model=clip, cleaning='sound', config=config)
   checkpoint = torch.load(path, weights_only=True)
   assert checkpoint['config'] == config
-  expected = tensors_of(params, model=clip, layout='harma')
+  expected = tensors_of(params, model=clip, program='harma')
   assert set(checkpoint['model']) == set(expected)
   assert checkpoint['model']['temp'].shape == ()
   for name, tensor in checkpoint['model'].items():
@@ -442,7 +443,9 @@ def test_the_processor_prepares_as_the_evaluation_does(
 ):
   out = tmp_path / 'out'
   out.mkdir()
-  assert write_processor(out, side=16, context_length=7, pad_zero=pad_zero)
+  size = dataclasses.replace(SIZES['tiny'], image_size=16)
+  write_processor(out, size=size)
+  assert write_tokenizer(out, size=size, context_length=7, pad_zero=pad_zero)
   prepare = processors.CLIPProcessor.from_pretrained(out)
   picture = np.random.default_rng(0).integers(0, 256, (30, 40, 3)).astype(np.uint8)
   picture = Image.fromarray(picture)
@@ -454,26 +457,31 @@ def test_the_processor_prepares_as_the_evaluation_does(
   np.testing.assert_allclose(inputs['pixel_values'], expected, atol=GREY_LEVEL)
   assert np.abs(inputs['pixel_values'] - expected).mean() < GREY_LEVEL / 50
   # 2 * 256 single characters, the four merges, start, end.
-  a = sorted(processor.pre_tokenizers.ByteLevel.alphabet()).index('a')
+  a = sorted(tokenizer_files.pre_tokenizers.ByteLevel.alphabet()).index('a')
   rows = [[516, 513, 515, 517, *[padding] * 3], [516, 256 + a, 517, *[padding] * 4]]
   np.testing.assert_array_equal(inputs['input_ids'], rows)
 
 
 def test_the_vocabulary_may_come_from_the_hub(tmp_path, vocabulary, monkeypatch):
-  settings = {'side': 16, 'context_length': 7, 'pad_zero': True}
+  settings = {'size': SIZES['tiny'], 'context_length': 7, 'pad_zero': True}
   for name in ('package', 'hub'):
     (tmp_path / name).mkdir()
-  assert write_processor(tmp_path / 'package', **settings)
+  assert write_tokenizer(tmp_path / 'package', **settings)
   words = json.loads((tmp_path / 'package/vocab.json').read_text())
   merges = [merge.split(' ') for merge in MERGES]
   file = tmp_path / 'tokenizer.json'
   file.write_text(json.dumps({'model': {'vocab': words, 'merges': merges}}))
   monkeypatch.setitem(sys.modules, 'open_clip', None)
   monkeypatch.setattr(huggingface_hub, 'hf_hub_download', lambda *_, **__: str(file))
-  assert write_processor(tmp_path / 'hub', **settings)
+  assert write_tokenizer(tmp_path / 'hub', **settings)
+  monkeypatch.setattr(huggingface_hub, 'hf_hub_download', None)
+  beside = [tmp_path / 'none', tmp_path]  # the second has the hub's file
+  for name, folders in {'whole': beside, 'parts': [tmp_path / 'hub']}.items():
+    (tmp_path / name).mkdir()
+    assert write_tokenizer(tmp_path / name, **settings, beside=folders)
   for name in ('vocab.json', 'merges.txt', 'tokenizer_config.json'):
-    written = [(tmp_path / source / name).read_text() for source in ('package', 'hub')]
-    assert written[0] == written[1]
+    sources = ('package', 'hub', 'whole', 'parts')
+    assert len({(tmp_path / source / name).read_text() for source in sources}) == 1
 
 
 def test_without_a_vocabulary_all_else_is_written(
@@ -493,7 +501,7 @@ def test_without_a_vocabulary_all_else_is_written(
 def test_the_real_vocabulary_gives_the_tokens_of_training(tmp_path, processors):
   if importlib.util.find_spec('open_clip') is None:
     pytest.skip('the package open_clip, whose vocabulary is wanted, is not installed')
-  assert write_processor(tmp_path, side=224, context_length=77, pad_zero=True)
+  assert write_tokenizer(tmp_path, size=SIZES['ViT-B-32'], pad_zero=True)
   captions = [
     *('a big runway with 3 planes', 'déjà vu   near the river', "it's green"),
     # What spells a special token is text, and so is the sign of the padding.

@@ -8,6 +8,7 @@ import pytest
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from harma_jax.errors import UserError
+from harma_jax.weights.published import where_published
 from harma_jax.weights.sources import find_source, open_source, sha256
 
 NAMES = {
@@ -249,3 +250,35 @@ def test_the_hash_is_that_of_the_bytes(tmp_path):
   (tmp_path / 'file').write_bytes(b'abc')
   known = 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad'
   assert sha256(tmp_path / 'file') == known
+
+
+# What is missing.
+
+
+@pytest.mark.parametrize(
+  ('source', 'words'),
+  [
+    (
+      'models/RS5M_ViT-B-32_RET-2.pt/',
+      r'GeoRSCLIP is .*: Zilun/GeoRSCLIP/ckpt/RS5M_ViT-B-32_RET-2.pt \(605 MB\); '
+      r'--config.init=Zilun/GeoRSCLIP/ckpt/RS5M_ViT-B-32_RET-2.pt fetches it',
+    ),
+    ('./RemoteCLIP-ViT-L-14.pt', r'chendelong/RemoteCLIP/.*L-14.pt \(1.71 GB\)'),
+    ('/w/remoteclip', r'RemoteCLIP-ViT-B-32.pt \(605 MB\), chendelong/RemoteCLIP/'),
+    ('./FarSLIP2_ViT-B-16.pt', 'ZhenShiL/FarSLIP/FarSLIP2_ViT-B-16.pt; --config'),
+    ('./skyclip/epoch_20.pt', r'SkyScript/ckpt/SkyCLIP_ViT_B32_.*zip, an archive with'),
+    ('./Git-RSCLIP-base', r'lcybuaa/Git-RSCLIP-base \(406 MB\); --config'),
+  ],
+)
+def test_a_missing_file_is_told_where_it_is_published(source, words):
+  said = where_published(source)
+  assert re.search(words, said), said
+  if source.startswith(('.', '/')):
+    with pytest.raises(UserError, match=words):
+      find_source(source)
+
+
+def test_of_other_names_nothing_is_told():
+  assert where_published('/somewhere/else.pt') == ''
+  with pytest.raises(UserError, match=r"'/somewhere/else.pt' is not there\.$"):
+    find_source('/somewhere/else.pt')

@@ -1,5 +1,6 @@
 """Files of tensors, told by their first bytes; damaged and hostile ones are refused."""
 
+import json
 import pickle
 import re
 import struct
@@ -191,3 +192,37 @@ def test_the_header_of_safetensors_is_not_believed(tmp_path):
   path.write_bytes(struct.pack('<Q', 2**40) + b'{"a": 1}')
   with pytest.raises(UserError, match='is damaged'):
     open_tensors(path)
+
+
+@pytest.mark.parametrize('dtype', ['F8_E4M3', 'F8_E5M2', 'I8', 'U8'])
+def test_numbers_of_8_bits_are_one_message(tmp_path, dtype):
+  header = {'scale': {'dtype': dtype, 'shape': [3], 'data_offsets': [0, 3]}}
+  header = json.dumps(header).encode()
+  path = tmp_path / 'small.safetensors'
+  path.write_bytes(struct.pack('<Q', len(header)) + header + b'abc')
+  tensors, _ = open_tensors(path)
+  with pytest.raises(UserError, match=rf'f32 or f64; scale in .* has {dtype}'):
+    tensors['scale']
+
+
+@pytest.mark.parametrize('dtype', ['float8_e4m3fn', 'int8'])
+def test_so_are_they_in_files_of_torch(tmp_path, torch, dtype):
+  tensor = torch.zeros(3).to(getattr(torch, dtype))
+  torch.save({'scale': tensor}, tmp_path / 'small.pt')
+  tensors, _ = open_tensors(tmp_path / 'small.pt')
+  with pytest.raises(UserError, match=rf'scale in .* has torch.{dtype}'):
+    tensors['scale']
+
+
+def test_shards_of_torch_are_one_file(tmp_path, torch):
+  places = {}
+  for number, (name, array) in enumerate(TENSORS.items()):
+    file = f'pytorch_model-{number}.bin'
+    torch.save({name: torch.tensor(array)}, tmp_path / file)
+    places[name] = file
+  index = tmp_path / 'pytorch_model.bin.index.json'
+  index.write_text(json.dumps({'weight_map': places}))
+  assert_same(open_tensors(index)[0], TENSORS)
+  (tmp_path / 'pytorch_model-1.bin').unlink()
+  with pytest.raises(UserError, match=r'all shards of .*pytorch_model-1.bin are not'):
+    open_tensors(index)
