@@ -56,6 +56,8 @@ setup(
     # The page to search by.
     'serve': ['starlette>=1.0', 'uvicorn>=0.40'],
     'search': ['usearch>=2.26'],
+    # Tokenizers that come as spiece.model alone; tokenizer.json needs none of it.
+    'sentencepiece': ['sentencepiece>=0.2'],
     # Tests against the code of the libraries whose files are read and written.
     'interop': ['torch>=2.6', 'open_clip_torch>=3.0'],
     # An independent count of recalls for the tests.

@@ -9,7 +9,6 @@ from harma_jax.building.model import build_model
 from harma_jax.building.text import (
   build_tokens,
   caption_lengths,
-  check_vocabulary,
   cleaning,
   context_length,
 )
@@ -67,9 +66,3 @@ def test_captions_of_siglip_have_all_positions(small_config):
   config.data.context_length = 16
   with pytest.raises(UserError, match=r'24 or 0, the positions of tiny-siglip, all of'):
     context_length(config, model)
-
-
-def test_captions_of_siglip_are_not_read_as_those_of_clip(small_config):
-  model = build_model(small_config({'model.size': 'tiny-siglip'}))
-  with pytest.raises(UserError, match=r'expected a CLIP, .*; found a SigLIP'):
-    check_vocabulary(model)
