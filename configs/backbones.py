@@ -61,6 +61,11 @@ def _tiny(config: ConfigDict, _: float, *, size: str = 'tiny') -> None:
   config.pretrain = scratch(epochs=5.0)
 
 
+def _tiny_siglip(config: ConfigDict, epochs: float) -> None:
+  _tiny(config, epochs, size='tiny-siglip')
+  config.data.long_texts = 'cut'  # as those of `tiny`; it is trained with cut ones
+
+
 def scratch(*, epochs: float) -> ConfigDict:
   """What a run differs in that first trains the whole model from random weights."""
   return ConfigDict(
@@ -86,5 +91,5 @@ BACKBONES = {
   'git-rsclip': functools.partial(_hub, init='lcybuaa/Git-RSCLIP-base'),
   'farslip': _farslip,
   'tiny': _tiny,
-  'tiny-siglip': functools.partial(_tiny, size='tiny-siglip'),
+  'tiny-siglip': _tiny_siglip,
 }

@@ -59,8 +59,12 @@ def read_recipes(
 
 
 def _with_tokenizer(config: ConfigDict, folder: pathlib.Path) -> ConfigDict:
-  """`config` with the tokenizer that a started run keeps in its folder."""
-  return with_kept_tokenizer(config, folder) if has_saved(folder) else config
+  """`config` with what a started run keeps, unless it names one that is there."""
+  told = config.model.tokenizer
+  is_there = told and pathlib.Path(told).expanduser().exists()
+  if is_there or not has_saved(folder):
+    return config
+  return with_kept_tokenizer(config, folder)
 
 
 def _warn_of_test(config: ConfigDict) -> None:

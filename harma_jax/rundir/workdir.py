@@ -114,11 +114,12 @@ def read_config(
 
 
 def with_kept_tokenizer(config: ConfigDict, workdir: pathlib.Path) -> ConfigDict:
-  """`config` with the tokenizer that a run keeps, unless it names one that is there."""
-  told, kept = config.model.tokenizer, workdir / TOKENIZER_FOLDER
-  if kept.is_dir() and not (told and pathlib.Path(told).expanduser().exists()):
-    config = config.copy_and_resolve_references()
-    config.model.tokenizer = str(kept)
+  """`config` with the tokenizer that a run keeps in its folder, if it keeps one."""
+  kept = workdir / TOKENIZER_FOLDER
+  if not kept.is_dir():
+    return config
+  config = config.copy_and_resolve_references()
+  config.model.tokenizer = str(kept)
   return config
 
 
