@@ -63,6 +63,8 @@ setup(
     'wandb': ['wandb>=0.31'],
     'trackio': ['trackio>=0.43'],
     'mlflow': ['mlflow-skinny>=3.17'],
+    # Tokenizers that come as spiece.model alone; tokenizer.json needs none of it.
+    'sentencepiece': ['sentencepiece>=0.2'],
     # Tests against the code of the libraries whose files are read and written.
     'interop': [
       'torch>=2.6',

@@ -1,5 +1,7 @@
 """The backbones that a config's argument chooses, with their training settings."""
 
+import functools
+
 from ml_collections import ConfigDict
 
 from harma_jax.errors import UserError
@@ -13,26 +15,29 @@ def set_backbone(config: ConfigDict, name: str, *, clip_epochs: float) -> Config
 
   Args:
     config: changed in place.
-    name: `clip` (LAION-2B ViT-B/32), `georsclip` (QuickGELU; its file, as published,
-      is looked for in the current folder) or `tiny` (trained from scratch first).
+    name: of `BACKBONES`: `clip` (LAION-2B ViT-B/32), `georsclip` (QuickGELU; its file,
+      as published, is looked for in the current folder), `siglip2` (so400m/16, 256 px),
+      `siglip2-base` (B/16), `git-rsclip` (SigLIP B/16 of Git-10M), `farslip` (its 2nd
+      stage, B/16 with texts of 248 tokens), or, trained from scratch first, `tiny` and
+      `tiny-siglip`.
     clip_epochs: how long the released code trains on this data set from `clip`.
 
   Raises:
     UserError: another name.
   """
-  backbones = {'clip': _clip, 'georsclip': _georsclip, 'tiny': _tiny}
-  if name not in backbones:
+  if name not in BACKBONES:
     raise UserError(
-      f'--config=FILE.py:BACKBONE: expected one of {", ".join(backbones)}; '
+      f'--config=FILE.py:BACKBONE: expected one of {", ".join(BACKBONES)}; '
       f'found {name!r}.'
     )
   config.train.batch_rounding = 'nearest'  # 428 are not a multiple of 8
-  backbones[name](config, clip_epochs)
+  BACKBONES[name](config, clip_epochs)
   return config
 
 
-def _clip(config: ConfigDict, epochs: float) -> None:
-  config.init = 'laion/CLIP-ViT-B-32-laion2B-s34B-b79K'
+def _hub(config: ConfigDict, epochs: float, *, init: str) -> None:
+  """Weights of the hub; all but LAION's with what HarMA was released with for it."""
+  config.init = init
   config.train.epochs = epochs
 
 
@@ -43,12 +48,22 @@ def _georsclip(config: ConfigDict, _: float) -> None:
   config.train.epochs = 80.0
 
 
-def _tiny(config: ConfigDict, _: float) -> None:
-  config.model.update({'size': 'tiny', **NARROW_ADAPTERS})
+def _farslip(config: ConfigDict, epochs: float) -> None:
+  _hub(config, epochs, init='ZhenShiL/FarSLIP/FarSLIP2_ViT-B-16.pt')
+  config.model.size = 'ViT-B-16-quickgelu,context_length=248'
+
+
+def _tiny(config: ConfigDict, _: float, *, size: str = 'tiny') -> None:
+  config.model.update({'size': size, **NARROW_ADAPTERS})
   config.train.update({'epochs': 2.0, 'batch_size': 256})
   config.data.cache_side = 96  # the smallest crop of 64 px images is not enlarged
   config.augment.update({'quarter_turns': True, 'rand_augment': (0, 0)})
   config.pretrain = scratch(epochs=5.0)
+
+
+def _tiny_siglip(config: ConfigDict, epochs: float) -> None:
+  _tiny(config, epochs, size='tiny-siglip')
+  config.data.long_texts = 'cut'  # as those of `tiny`; it is trained with cut ones
 
 
 def scratch(*, epochs: float) -> ConfigDict:
@@ -66,3 +81,15 @@ def scratch(*, epochs: float) -> ConfigDict:
       'train': {'epochs': epochs},
     }
   )
+
+
+BACKBONES = {
+  'clip': functools.partial(_hub, init='laion/CLIP-ViT-B-32-laion2B-s34B-b79K'),
+  'georsclip': _georsclip,
+  'siglip2': functools.partial(_hub, init='google/siglip2-so400m-patch16-256'),
+  'siglip2-base': functools.partial(_hub, init='google/siglip2-base-patch16-256'),
+  'git-rsclip': functools.partial(_hub, init='lcybuaa/Git-RSCLIP-base'),
+  'farslip': _farslip,
+  'tiny': _tiny,
+  'tiny-siglip': _tiny_siglip,
+}

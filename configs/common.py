@@ -15,6 +15,9 @@ MODEL = {
   'mean': (),
   'std': (),
   'interpolation': '',
+  # Of a SigLIP: a folder with tokenizer.json (or spiece.model), or a hub id; '' for
+  # the one beside init. The run keeps a copy.
+  'tokenizer': '',
   'adapters': 'harma',  # harma | lora | adaptformer | clip_adapter | none
   'shared_adapter': 'text',  # text | both | none
   'adapter_padding': 'padding',  # padding: masked | none: seen, as released
@@ -122,6 +125,9 @@ DATA = {
   # | released (HarMA's: punctuation goes without a blank, 30 words).
   'cleaning': 'sound',
   'context_length': 0,  # tokens of a caption; 0 is the size's own
+  # Captions that the context does not hold: cut (what comes after is not read, and a
+  # warning counts them) | refuse | auto: refuse where a tower sees all positions.
+  'long_texts': 'auto',
   # Where decoded training images are kept: device | host | stream (read anew) | auto.
   'cache': 'auto',
   'cache_side': 256,  # pixels of their shorter side; a smaller image stays as it is

@@ -1,4 +1,4 @@
-"""RS5M: --config=rs5m.py[:clip|georsclip|tiny], with --config.data.root.
+"""RS5M: --config=rs5m.py[:BACKBONE], with --config.data.root.
 
 The root is what `data prepare` made of its tars, on a disk that all hosts of the run
 see. For others of this size too: img2dataset's shards, copies of the hub.

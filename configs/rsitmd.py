@@ -1,4 +1,7 @@
-"""RSITMD: --config=rsitmd.py[:clip|georsclip|tiny], with --config.data.root."""
+"""RSITMD: --config=rsitmd.py[:BACKBONE], with --config.data.root.
+
+The backbones are those of `backbones.BACKBONES`.
+"""
 
 from harma_jax.configs.backbones import set_backbone
 from harma_jax.configs.common import get_config as common

@@ -1,4 +1,4 @@
-"""SkyScript: --config=skyscript.py[:clip|georsclip|tiny], with --config.data.root.
+"""SkyScript: --config=skyscript.py[:BACKBONE], with --config.data.root.
 
 Its tables as published, or any of `filepath,title` of that size.
 --config.data.columns=caption=title_multi_objects takes the captions that name the

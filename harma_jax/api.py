@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -20,14 +20,20 @@ from PIL import Image
 from harma_jax.building.data import build_how
 from harma_jax.building.model import build_model
 from harma_jax.building.params import build_fresh, read_start, read_workdir
-from harma_jax.building.text import check_vocabulary, context_length
+from harma_jax.building.text import (
+  context_length,
+  find_tokenizer_of,
+  long_texts,
+  open_tokenizer_of,
+  usual_long_texts,
+)
 from harma_jax.data.cleaning import RELEASED_WORDS, clean_caption, is_cut
 from harma_jax.data.images import (
   read_image,
   resize_for_evaluation,
 )
 from harma_jax.data.local_paths import check_local
-from harma_jax.data.tokenizer import encode
+from harma_jax.data.tokenizer import Tokenizer, check_lengths, encode
 from harma_jax.data.tracking import Track, untracked
 from harma_jax.devices.mesh import make_mesh, replicated
 from harma_jax.errors import UserError
@@ -60,7 +66,11 @@ ImageLike = str | os.PathLike | np.ndarray | Image.Image
 
 
 def load(
-  path: str | os.PathLike, *, size: str = 'auto', cleaning: str = 'auto'
+  path: str | os.PathLike,
+  *,
+  size: str = 'auto',
+  cleaning: str = 'auto',
+  tokenizer: str | os.PathLike = '',
 ) -> 'Model':
   """The selected model of a run, or weights of another program.
 
@@ -71,6 +81,7 @@ def load(
     size: only for weights that do not tell theirs: a name of `model.sizes.SIZES`.
     cleaning: of texts, one of `CLEANINGS`; `auto` is that of the captions in training,
       `released` for weights that do not tell.
+    tokenizer: of a SigLIP's texts, a folder; '' for what lies beside its weights.
 
   Raises:
     UserError: there is no model, or it cannot be read.
@@ -90,6 +101,9 @@ def load(
     path=path,
     context_length=model.size.context_length,
     cleaning=(source.cleaning or 'released') if cleaning == 'auto' else cleaning,
+    tokenizer=functools.partial(
+      _find_and_open, model, told=os.fspath(tokenizer), init=path
+    ),
   )
 
 
@@ -114,6 +128,7 @@ class Model:
     context_length: tokens of a text.
     cleaning: of texts, one of `CLEANINGS`.
     how: how it is used to image files of many bands, or other than 8 bits.
+    long_texts: what becomes of texts above its context, one of `LONG_TEXTS`.
   """
 
   def __init__(
@@ -125,10 +140,15 @@ class Model:
     context_length: int,
     cleaning: str = 'released',
     how: How = DEFAULT,
+    tokenizer: Callable[[], Tokenizer] | None = None,
+    long_texts: str = '',
   ):
     check_cleaning(cleaning, path=path)
     self.path, self.clip, self.params = os.fspath(path), clip, params
     self.context_length, self.cleaning, self.how = context_length, cleaning, how
+    self.long_texts = long_texts or usual_long_texts(clip)
+    open_it = tokenizer or functools.partial(_find_and_open, clip)
+    self._tokenizer = functools.cache(open_it)  # images need none
     # Each process works for itself, whatever others there are.
     self._mesh = make_mesh(devices=jax.local_devices())
     self._encoders = functools.cache(self._make_encoders)
@@ -162,18 +182,21 @@ class Model:
     A warning counts the texts that are cut.
 
     Raises:
-      UserError: a text without a word, or a model with another vocabulary than CLIP's.
+      UserError: a text without a word, or one that is too long and must not be cut; a
+        model whose tokenizer is not there, or is of another vocabulary.
     """
     if isinstance(texts, str):
       raise TypeError('Expected a sequence of texts; found a single one.')
     if not len(texts):
       return self._no_features
-    check_vocabulary(self.clip)
     cleaned = [clean_caption(text, cleaning=self.cleaning) for text in texts]
     empty = [text for text, words in zip(texts, cleaned, strict=True) if not words]
     if empty:
       raise UserError(f'Expected words to search for; found {empty[0]!r}.')
-    tokens, lengths = encode(cleaned, context_length=self.context_length)
+    length, tokenizer = self.context_length, self._tokenizer()
+    tokens, lengths = encode(cleaned, context_length=length, tokenizer=tokenizer)
+    if self.long_texts == 'refuse':
+      check_lengths(lengths, texts, context_length=length)
     self._warn_of_cuts(texts, lengths)
     _, encode_text = self._encoders(self._batch_size(len(tokens)))
     return encode_text(self._placed, tokens)
@@ -500,7 +523,15 @@ def _model_of_run(path: str, params: dict, *, cleaning: str = 'auto') -> Model:
     context_length=context_length(config, model),
     cleaning=config.data.cleaning if cleaning == 'auto' else cleaning,
     how=build_how(config),
+    tokenizer=functools.partial(
+      _find_and_open, model, told=config.model.tokenizer, init=config.init
+    ),
+    long_texts=long_texts(config, model),
   )
+
+
+def _find_and_open(model: Clip, *, told: str = '', init: str = '') -> Tokenizer:
+  return open_tokenizer_of(model, find_tokenizer_of(model, told=told, init=init))
 
 
 def _model_of(source: Source, *, size: str, settings: dict) -> Clip:

@@ -6,12 +6,14 @@ import io
 import json
 import os
 import pathlib
+import string
 import subprocess
 import sys
 
 import jax
 import numpy as np
 import pytest
+import tokenizers
 from absl import flags
 from jax.experimental.compilation_cache import compilation_cache
 from PIL import Image
@@ -258,6 +260,52 @@ def small_config(small_data):
 
   yield make
   del SIZES['toy']
+
+
+@pytest.fixture(scope='session')
+def write_tokenizer():
+  """`write_tokenizer(folder, version=2, size=60)`: tokenizer.json as SigLIP's is built.
+
+  Version 1 is a unigram model with `</s>`, 2 byte pairs with `<pad>` and `<eos>`; both
+  of single letters and of `boat`.
+  """
+
+  def of_unigrams(size):
+    words = [
+      ('<pad>', 0.0),
+      ('</s>', 0.0),
+      ('<unk>', 0.0),
+      ('▁', -3.0),
+      ('▁boat', -1.0),
+    ]
+    words += [(letter, -4.0) for letter in string.ascii_lowercase]
+    words += [(f'filler{n}', -99.0) for n in range(size - len(words))]
+    made = tokenizers.Tokenizer(tokenizers.models.Unigram(words, unk_id=2))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
+    return made, ['<pad>', '</s>', '<unk>'], '</s>'
+
+  def of_pairs(size):
+    special = ['<pad>', '<eos>', '<bos>', '<unk>']
+    merges = [('b', 'o'), ('bo', 'a'), ('boa', 't'), ('▁', 'boat')]
+    words = [*special, '▁', *string.ascii_lowercase, *(a + b for a, b in merges)]
+    words += [f'<unused{n}>' for n in range(size - len(words))]
+    ids = {word: number for number, word in enumerate(words)}
+    model = tokenizers.models.BPE(ids, merges, unk_token='<unk>', fuse_unk=True)
+    made = tokenizers.Tokenizer(model)
+    made.normalizer = tokenizers.normalizers.Replace(' ', '▁')
+    return made, special, '<eos>'
+
+  def write(folder, *, version=2, size=60):
+    made, special, end = of_unigrams(size) if version == 1 else of_pairs(size)
+    made.add_special_tokens(special)
+    made.post_processor = tokenizers.processors.TemplateProcessing(
+      single=f'$A {end}', special_tokens=[(end, made.token_to_id(end))]
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    made.save(str(folder / 'tokenizer.json'))
+    return folder
+
+  return write
 
 
 @pytest.fixture(scope='session')

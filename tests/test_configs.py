@@ -21,13 +21,14 @@ from harma_jax.building.recipe import build_recipe
 from harma_jax.building.stages import stages
 from harma_jax.building.step import build_optimizer, state_shapes
 from harma_jax.building.text import context_length
-from harma_jax.configs.backbones import set_backbone
+from harma_jax.configs.backbones import BACKBONES, set_backbone
 from harma_jax.configs.common import get_config as common
 from harma_jax.configs.methods import METHODS, set_method
 from harma_jax.devices.mesh import make_mesh
 from harma_jax.errors import UserError
 from harma_jax.model.adaptformer import AdaptFormerSettings
 from harma_jax.model.clip_adapter import ClipAdapterSettings
+from harma_jax.model.hub_sizes import HUB_SIZES
 from harma_jax.model.lora import LoraSettings
 from harma_jax.objective.alignment import make_objective
 from harma_jax.rehearsal.step import trace_step
@@ -36,7 +37,6 @@ from harma_jax.stepping.optim import count
 
 CONFIGS = pathlib.Path(__file__).resolve().parent.parent / 'configs'
 FILES = sorted(p.name for p in CONFIGS.glob('*.py') if 'get_config(' in p.read_text())
-BACKBONES = ('clip', 'georsclip', 'tiny')
 PATHS = [
   *FILES,
   *(f'{file}:{name}' for file in ('rsitmd.py', 'rsicd.py') for name in BACKBONES),
@@ -53,7 +53,7 @@ def resolved(path):
   """The config with the size that its weights have, without the weights."""
   config = load(path)
   if config.model.size == 'auto':
-    config.model.size = 'ViT-B-32'
+    config.model.size = HUB_SIZES[config.init] if config.init else 'ViT-B-32'
   return config
 
 
@@ -181,7 +181,9 @@ def test_vit_b_32_trains_the_released_number_of_weights():
 
 @pytest.mark.parametrize('file', ['rsitmd.py', 'rsicd.py'])
 def test_an_unknown_backbone_is_the_users_mistake(file):
-  with pytest.raises(UserError, match=r"one of clip, georsclip, tiny; found 'vit'"):
+  with pytest.raises(
+    UserError, match=r"one of clip, georsclip, .*tiny-siglip; found 'vit'"
+  ):
     load(f'{file}:vit')
 
 
@@ -251,7 +253,7 @@ def test_a_method_goes_onto_any_config():
   [
     ('prefix', r"one of zero_shot, .*; found 'prefix'"),
     ('lora:no_such_data', r'no_such_data\.py: expected a file'),
-    ('lora:rsitmd:small', r"one of clip, georsclip, tiny; found 'small'"),
+    ('lora:rsitmd:small', r"one of clip, georsclip, .*; found 'small'"),
   ],
 )
 def test_an_unknown_method_or_config_is_the_users_mistake(argument, words):

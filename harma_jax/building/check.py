@@ -13,7 +13,7 @@ from harma_jax.building.data import build_how
 from harma_jax.building.model import build_model
 from harma_jax.building.objective import contrastive_of, objective_settings
 from harma_jax.building.step import build_head, build_optimizer, state_shapes
-from harma_jax.building.text import cleaning, context_length
+from harma_jax.building.text import cleaning, context_length, long_texts
 from harma_jax.devices.mesh import check_batch, make_mesh
 from harma_jax.errors import UserError, expect, expect_one_of
 from harma_jax.evaluation.ties import SELECTORS
@@ -80,6 +80,7 @@ def check_config(config: ConfigDict, *, devices: list | None = None) -> None:
   )
   context_length(config, model)
   cleaning(config)
+  long_texts(config, model)
   _check_harmonization(config)
   _check_image_reuse(config)
   build_head(config, make_objective(**objective_settings(config)), total_steps=1)

@@ -19,7 +19,8 @@ from harma_jax.building.objective import (
 from harma_jax.building.step import build_optimizer, build_state, state_shapes
 from harma_jax.errors import UserError
 from harma_jax.model.clip import Clip, init_params
-from harma_jax.model.sizes import HUB_SIZES, SIZES, named_size
+from harma_jax.model.hub_sizes import HUB_INTERPOLATION, HUB_SIZES
+from harma_jax.model.sizes import SIZES, named_size
 from harma_jax.rundir.checkpoint import Checkpoints, step_to_read
 from harma_jax.rundir.workdir import (
   PRETRAIN,
@@ -70,7 +71,10 @@ def resolve_size(config: ConfigDict, *, workdir: pathlib.Path) -> ConfigDict:
     known = read_config(workdir if has_saved(workdir) else config.init).model
     found = {name: known[name] for name in ('size', *_SEEN)}
   elif config.init in HUB_SIZES:
-    found = {'size': HUB_SIZES[config.init]}
+    found = {
+      'size': HUB_SIZES[config.init],
+      'interpolation': HUB_INTERPOLATION.get(config.init, ''),
+    }
   elif config.init:
     found = _found_in(open_source(config.init))
   else:

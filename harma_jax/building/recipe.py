@@ -5,7 +5,8 @@ Below this floor nothing reads a field of a config.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from jax.sharding import Mesh
@@ -29,6 +30,7 @@ from harma_jax.building.text import (
   caption_lengths,
   context_length,
   longest_length,
+  tokenizer_files,
 )
 from harma_jax.building.words import data_in_words, model_in_words
 from harma_jax.data.annotations import CaptionTable
@@ -49,6 +51,7 @@ class DataRecipe:
     read_table: `(split) -> CaptionTable`.
     context_length: tokens of a caption, at most.
     tokenize: `(table) -> i32[n_captions, L]`.
+    tokenizer_files: of the tokenizer, `() -> paths`; none where it is CLIP's.
     evaluation_split: `(table) -> EvaluationSplit`, all of its images decoded.
     open_pixels: `(table) -> (PixelStore, cache)`, where training images are kept.
     place_images: `(pixels) -> dict`, all on the devices; see `make_inputs`.
@@ -64,6 +67,7 @@ class DataRecipe:
   read_table: Callable[[str], CaptionTable]
   context_length: int
   tokenize: Callable[[CaptionTable], np.ndarray]
+  tokenizer_files: Callable[[], Sequence[pathlib.Path]]
   evaluation_split: Callable[[CaptionTable], EvaluationSplit]
   open_pixels: Callable[[CaptionTable], tuple[PixelStore, str]]
   place_images: Callable[[PixelStore], dict]
@@ -202,6 +206,7 @@ def _build_data(config: ConfigDict, model: Clip, *, mesh: Mesh) -> DataRecipe:
     read_table=bound(read_table, build_source(config)),
     context_length=context_length(config, model),
     tokenize=bound(build_tokens, config, model=model),
+    tokenizer_files=bound(tokenizer_files, config, model),
     evaluation_split=bound(build_evaluation_split, config, model=model),
     open_pixels=bound(build_pixels, config),
     place_images=bound(place_images, config, mesh=mesh),

@@ -1,11 +1,12 @@
-"""Captions to CLIP's byte-pair tokens."""
+"""Captions to tokens: the door of every vocabulary, and the byte pairs of CLIP."""
 
+import dataclasses
 import functools
 import html
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from absl import logging
@@ -24,11 +25,37 @@ _QUOTES = str.maketrans(
 )
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tokenizer:
+  """A vocabulary, and how texts become rows of it.
+
+  Attributes:
+    words: tokens of many texts, none of them special.
+    normalize: what is done to a text before.
+    start: the first token of a row; None for none.
+    end: the token behind the text.
+    pad: the tokens behind the end.
+    vocabulary: how many tokens there are.
+  """
+
+  words: Callable[[list[str]], list[list[int]]]
+  normalize: Callable[[str], str]
+  start: int | None
+  end: int
+  pad: int
+  vocabulary: int
+
+  @property
+  def special(self) -> int:
+    """Positions of a row that are no text."""
+    return 1 + (self.start is not None)
+
+
 class Encoded(NamedTuple):
   """Captions as tokens.
 
   Attributes:
-    tokens: i32[n, L]: start, text, end, then zeros.
+    tokens: i32[n, L]: start where there is one, text, end, then padding.
     lengths: i32[n]: how many positions each caption needs; above L, it is cut.
   """
 
@@ -56,19 +83,23 @@ def tokenize(captions: Sequence[str], *, context_length: int = 77) -> np.ndarray
   return encode(captions, context_length=context_length).tokens
 
 
-def encode(captions: Sequence[str], *, context_length: int) -> Encoded:
-  """`tokenize`, and how long the captions are."""
+def encode(
+  captions: Sequence[str], *, context_length: int, tokenizer: Tokenizer | None = None
+) -> Encoded:
+  """`tokenize` by any vocabulary (None: CLIP's), and how long the captions are."""
   if isinstance(captions, str):
     raise TypeError(f'Expected a sequence of captions; found the string {captions!r}.')
   if context_length < 3:
     raise UserError(f'context_length: expected at least 3; found {context_length}.')
+  by = tokenizer or CLIP_TOKENIZER
   row = {caption: number for number, caption in enumerate(dict.fromkeys(captions))}
-  tokens = np.zeros((len(row), context_length), np.int32)
+  tokens = np.full((len(row), context_length), by.pad, np.int32)
   lengths = np.zeros(len(row), np.int32)
-  encoded = _encoder()([_normalize(caption) for caption in row]) if row else []
+  first = [] if by.start is None else [by.start]
+  encoded = by.words([by.normalize(caption) for caption in row]) if row else []
   for number, words in enumerate(encoded):
-    lengths[number] = len(words) + 2
-    words = [START_TOKEN, *words[: context_length - 2], END_TOKEN]
+    lengths[number] = len(words) + by.special
+    words = [*first, *words[: context_length - by.special], by.end]
     tokens[number, : len(words)] = words
   rows = np.array([row[caption] for caption in captions], np.intp)
   return Encoded(tokens[rows], lengths[rows])
@@ -81,15 +112,24 @@ def word_token(word: str) -> int | None:
 
 
 def text_lengths(tokens: np.ndarray) -> np.ndarray:
-  """i32[n]: the positions of i32[n, L] up to and including the end token.
+  """i32[n]: the positions of i32[n, L] up to and including the end token of CLIP.
 
   The end token is the highest of the vocabulary, as in the text tower.
   """
   return np.argmax(tokens, axis=-1).astype(np.int32) + 1
 
 
+LONG_TEXTS = ('cut', 'refuse')  # what becomes of texts that a context does not hold
+LongTexts = Literal['cut', 'refuse']
+
+
 def tokenize_table(
-  table: CaptionTable, *, cleaning: str = 'sound', context_length: int = 77
+  table: CaptionTable,
+  *,
+  cleaning: str = 'sound',
+  context_length: int = 77,
+  tokenizer: Tokenizer | None = None,
+  long_texts: LongTexts = 'cut',
 ) -> np.ndarray:
   """Tokens i32[n_captions, context_length] of a table's captions, cleaned.
 
@@ -101,15 +141,21 @@ def tokenize_table(
     table: captions as annotated.
     cleaning: one of `CLEANINGS`.
     context_length: positions of a row.
+    tokenizer: of the model; None for CLIP's.
+    long_texts: one of `LONG_TEXTS`.
 
   Raises:
-    UserError: as `tokenize`, or nothing is left of all captions.
+    UserError: as `tokenize`; nothing is left of all captions; or some are too long,
+      which are to be refused.
   """
+  tokenizer = tokenizer or CLIP_TOKENIZER
   cleaned = [clean_caption(caption, cleaning=cleaning) for caption in table.captions]
-  tokens, lengths = encode(cleaned, context_length=context_length)
-  empty = np.flatnonzero(lengths <= 2)
+  tokens, lengths = encode(cleaned, context_length=context_length, tokenizer=tokenizer)
+  empty = np.flatnonzero(lengths <= tokenizer.special)
   if empty.size:
     _report_empty(table, empty)
+  if long_texts == 'refuse':
+    check_lengths(lengths, table.captions, context_length=context_length)
   _report_cut(table, lengths > context_length, f'after {context_length} tokens')
   words_cut = [is_cut(caption, cleaning=cleaning) for caption in table.captions]
   _report_cut(
@@ -118,6 +164,20 @@ def tokenize_table(
     f'after {RELEASED_WORDS} words (data.cleaning={cleaning}; sound reads all)',
   )
   return tokens
+
+
+def check_lengths(
+  lengths: np.ndarray, texts: Sequence[str], *, context_length: int
+) -> None:
+  """Raises UserError where texts of `lengths` i32[n] need more than the context."""
+  long = np.flatnonzero(lengths > context_length)
+  if long.size:
+    raise UserError(
+      f'Expected texts of at most {context_length} tokens, the last of which stands '
+      f'for the whole text; found {long.size:,} longer ones, the first of '
+      f'{lengths[long[0]]}: {texts[long[0]]!r}. Shorten them; or, for training, '
+      '--config.data.long_texts=cut leaves out what comes after.'
+    )
 
 
 def _report_empty(table: CaptionTable, empty: np.ndarray) -> None:
@@ -203,3 +263,13 @@ def _hub_file(name: str) -> str:
       'Install the package (Python 3.12 or older), or run once with a network: '
       f'hf download {HUB_NAME} {name}'
     ) from error
+
+
+CLIP_TOKENIZER = Tokenizer(
+  words=lambda captions: _encoder()(captions),  # read when it is first asked for
+  normalize=_normalize,
+  start=START_TOKEN,
+  end=END_TOKEN,
+  pad=0,
+  vocabulary=END_TOKEN + 1,
+)

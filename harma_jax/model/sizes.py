@@ -178,7 +178,7 @@ _SIGLIP['tiny-siglip'] = _siglip(
   TowerSize(width=128, layers=2, heads=4),
   px=64,
   patch=8,
-  vocabulary=_WORDS,
+  vocabulary=49408,  # CLIP's byte pairs: training from random weights needs no file
   context_length=24,
 )
 
@@ -190,19 +190,6 @@ SIZES: dict[str, Size] = (
   }
   | _SIGLIP
 )
-
-
-# Of repositories of the Hugging Face hub, by which a size is known without a download.
-HUB_SIZES = {
-  'laion/CLIP-ViT-B-32-laion2B-s34B-b79K': 'ViT-B-32',
-  'laion/CLIP-ViT-B-16-laion2B-s34B-b88K': 'ViT-B-16',
-  'laion/CLIP-ViT-L-14-laion2B-s32B-b82K': 'ViT-L-14',
-  'laion/CLIP-ViT-H-14-laion2B-s32B-b79K': 'ViT-H-14',
-  'openai/clip-vit-base-patch32': 'ViT-B-32-quickgelu',
-  'openai/clip-vit-base-patch16': 'ViT-B-16-quickgelu',
-  'openai/clip-vit-large-patch14': 'ViT-L-14-quickgelu',
-  'openai/clip-vit-large-patch14-336': 'ViT-L-14-336-quickgelu',
-}
 
 
 def named_size(name: str, *, image_size: int = 0) -> Size:

@@ -74,8 +74,9 @@ def lengths_of(stage: Stage) -> list[int]:
   Where there are data, up to what the longest one needs.
   """
   config, model = stage.config, stage.recipe.model
-  lengths = *caption_lengths(config, model), context_length(config, model)
-  if stage.sizes.known:
+  shorter = caption_lengths(config, model)
+  lengths = *shorter, context_length(config, model)
+  if shorter and stage.sizes.known:
     table = build_table(config, config.data.train_split)
     tokens = build_tokens(config, table, model)
     lengths = (n for n in lengths if n <= longest_length(config, model, tokens))

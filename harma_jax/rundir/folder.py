@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import jax
 from ml_collections import ConfigDict
@@ -29,6 +29,7 @@ def opened(
   config: ConfigDict,
   *,
   data: Mapping[str, str],
+  tokenizer: Sequence[pathlib.Path] = (),
   keep: int,
   keep_every: int,
   total_steps: int,
@@ -42,7 +43,8 @@ def opened(
   Args:
     path: new, or of an earlier start.
     config: of the run, which the folder keeps and compares whole.
-    data: a fingerprint of each split that the run reads.
+    data: see `claim`, as `tokenizer`.
+    tokenizer: files of it.
     keep: see `Checkpoints`.
     keep_every: see `Checkpoints`.
     total_steps: of the run.
@@ -56,7 +58,7 @@ def opened(
       it cannot be written; processes that see different folders.
   """
   is_first = jax.process_index() == 0
-  claim(path, config, data=dict(data), write=is_first)
+  claim(path, config, data=dict(data), tokenizer=tokenizer, write=is_first)
   with (
     held(path, hold=is_first),
     contextlib.closing(Checkpoints(path, keep=keep, keep_every=keep_every)) as found,

@@ -6,7 +6,8 @@ import json
 import os
 import pathlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from absl import logging
 from ml_collections import ConfigDict
@@ -24,6 +25,7 @@ PROVENANCE_FILE = 'provenance.json'
 RESULTS_FILE = 'results.json'
 CHECKPOINT_FOLDER = 'checkpoints'
 FROZEN_FOLDER = 'frozen'
+TOKENIZER_FOLDER = 'tokenizer'  # of models that have one of their own
 PRETRAIN = 'pretrain'  # the run that comes first: its folder, and its field
 
 # What may differ in a resumed run: where things are and how fast, not what is done.
@@ -32,6 +34,7 @@ FREE = (
   *('data.threads', 'data.workers', 'data.cache', 'data.root', 'train.on_nonfinite'),
   *('train.microbatch', 'model.remat', 'model.layers'),
   'train.batch_rounding',  # what it made of batch_size is compared
+  'model.tokenizer',  # whose files are compared
 )
 
 # Fields that the config of an older run lacks, as they stand by default.
@@ -49,6 +52,7 @@ LATER = {
   'model.mean': (),
   'model.std': (),
   'model.interpolation': '',
+  'model.tokenizer': '',
   'objective.chunk': 8192,
   'optimizer.kind': 'adamw',
   'train.batch_rounding': 'none',
@@ -61,6 +65,7 @@ LATER = {
   'data.restval': True,
   'data.hold_out': 0.0,
   'data.cleaning': 'released',
+  'data.long_texts': 'auto',
   'data.image_reuse': False,
   'data.max_pixels': 89_478_485,
   'data.bands': '',
@@ -106,6 +111,16 @@ def read_config(
   if data_root:
     config.data.root = data_root
   config.init = _moved_along(config.init, path.parent)
+  return with_kept_tokenizer(config, path.parent)
+
+
+def with_kept_tokenizer(config: ConfigDict, workdir: pathlib.Path) -> ConfigDict:
+  """`config` with the tokenizer that a run keeps in its folder, if it keeps one."""
+  kept = workdir / TOKENIZER_FOLDER
+  if not kept.is_dir():
+    return config
+  config = config.copy_and_resolve_references()
+  config.model.tokenizer = str(kept)
   return config
 
 
@@ -174,14 +189,20 @@ def _read_if_there(workdir: str | pathlib.Path, name: str) -> dict:
 
 
 def claim(
-  workdir: pathlib.Path, config: ConfigDict, *, data: dict[str, str], write: bool = True
+  workdir: pathlib.Path,
+  config: ConfigDict,
+  *,
+  data: dict[str, str],
+  tokenizer: Sequence[pathlib.Path] = (),
+  write: bool = True,
 ) -> None:
   """Makes `workdir` the folder of a run with `config`, or checks that it is.
 
   Args:
     workdir: new, or of an earlier start.
     config: of the run.
-    data: a fingerprint of each split that the run reads.
+    data: a fingerprint of each split that the run reads, and of its tokenizer.
+    tokenizer: files that the folder keeps; it has them already, or gets a copy.
     write: only the first of several processes does.
 
   Raises:
@@ -195,8 +216,24 @@ def claim(
     workdir.mkdir(parents=True, exist_ok=True)
     if is_workdir(workdir) and asks_for_more(flat(read_config(workdir)), flat(config)):
       (workdir / RESULTS_FILE).unlink(missing_ok=True)  # those of fewer epochs
+    _keep(tokenizer, folder=workdir / TOKENIZER_FOLDER)
   replace_text(workdir / DATA_FILE, json.dumps(data, indent=2) + '\n')
   replace_text(workdir / CONFIG_FILE, config.to_json(indent=2) + '\n')
+
+
+def _keep(files: Sequence[pathlib.Path], *, folder: pathlib.Path) -> None:
+  """Makes `folder` hold copies of the files alone; there is none without files."""
+  if any(file.parent.resolve() == folder.resolve() for file in files):
+    return
+  if folder.is_dir():
+    shutil.rmtree(folder)
+  if files:
+    new = folder.with_name(f'{folder.name}.new')
+    shutil.rmtree(new, ignore_errors=True)  # of a start that was cut short
+    new.mkdir()
+    for file in files:
+      shutil.copyfile(file, new / file.name)
+    new.rename(folder)
 
 
 @contextlib.contextmanager
@@ -317,6 +354,9 @@ def _check_data(workdir: pathlib.Path, data: dict[str, str]) -> None:
       f'Expected the data that the run in {workdir} was started with; the images or '
       f'captions of {", ".join(changed)} are others now. Bring the old ones back to '
       'resume, or give another --workdir to start anew.'
+      if changed != ['tokenizer']
+      else f'Expected the tokenizer that the run in {workdir} was started with; found '
+      'another one. Leave model.tokenizer out to resume with the one that it keeps.'
     )
 
 

@@ -2,13 +2,15 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from harma_jax.building.recipe import DataRecipe
 from harma_jax.data.annotations import CaptionTable, fingerprint
 from harma_jax.data.pixels import PixelStore
+from harma_jax.data.tokenizer_files import fingerprint_of_files
 from harma_jax.devices.processes import agree
 from harma_jax.evaluation.evaluator import EvaluationSplit
 
@@ -24,7 +26,8 @@ class RunData:
     images: all training images on the devices, or nothing; see `make_inputs`.
     cache: where they are kept, one of `data.pixels.CACHES`.
     splits: what is measured, by its role.
-    fingerprints: of each split that is read, by its role.
+    fingerprints: of each split that is read, by its role, and of the tokenizer.
+    tokenizer: its files, that the run keeps; none of CLIP's.
   """
 
   table: CaptionTable
@@ -34,6 +37,7 @@ class RunData:
   cache: str
   splits: Mapping[str, EvaluationSplit]
   fingerprints: Mapping[str, str]
+  tokenizer: Sequence[pathlib.Path]
 
 
 def read_data(recipe: DataRecipe) -> RunData:
@@ -53,6 +57,9 @@ def read_data(recipe: DataRecipe) -> RunData:
   pixels, cache = recipe.open_pixels(table)
   on_device = cache == 'device'
   prints = {role: fingerprint(table) for role, table in tables.items()}
+  files = recipe.tokenizer_files()
+  if files:
+    prints['tokenizer'] = fingerprint_of_files(files)
   agree({f'data of {role}': value for role, value in prints.items()})
   return RunData(
     table=table,
@@ -62,6 +69,7 @@ def read_data(recipe: DataRecipe) -> RunData:
     cache=cache,
     splits=splits,
     fingerprints=prints,
+    tokenizer=files,
   )
 
 

@@ -35,7 +35,7 @@ from harma_jax.rundir.workdir import (
 )
 from harma_jax.stepping.step import TrainState
 from harma_jax.stepping.stepper import Step, place_group
-from harma_jax.training.data import batches_of, read_data
+from harma_jax.training.data import RunData, batches_of, read_data
 from harma_jax.training.folder import open_folder
 from harma_jax.training.plan import Plan, make_plan
 from harma_jax.training.screen import facts_of_run

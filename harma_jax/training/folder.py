@@ -18,6 +18,7 @@ def open_folder(
     workdir,
     recipe.config,
     data=data.fingerprints,
+    tokenizer=data.tokenizer,
     keep=pace.keep,
     keep_every=pace.keep_every,
     total_steps=plan.total,

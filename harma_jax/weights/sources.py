@@ -150,14 +150,20 @@ def find_source(source: str) -> tuple[pathlib.Path, pathlib.Path | None]:
   if path.is_file():
     config = _config_of(path.name, _names_in(path.parent))
     return path, path.parent / config if config else None
-  repository = re.match(r'[^./~][^/]*/[^/]+(?=/|$)', source)
+  repository = repository_of(source)
   if not repository:
     raise UserError(
       'init: expected a weight file, a folder of weights, a work folder of harma_jax, '
       f'or the id of a hub repository (owner/name); {source!r} is not there.'
       f'{where_published(source)}'
     )
-  return _from_hub(repository[0], file=source[repository.end() + 1 :])
+  return _from_hub(repository, file=source[len(repository) + 1 :])
+
+
+def repository_of(source: str) -> str:
+  """`owner/name` of what may mean the hub; '' for what does not."""
+  found = re.match(r'[^./~][^/]*/[^/]+(?=/|$)', source)
+  return found[0] if found else ''
 
 
 def sha256(path: pathlib.Path) -> str:

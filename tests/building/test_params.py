@@ -22,8 +22,9 @@ from harma_jax.building.params import (
 )
 from harma_jax.errors import UserError
 from harma_jax.model.clip import init_params
+from harma_jax.model.hub_sizes import HUB_INTERPOLATION, HUB_SIZES
 from harma_jax.model.preprocessing import OPENAI
-from harma_jax.model.sizes import HUB_SIZES, SIZES
+from harma_jax.model.sizes import SIZES
 from harma_jax.rundir.workdir import claim, read_provenance
 from harma_jax.training.loop import train
 from harma_jax.weights.names import give, names_of, paths_of
@@ -252,7 +253,20 @@ def test_the_size_of_a_known_repository_needs_no_hub(tmp_path, monkeypatch):
   monkeypatch.setattr(params_module, 'open_source', lambda _: pytest.fail('opened'))
   config = resolve_size(load_config('rsitmd.py'), workdir=tmp_path)
   assert (config.model.size, config.model.image_size) == ('ViT-B-32', 0)
+  assert (config.model.interpolation, config.model.tokenizer) == ('', '')
   assert set(HUB_SIZES.values()) <= set(SIZES)
+
+
+def test_a_known_siglip_2_resizes_as_its_repository_says(tmp_path, monkeypatch):
+  monkeypatch.setattr(params_module, 'open_source', lambda _: pytest.fail('opened'))
+  assert set(HUB_INTERPOLATION) <= set(HUB_SIZES)
+  config = resolve_size(load_config('rsitmd.py:siglip2'), workdir=tmp_path)
+  model = build_model(config)
+  assert config.model.size == 'ViT-SO400M-16-SigLIP2-256'
+  assert model.size.preprocessing.interpolation == 'bilinear'
+  config.model.interpolation = 'bicubic'
+  config.model.size = 'auto'
+  assert resolve_size(config, workdir=tmp_path).model.interpolation == 'bicubic'
 
 
 SIGMOID = {'objective.contrastive': 'sigmoid'}
