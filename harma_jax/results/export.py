@@ -41,7 +41,7 @@ from harma_jax.weights.export import (
 from harma_jax.weights.formats import ADAPTERS_ALONE, FORMATS
 from harma_jax.weights.onnx import write_onnx
 from harma_jax.weights.peft import write_peft
-from harma_jax.weights.provenance import first_init, folders_of
+from harma_jax.weights.provenance import folders_of
 
 # For each kind of `model.adapters` the formats that can hold it.
 FITTING = {
@@ -192,7 +192,7 @@ def _writers(
       write_adapter, size=config.model.size, provenance=provenance, **cleaning
     ),
     'peft': functools.partial(
-      write_peft, **cleaning, base=first_init(without_paths(provenance))
+      write_peft, **cleaning, base=without_paths(provenance).get('init', '')
     ),
     'onnx': functools.partial(write_onnx, **cleaning, **of_text),
     'open_clip': functools.partial(

@@ -14,7 +14,6 @@ from harma_jax.model.preprocessing import OPENAI, Preprocessing
 from harma_jax.model.sizes import Size
 from harma_jax.rundir.workdir import without_paths
 from harma_jax.weights.formats import ADAPTERS_ALONE, OPSET
-from harma_jax.weights.provenance import first_init
 
 _LIBRARIES = {
   'harma': 'harma_jax',
@@ -54,6 +53,7 @@ Or as a start for harma_jax:
 
 ```
 python -m harma_jax.main --config=common.py --config.init={name} \\
+  --workdir=again \\
   {fields}
 ```"""
 
@@ -62,8 +62,8 @@ On top of the backbone that they were trained on, whose hash stands in
 `adapter_config.json` and is checked:
 
 ```
-python -m harma_jax.main --config=common.py --config.init=BACKBONE \\
-  --config.adapter={name} \\
+python -m harma_jax.main --config=common.py --config.init={base} \\
+  --config.adapter={name} --workdir=again \\
   {fields}
 ```"""
 
@@ -102,11 +102,11 @@ backbone = {model}.from_pretrained(
 model = PeftModel.from_pretrained(backbone, '{name}')
 ```
 
-Or in harma_jax, `BACKBONE` being the same weights:
+Or in harma_jax:
 
 ```
-python -m harma_jax.main --config=common.py --config.init=BACKBONE \\
-  --config.adapter={name} \\
+python -m harma_jax.main --config=common.py --config.init={base} \\
+  --config.adapter={name} --workdir=again \\
   {fields}
 ```"""
 
@@ -256,9 +256,10 @@ def model_card(
     'side': size.image_size,
     'length': length,
     'opset': OPSET,
-    'base': first_init(without_paths(provenance)) or 'random weights',
+    'base': without_paths(provenance).get('init') or 'BACKBONE',
   }
-  loading = _loading(format, name=name, config=config, shape=shape)
+  fields = _fields(config, defaults)
+  loading = _loading(format, name=name, fields=fields, shape=shape)
   loading = '\n\n'.join([loading, *notes])
   sections = {
     'Data': _data(config, counts),
@@ -363,15 +364,27 @@ def _training(config: Mapping, defaults: Mapping) -> str:
   return text
 
 
-def _loading(format: str, *, name: str, config: Mapping, shape: Mapping) -> str:
-  model = traverse_util.flatten_dict(dict(config['model']), sep='.')
-  names = ('size', 'image_size', 'adapters', *_adapter_fields(model))
-  fields = ' \\\n  '.join(flag(f'model.{name}', model[name]) for name in names)
+def _loading(format: str, *, name: str, fields: str, shape: Mapping) -> str:
   if format != 'harma':
     return _LOADING[format].format(name=name, fields=fields, **shape)
   is_pickle = name.endswith('.pth')
   original = _HARMA_PTH if is_pickle else _HARMA_SAFETENSORS
   return '\n\n'.join([original, _HARMA_AGAIN]).format(name=name, fields=fields)
+
+
+def _fields(config: Mapping, defaults: Mapping) -> str:
+  """Flags of a run that starts from what was exported, with the same model and data."""
+  model = traverse_util.flatten_dict(dict(config['model']), sep='.')
+  names = ('size', 'image_size', 'adapters', *_adapter_fields(model))
+  fields = {f'model.{name}': model[name] for name in names}
+  known = traverse_util.flatten_dict(dict(defaults), sep='.')
+  changes = without_paths(differing(config, defaults))
+  fields |= {
+    name: value
+    for name, value in changes.items()
+    if name in known and name not in ('init', 'adapter')
+  }
+  return ' \\\n  '.join(flag(name, value) for name, value in fields.items())
 
 
 def _adapter_fields(model: Mapping) -> Sequence[str]:

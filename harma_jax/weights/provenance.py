@@ -54,19 +54,9 @@ def provenance(source: Source, *, init: str, model: Clip) -> dict:
 
 def folders_of(record: Mapping) -> list[pathlib.Path]:
   """The folder of the weights that a run, or the run before it, started from."""
-  record = _first(record)
-  return [pathlib.Path(record['file']).parent] if 'file' in record else []
-
-
-def first_init(record: Mapping) -> str:
-  """What the first of these runs called its weights; '' where they were random."""
-  return _first(record).get('init', '')
-
-
-def _first(record: Mapping) -> Mapping:
   while 'run' in record:
     record = record['run']
-  return record
+  return [pathlib.Path(record['file']).parent] if 'file' in record else []
 
 
 def _positions(source: Source, model: Clip) -> str:

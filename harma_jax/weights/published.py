@@ -30,7 +30,8 @@ class Published:
 
 
 # As the pages of the repositories list them (huggingface.co/REPOSITORY/tree/main), and
-# for SkyCLIP the README of github.com/wangzhecheng/SkyScript.
+# for FarSLIP and SkyCLIP the READMEs of their code (NJU-LHRS/FarSLIP and
+# wangzhecheng/SkyScript on GitHub), which name no sizes.
 _GEORSCLIP = {'model': 'GeoRSCLIP', 'place': 'Zilun/GeoRSCLIP'}
 _REMOTECLIP = {'model': 'RemoteCLIP', 'place': 'chendelong/RemoteCLIP'}
 _FARSLIP = {'model': 'FarSLIP', 'place': 'ZhenShiL/FarSLIP'}
@@ -52,6 +53,8 @@ PUBLISHED = (
   Published(**_FARSLIP, file='FarSLIP2_ViT-B-32.pt'),
   Published(**_FARSLIP, file='FarSLIP2_ViT-B-16.pt'),
   Published(**_SKYCLIP, file='SkyCLIP_ViT_B32_top50pct.zip'),
+  Published(**_SKYCLIP, file='SkyCLIP_ViT_L14_top30pct.zip'),
+  Published(**_SKYCLIP, file='SkyCLIP_ViT_L14_top50pct.zip'),
   Published(**_SKYCLIP, file='SkyCLIP_ViT_L14_top30pct_filtered_by_CLIP_laion_RS.zip'),
   Published(model='Git-RSCLIP', place='lcybuaa/Git-RSCLIP-base', size='406 MB'),
   Published(model='Git-RSCLIP', place='lcybuaa/Git-RSCLIP'),

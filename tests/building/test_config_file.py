@@ -33,9 +33,8 @@ def elsewhere(tmp_path, monkeypatch):
 
 def test_the_configs_that_users_are_told_of_come_with_the_package():
   names = shipped_names()
-  assert {'common.py', 'methods.py', 'quickstart.py', 'rsicd.py', 'rsitmd.py'} == {
-    *names
-  }
+  of_data = ['rs5m.py', 'rsicd.py', 'rsitmd.py', 'skyscript.py']
+  assert names == ['common.py', 'methods.py', 'quickstart.py', *of_data]
   assert all(shipped(name).is_file() for name in names)
 
 

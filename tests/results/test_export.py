@@ -17,6 +17,9 @@ from harma_jax.building.params import build_params, read_workdir
 from harma_jax.building.step import build_optimizer, build_state
 from harma_jax.data.cleaning import CLEANINGS, clean_caption
 from harma_jax.errors import UserError
+from harma_jax.model.families import SIGLIP
+from harma_jax.model.preprocessing import HALVES
+from harma_jax.model.sizes import SIZES, Size, TowerSize
 from harma_jax.results import export as module
 from harma_jax.rundir.checkpoint import Checkpoints
 from harma_jax.rundir.workdir import PROVENANCE_FILE, claim, read_config, replace_text
@@ -401,3 +404,76 @@ def test_a_run_without_saved_steps_is_named(finished_run, tmp_path, export):
   shutil.copy(finished_run / 'config.json', tmp_path)
   with pytest.raises(UserError, match=f'saved steps; found none in {tmp_path}'):
     export(tmp_path, 'open_clip', tmp_path / 'out')
+
+
+@pytest.fixture
+def siglip_config(small_config, monkeypatch):
+  """`siglip_config(kind)`: of a run of a toy SigLIP with adapters of a kind."""
+  tower = TowerSize(width=16, layers=2, heads=2, mlp_width=40)
+  size = Size(
+    image=tower,
+    text=tower,
+    image_size=16,
+    patch_size=8,
+    embedding=16,
+    activation='gelu_tanh',
+    context_length=8,
+    vocabulary=60,
+    family=SIGLIP,
+    logit_bias=True,
+    preprocessing=HALVES,
+  )
+  monkeypatch.setitem(SIZES, 'toy-siglip', size)
+
+  def make(kind, **changes):
+    train = 'full' if kind == 'none' else 'adapters'
+    fields = {'model.size': 'toy-siglip', 'model.adapters': kind}
+    return small_config(fields | {'optimizer.train': train} | changes)
+
+  return make
+
+
+@pytest.mark.parametrize(
+  ('kind', 'format', 'said'),
+  [
+    ('none', 'huggingface', 'SiglipModel.from_pretrained'),
+    ('lora', 'huggingface', 'LoRA merged into its weights'),
+    ('harma', 'huggingface-remote', 'filled up\nto 8 tokens, as in the tokenizer'),
+  ],
+)
+def test_a_run_of_a_siglip_starts_the_next_one(
+  export, siglip_config, tmp_path, kind, format, said
+):
+  config = siglip_config(kind)
+  run = write_run(tmp_path / 'run', config)
+  (run / 'tokenizer.json').write_text('words')
+  export(run, format, tmp_path / 'out')
+  assert (tmp_path / 'out/tokenizer.json').read_text() == 'words'
+  card = (tmp_path / 'out/README.md').read_text()
+  assert said in card
+  assert '# out\n\nSigLIP toy-siglip ' in card
+  assert 'image-text-retrieval, siglip]' in card
+  assert 'mean (0.5, 0.5, 0.5)' in card
+  start = siglip_config('harma' if kind == 'harma' else 'none')
+  init = str(tmp_path / 'out')
+  params, record = build_params(start, build_model(start), init=init)
+  assert record['format'] == {
+    'huggingface': 'huggingface_siglip',
+    'huggingface-remote': 'harma_siglip',
+  }.get(format)
+  model, tokens = build_model(config), np.arange(16).reshape(2, 8)
+  expected = model.encode_text(read_workdir(run), tokens)
+  found = build_model(start).encode_text(params, tokens)
+  np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_formats_of_clips_alone_are_refused_for_a_siglip(
+  export, siglip_config, tmp_path
+):
+  run = write_run(tmp_path / 'run', siglip_config('harma'))
+  with pytest.raises(UserError, match=r'model.size=toy-siglip.*one of adapter, hugg'):
+    export(run, 'harma', tmp_path / 'out.safetensors')
+  run = write_run(tmp_path / 'plain', siglip_config('none'))
+  with pytest.raises(UserError, match=r'image tower of SigLIP that timm has.*=hugging'):
+    export(run, 'open_clip', tmp_path / 'out')
+  assert not (tmp_path / 'out').exists()
