@@ -10,7 +10,7 @@ from harma_jax.training.loop import train
 
 
 def falls(workdir):
-  """Whether the contrastive loss of the last tenth of the steps is below the first's."""
+  """Whether the mean loss of the last tenth of the steps is below that of the first."""
   lines = (workdir / 'metrics.jsonl').read_text().splitlines()
   rows = [row for row in map(json.loads, lines) if 'contrastive' in row]
   losses = [row['contrastive'] for row in rows]
