@@ -15,6 +15,13 @@ def test_the_lengths_are_those_of_a_run_the_longest_first(stage, small_config):
   assert lengths_of(read_stage(with_data, read_topology('tpu:8'))) == [16]
 
 
+def test_a_siglip_whose_tokenizer_is_elsewhere_is_rehearsed(small_config):
+  siglip = {'model.size': 'tiny-siglip,vocabulary=60', 'model.adapters': 'none'}
+  stage = read_stage(small_config(siglip), read_topology('tpu:8'))
+  assert stage.sizes.known
+  assert lengths_of(stage) == [24]
+
+
 def test_flop_are_those_of_the_length(stage):
   short, long = (flop_of(stage(), length=length) for length in (4, 8))
   assert 0.3 < short / long < 1

@@ -16,6 +16,7 @@ from PIL import Image
 
 import harma_jax
 from harma_jax.building.params import build_fresh
+from harma_jax.data.tokenizer_files import canonicalize
 from harma_jax.errors import UserError
 from harma_jax.model.adapter import AdapterSettings
 from harma_jax.model.clip import Clip
@@ -99,6 +100,34 @@ def assert_gradients(source, model, params, inputs, theirs):
       found[path], expected, atol=TOLERANCE * scale, rtol=0, err_msg=path
     )
     assert np.abs(expected).max() > 0 or path in ('logit_scale', 'logit_bias')
+
+
+TEXTS = ['A boat!', 'cab', '<pad>']
+
+
+@pytest.mark.parametrize('version', [1, 2])
+def test_texts_have_the_features_of_transformers(
+  golden_dir, write_tokenizer, tmp_path, version
+):
+  transformers = pytest.importorskip('transformers')
+  torch = pytest.importorskip('torch')
+  folder = tmp_path / 'weights'
+  shutil.copytree(golden_dir / 'siglip/huggingface', folder)
+  write_tokenizer(folder, version=version, size=40)
+  pad = {1: '</s>', 2: '<pad>'}[version]
+  tokenizer = transformers.PreTrainedTokenizerFast(
+    tokenizer_file=str(folder / 'tokenizer.json'), pad_token=pad
+  )
+  settings = {'padding': 'max_length', 'max_length': 6, 'return_tensors': 'pt'}
+  tokens = tokenizer([canonicalize(text) for text in TEXTS], **settings).input_ids
+  tower = transformers.SiglipModel.from_pretrained(folder).text_model
+  with torch.no_grad():
+    expected = tower(input_ids=tokens).pooler_output.numpy()
+  expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+  model = harma_jax.load(folder, cleaning='sound')
+  np.testing.assert_allclose(model.encode_texts(TEXTS), expected, atol=1e-5)
+  classes = model.encode_classes(['boat'], templates=['{}'])
+  np.testing.assert_allclose(classes, model.encode_texts(['boat']), atol=1e-6)
 
 
 def words_of(size):
