@@ -13,7 +13,7 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/env"
-"$folder/env/bin/pip" install --quiet open_clip_torch==3.3.0 timm==1.0.31 transformers==5.24.0 torch==2.13.0
+"$folder/env/bin/pip" install --quiet open_clip_torch==3.3.0 timm==1.0.31 transformers==5.24.0 torch==2.14.1 torchvision==0.29.1
 cat > "$folder/run.py" <<'PY'
 import open_clip
 import timm
