@@ -126,11 +126,8 @@ def build_params(config: ConfigDict, model: Clip, *, init: str) -> tuple[dict, d
 def _load_adapter(
   config: ConfigDict, params: dict, *, model: Clip
 ) -> tuple[dict, dict]:
-  if is_peft(config.adapter):
-    return load_peft(config.adapter, params, model=model)
-  return load_adapter(
-    config.adapter, params, model=model, cleaning=config.data.cleaning
-  )
+  load = load_peft if is_peft(config.adapter) else load_adapter
+  return load(config.adapter, params, model=model, cleaning=config.data.cleaning)
 
 
 def _build_backbone(config: ConfigDict, model: Clip, *, init: str) -> tuple[dict, dict]:

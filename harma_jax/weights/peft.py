@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Iterator
 
 import numpy as np
+import safetensors
 from absl import logging
 
 from harma_jax.errors import UserError
@@ -16,6 +17,7 @@ from harma_jax.weights.adapter import (
   read_tensors,
   save_tensors,
 )
+from harma_jax.weights.load import warn_of_cleaning
 from harma_jax.weights.names import paths_of, tree_of
 
 # Our place in a block -> the linear layer of transformers that it changes.
@@ -83,7 +85,7 @@ def is_peft(folder: str | pathlib.Path) -> bool:
 
 
 def load_peft(
-  folder: str | pathlib.Path, params: dict, *, model: Clip
+  folder: str | pathlib.Path, params: dict, *, model: Clip, cleaning: str
 ) -> tuple[dict, dict]:
   """`params` with the LoRA of a folder of PEFT, and a record of it.
 
@@ -93,6 +95,7 @@ def load_peft(
     folder: with `adapter_config.json`, for which `is_peft`, and weights.
     params: of `model`.
     model: what the LoRA is for.
+    cleaning: of captions here; where our export tells another one, that is warned of.
 
   Raises:
     UserError: options of PEFT that are not computed here; another rank, scale or other
@@ -102,6 +105,9 @@ def load_peft(
   config = json.loads((folder / CONFIG_FILE).read_text())
   _check_options(config, folder=folder)
   tensors = read_tensors(folder)
+  with safetensors.safe_open(folder / WEIGHTS_FILE, framework='numpy') as file:
+    trained = (file.metadata() or {}).get('cleaning', '')
+  warn_of_cleaning(trained, cleaning=cleaning, source=folder)
   _check_settings(config, set(tensors), model=model, folder=folder)
   leaves = dict(paths_of(params))
   leaves |= dict(_read_factors(tensors, leaves, model=model, folder=folder))

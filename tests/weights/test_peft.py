@@ -107,11 +107,18 @@ def test_it_comes_back_bit_for_bit(tmp_path, toy, family):
   _, fresh = toy(family, seed=1)
   write_peft(tmp_path / 'out', params, model=clip, cleaning='sound', base='')
   assert is_peft(tmp_path / 'out')
-  loaded, record = load_peft(tmp_path / 'out', fresh, model=clip)
+  loaded, record = load_peft(tmp_path / 'out', fresh, model=clip, cleaning='sound')
   for path, leaf in paths_of(loaded).items():
     wanted = params if 'lora' in path else fresh
     np.testing.assert_array_equal(leaf, paths_of(wanted)[path])
   assert record == {'path': f'{tmp_path}/out', 'base': ''}
+
+
+def test_another_cleaning_is_warned_of(tmp_path, toy, caplog):
+  clip, params = toy(CLIP)
+  write_peft(tmp_path / 'out', params, model=clip, cleaning='released', base='')
+  load_peft(tmp_path / 'out', params, model=clip, cleaning='sound')
+  assert 'data.cleaning=released in training, here it is sound' in caplog.text
 
 
 @BOTH
@@ -141,7 +148,9 @@ def test_lora_that_peft_wrote_is_computed_as_by_peft(
     for p, leaf in paths_of(params).items()
     if 'lora' in p
   }
-  loaded, record = load_peft(tmp_path / 'lora', tree_of(weights | lora), model=clip)
+  loaded, record = load_peft(
+    tmp_path / 'lora', tree_of(weights | lora), model=clip, cleaning='sound'
+  )
   assert record['base'] == f'{tmp_path}/backbone'
   found = assert_features(clip, loaded, toy_batch, theirs, torch)
   bare = encode(
@@ -168,7 +177,7 @@ def written(tmp_path, toy):
     tensors.pop(drop, None)
     tensors |= {add: np.zeros((3, 4), np.float32)} if add else {}
     safetensors.numpy.save_file(tensors, path)
-    return load_peft(folder, params, model=clip)
+    return load_peft(folder, params, model=clip, cleaning='sound')
 
   return change
 
