@@ -20,6 +20,7 @@ from harma_jax.model.families import CLIP
 from harma_jax.model.lora import merge_lora
 from harma_jax.rundir.results import read_results
 from harma_jax.rundir.workdir import (
+  TOKENIZER_FOLDER,
   read_config,
   read_fingerprints,
   read_provenance,
@@ -184,7 +185,7 @@ def _writers(
   cleaning = {'cleaning': config.data.cleaning}
   of_text = {
     'context_length': config.data.context_length,
-    'beside': [workdir, *folders_of(provenance)],
+    'beside': [workdir / TOKENIZER_FOLDER, *folders_of(provenance)],
   }
   return {
     'harma': functools.partial(write_harma, config=_plain(config), **cleaning),

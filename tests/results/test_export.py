@@ -446,7 +446,8 @@ def test_a_run_of_a_siglip_starts_the_next_one(
 ):
   config = siglip_config(kind)
   run = write_run(tmp_path / 'run', config)
-  (run / 'tokenizer.json').write_text('words')
+  (run / 'tokenizer').mkdir()
+  (run / 'tokenizer/tokenizer.json').write_text('words')
   export(run, format, tmp_path / 'out')
   assert (tmp_path / 'out/tokenizer.json').read_text() == 'words'
   card = (tmp_path / 'out/README.md').read_text()
