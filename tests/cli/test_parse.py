@@ -217,7 +217,8 @@ def test_a_word_that_does_not_fit_is_named(parse, word, words):
 
 def test_an_argument_that_the_config_does_not_know_is_named(parse):
   message = message_of(parse, f'--config={RSITMD}:large')
-  assert "expected one of clip, georsclip, tiny; found 'large'" in message
+  assert 'expected one of clip, georsclip, siglip2, ' in message
+  assert "tiny-siglip; found 'large'" in message
 
 
 def test_a_field_before_its_config_is_named(parse):

@@ -96,7 +96,7 @@ def test_the_evaluator_gives_the_recall_of_all_captions(clip, params, split, fea
 class Lookup:
   """Image `i` and its captions are the unit vector `i`; counts what it is asked."""
 
-  size = types.SimpleNamespace(image_size=2)
+  size = types.SimpleNamespace(image_size=2, preprocessing=OPENAI)
 
   def __init__(self):
     self.traced = []

@@ -65,9 +65,10 @@ def differences():
 
 
 def test_differences_stand_beside_their_interval(differences, capsys):
-  print_differences('val', differences)
+  print_differences('val', differences, names=('lora', 'harma'))
   printed = capsys.readouterr().out
   assert 'seeds' not in printed
+  assert printed.index('lora') < printed.index('harma')
   line = next(line for line in printed.splitlines() if '│ mR' in line)
   cells = [cell.strip() for cell in line.strip('│').split('│')]
   assert cells == ['mR', '30.0', '32.5', '+2.50', '+1.00 to +4.00', '0.0123']
@@ -76,12 +77,12 @@ def test_differences_stand_beside_their_interval(differences, capsys):
 def test_the_table_shows_the_test_over_seeds(differences, capsys):
   over_seeds = {'low': -1.25, 'high': 2.5, 'p_value': 0.31}
   rows = {name: row | {'over_seeds': over_seeds} for name, row in differences.items()}
-  print_differences('val', rows)
+  print_differences('val', rows, names=('lora', 'harma'))
   printed = capsys.readouterr().out
   assert printed.count('-1.25 to +2.50') == 7
   assert '95 % over seeds' in printed
   rows['mean_recall']['over_seeds'] = dict.fromkeys(over_seeds)
-  print_differences('val', rows)
+  print_differences('val', rows, names=('lora', 'harma'))
   assert 'no spread' in capsys.readouterr().out
 
 

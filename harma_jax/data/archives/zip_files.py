@@ -83,10 +83,22 @@ def _by_tables(
   for name in names:
     table = zipfile.Path(archive, name)
     split = (splits_named(table) or [None])[0]
-    for entry in _grouped(read_entries(table, reading=reading)):
+    for entry in _rows_of(table, reading=reading):
       info = None if entry.problem else find(entry.image)
       own = entry if entry.split is not None else entry._replace(split=split)
       yield _sample(own, info, archive=archive)
+
+
+def _rows_of(table: zipfile.Path, *, reading: Reading) -> Iterator[Entry]:
+  """The rows of a table, see `_grouped`.
+
+  Raises:
+    OSError: it is encrypted, or compressed in a way that is not known.
+  """
+  try:
+    return _grouped(read_entries(table, reading=reading))
+  except RuntimeError as error:  # NotImplementedError is one
+    raise OSError(str(error)) from error
 
 
 def _is_table(info: zipfile.ZipInfo) -> bool:
