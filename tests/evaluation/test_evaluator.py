@@ -20,6 +20,7 @@ from harma_jax.evaluation.recall import (
   retrieval_ranks,
 )
 from harma_jax.evaluation.ties import recalls_of_ties, retrieval_ties
+from harma_jax.model.preprocessing import OPENAI
 
 
 @pytest.fixture(scope='module')
