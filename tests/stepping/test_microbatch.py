@@ -3,6 +3,7 @@
 import collections
 import functools
 import re
+import types
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ import optax
 import pytest
 
 from harma_jax.devices.mesh import batch_sharding, make_mesh, place_batch
+from harma_jax.model.preprocessing import OPENAI
 from harma_jax.objective.alignment import make_objective
 from harma_jax.objective.head import harmonized_head, plain_head
 from harma_jax.stepping.microbatch import at_once, make_in_parts
@@ -54,6 +56,8 @@ HARMONIZED = {
 
 class TwoLayers:
   """Towers of two layers, in the precision of their weights."""
+
+  size = types.SimpleNamespace(preprocessing=OPENAI)
 
   def init(self, dtype, *, has_bias=False):
     rng = np.random.default_rng(0)

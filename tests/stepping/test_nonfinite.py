@@ -1,5 +1,7 @@
 """Which samples of a batch have embeddings that are not finite, and their names."""
 
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 from harma_jax.data.annotations import load_captions
 from harma_jax.devices.mesh import make_mesh, place_batch, place_everywhere
+from harma_jax.model.preprocessing import OPENAI
 from harma_jax.stepping.microbatch import at_once, make_in_parts
 from harma_jax.stepping.nonfinite import describe_samples, make_finite_samples
 
@@ -15,6 +18,8 @@ WHITE, BAD_WORD = 255, 3
 
 class Towers:
   """Not finite for white images and for captions with the word 3."""
+
+  size = types.SimpleNamespace(preprocessing=OPENAI)
 
   def encode_image(self, params, images):
     white = images.max(axis=(1, 2, 3)) > 2.1

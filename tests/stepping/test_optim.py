@@ -11,6 +11,7 @@ from flax import traverse_util
 
 from harma_jax.errors import UserError
 from harma_jax.stepping.optim import (
+  BIASES,
   KINDS,
   MODES,
   TEMPERATURE_RANGE,
@@ -177,7 +178,7 @@ def slow_adamw(params, gradients, rates, *, decay, clip_norm, b1=0.9, b2=0.98):
       first[path] = b1 * first[path] + (1 - b1) * g
       second[path] = b2 * second[path] + (1 - b2) * g**2
       mean, square = first[path] / (1 - b1**step), second[path] / (1 - b2**step)
-      decayed = 0.0 if path[-1] in ('bias', 'logit_bias') else decay * leaf
+      decayed = 0.0 if path[-1] in BIASES else decay * leaf
       params[path] = leaf - rate * (mean / (np.sqrt(square) + 1e-8) + decayed)
   return params
 
@@ -212,7 +213,7 @@ def slow_released_adamw(params, gradients, rates, *, decay, b1=0.9, b2=0.98, eps
       denominator = np.sqrt(second[path]) + eps
       size = rate * math.sqrt(1 - b2**step) / (1 - b1**step)
       params[path] = params[path] - size * first[path] / denominator
-      if path[-1] != 'bias':
+      if path[-1] not in BIASES:
         params[path] = params[path] - rate * decay * params[path]
   return params
 
@@ -264,8 +265,8 @@ def test_five_steps_equal_the_released_adamw_by_hand(eps):
   other = five_steps(start, gradients, **settings)
   apart = {path: np.abs(other[path] - found[path]).max() for path in found}
   # The decay tells them apart, and of biases epsilon alone.
-  assert min(v for path, v in apart.items() if path[-1] != 'bias') > 1e-4
-  assert (min(v for path, v in apart.items() if path[-1] == 'bias') > 1e-3) == (
+  assert min(v for path, v in apart.items() if path[-1] not in BIASES) > 1e-4
+  assert (min(v for path, v in apart.items() if path[-1] in BIASES) > 1e-3) == (
     eps == 1e-2
   )
 
