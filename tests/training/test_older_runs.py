@@ -5,6 +5,7 @@ stopped before the fifth of six steps by the code of commit 6b808a1 on one CPU d
 and `ended_run.npz` the weights that the same code ended with when it went on.
 """
 
+import dataclasses
 import pathlib
 import tarfile
 
@@ -12,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from harma_jax.building import recipe
+from harma_jax.building import recipe, text
 from harma_jax.building.params import read_workdir
 from harma_jax.devices.mesh import make_mesh
 from harma_jax.model.sizes import SIZES, Size, TowerSize
@@ -38,6 +39,8 @@ SIZE = Size(
 @pytest.fixture
 def older_run(tmp_path, monkeypatch):
   monkeypatch.setitem(SIZES, 'few-words', SIZE)
+  few = dataclasses.replace(text.CLIP_TOKENIZER, vocabulary=SIZE.vocabulary)
+  monkeypatch.setattr(text, 'CLIP_TOKENIZER', few)
   with tarfile.open(HERE / 'started_run.tar.xz') as archive:
     archive.extractall(tmp_path, filter='data')
   return tmp_path / 'started_run'
