@@ -5,9 +5,9 @@ Formats:
   adapter             a folder with the adapters alone, for harma_jax
   peft                a folder of PEFT, LoRA alone, for transformers' model
   open_clip           a folder of OpenCLIP; of runs with LoRA or no adapters
-  huggingface         a folder of transformers' CLIPModel or SiglipModel, likewise
-  huggingface-remote  a folder of transformers, with the code of HarMA's adapters
-  onnx                a folder of two graphs, of images and of captions; needs torch
+  huggingface         a folder of transformers' own model, of the same runs
+  huggingface-remote  a folder of transformers, with the adapters' code
+  onnx                a folder of two graphs, images and captions; needs torch
 
 LoRA is merged into the weights but for adapter and peft. A model card lies in the
 folder, or beside the file. --push=USER/NAME puts all of it into a repository of the

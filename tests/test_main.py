@@ -188,10 +188,10 @@ def test_rsitmd_trains_and_evaluates_on_tiff_images(start, data_dir, tmp_path):
   assert 'step 4 of 4' in stderr
   results = json.loads((tmp_path / 'results.json').read_text())
   evaluated = start(
-    f'--workdir={tmp_path}', '--split=test', module='harma_jax.evaluate'
+    *(f'--workdir={tmp_path}', '--split=test', '--json'), module='harma_jax.evaluate'
   )
   stdout, _ = ended(evaluated, code=0)
-  again = json.loads(stdout.splitlines()[-1])['test']
+  again = json.loads(stdout)['test']
   assert again['chance'] == results['splits']['test']['chance']
   selected = list(results['splits']['test'].values())[-1]
   assert {name: again['selected'][name] for name in selected} == pytest.approx(selected)
