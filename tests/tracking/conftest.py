@@ -1,6 +1,7 @@
 """A run as trackers hear of it: stopped after six steps, four of which are saved."""
 
 import contextlib
+import time
 import types
 
 import pytest
@@ -66,10 +67,11 @@ def take():
 def stopped_and_resumed(start, take):
   """`stopped_and_resumed(names)`: eight steps in two starts; returns the folder."""
 
-  def make(names):
+  def make(names, *, pause=0.0):
     with contextlib.suppress(Kill), start(names) as (log, _):
       take(log, range(1, 7))
       raise Kill
+    time.sleep(pause)
     with start(names, last_saved=4) as (log, session):
       take(log, range(5, 9))
       log.evaluation(6, split='test', recall=dict.fromkeys(RECALLS, 7.0))

@@ -31,7 +31,7 @@ def rows_of(path):
 
 def test_a_resumed_run_goes_on_under_its_id(stopped_and_resumed, monkeypatch, tmp_path):
   monkeypatch.setenv('WANDB_MODE', 'offline')
-  stopped_and_resumed(['wandb'])
+  stopped_and_resumed(['wandb'], pause=1.1)  # folders are called by the second
   files = sorted((tmp_path / 'runs/seed_3/wandb').glob('offline-run-*/run-*.wandb'))
   assert len(files) == 2
   assert len({file.name for file in files}) == 1  # the id
