@@ -30,7 +30,7 @@ from harma_jax.raster.scene import Scene, open_scene
 from harma_jax.search_index.places import read_corners, read_corners_beside
 
 BOXES_AT_ONCE, BYTES_AT_ONCE = 32, 2**23
-NO_DATA = 'no data'  # why boxes are left out
+NO_DATA = 'less data than --min_valid'  # why boxes are left out
 
 # `cut(width, height)`: i32[n, 4], the boxes of an image.
 Cut = Callable[[int, int], np.ndarray]

@@ -11,7 +11,6 @@ from harma_jax.building.step import Trainer
 from harma_jax.devices.mesh import tree_shardings
 from harma_jax.rundir.checkpoint import Checkpoints
 from harma_jax.rundir.workdir import PROVENANCE_FILE, replace_text
-from harma_jax.stepping.optim import count
 from harma_jax.stepping.step import TrainState, cast_frozen, compile_step, place_state
 from harma_jax.stepping.stepper import Step, make_stepper
 from harma_jax.training.data import RunData
@@ -55,12 +54,6 @@ def start_state(
     shapes = trainer.shapes_of(n_captions=n_captions)
     state = checkpoints.restore(latest, _laid_out(shapes, mesh=mesh))
     logging.info('resuming after step %d of %d', latest, total_steps)
-  trainable = count(state.trainable) if total_steps else 0  # without a step nothing
-  logging.info(
-    'devices: %d %s, trainable parameters: %s of %s',
-    *(mesh.size, jax.devices()[0].platform),
-    *(f'{trainable:,}', f'{count(state.params):,}'),
-  )
   if total_steps:
     say_vocabulary(state.trainable)
   return state

@@ -66,9 +66,9 @@ def test_an_index_says_how_files_were_read_and_what_was_left_out():
       mtime_ns=1,
       rows=2,
       facts={'reader': 'GDAL', 'no_place': 'no crs', 'stretch': [0.0, 3000.0]},
-      dropped={'no data': 6},
+      dropped={'less data than --min_valid': 6},
     ),
-    'd.tif': File(size=1, mtime_ns=1, dropped={'no data': 8}),
+    'd.tif': File(size=1, mtime_ns=1, dropped={'less data than --min_valid': 8}),
     'x/e.png': File(size=1, mtime_ns=1, error='/p/x/e.png: no picture: at all'),
     'f.png': File(size=1, mtime_ns=1, error='/p/f.png: no picture: at all'),
   }
@@ -81,7 +81,7 @@ def test_an_index_says_how_files_were_read_and_what_was_left_out():
     ('read as', '2 images, as a.png (reader: Pillow)'),
     ('read as', 'c.tif (reader: GDAL; 0 becomes black, 3000 white)'),
     ('no place', 'c.tif: no crs'),
-    ('left out', '14 boxes of 2 images: no data'),
+    ('left out', '14 boxes of 2 images: less data than --min_valid'),
     ('without a row', 'd.tif'),
     ('cannot be read', '2 images, as x/e.png: no picture: at all'),
   ]

@@ -61,7 +61,7 @@ def _content(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
   """
   try:
     return archive.read(info)
-  except (RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+  except (RuntimeError, zipfile.BadZipFile, zlib.error) as error:
     raise OSError(str(error)) from error
 
 
