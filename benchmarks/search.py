@@ -4,8 +4,8 @@
     [--count=10000] [--queries=100]
 
 Indexes copies of the folder's images, again and again until there are `--count`, in a
-temporary folder, then asks for texts, one after the other. `--model` is what
-`harma_jax.load` takes. Prints JSON.
+temporary folder, then asks for texts, one after the other, through the API and through
+the page's server. `--model` is what `harma_jax.load` takes. Prints JSON.
 
   python -m benchmarks.search --rows=1000000 [--width=512] [--queries=1000]
     [--folder=FOLDER] [--out=benchmarks/results/exact_search.json]
@@ -15,16 +15,20 @@ with as many threads, in turns. `--folder` is on the disk that holds the indexes
 """
 
 import argparse
+import contextlib
 import functools
 import itertools
 import json
 import os
 import pathlib
+import queue
 import shutil
 import statistics
 import tempfile
+import threading
 import time
 import tracemalloc
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import jax
@@ -43,6 +47,8 @@ from harma_jax.search_index.shards import (
   store,
   write_shard,
 )
+from harma_jax.search_page.archive import Archive
+from harma_jax.search_page.server import serve
 
 THINGS = ('ships', 'planes', 'trees', 'cars', 'white houses', 'fields', 'storage tanks')
 PLACES = ('a long pier', 'a runway', 'a river', 'a road', 'a beach', 'a parking lot')
@@ -90,6 +96,10 @@ def measure_model(options: argparse.Namespace) -> dict:
     index = open_index(out)
     texts = itertools.islice(queries(), options.queries + 1)
     first, *later = (timed(model.search, index, text=text) for text in texts)
+    search = functools.partial(model.search, index)
+    with serving(Archive(index, search)) as address:
+      texts = itertools.islice(queries(), options.queries + 1)
+      _, *by_page = (timed(ask, address, text) for text in texts)
   return {
     'model': pathlib.Path(options.model).name,
     'device': f'{jax.device_count()} {jax.devices()[0].device_kind}',
@@ -100,7 +110,33 @@ def measure_model(options: argparse.Namespace) -> dict:
     'first_query_seconds': first,
     'query_seconds': statistics.median(later),
     'query_seconds_p95': statistics.quantiles(later, n=20)[-1],
+    'page_query_seconds': statistics.median(by_page),
+    'page_query_seconds_p95': statistics.quantiles(by_page, n=20)[-1],
   }
+
+
+@contextlib.contextmanager
+def serving(archive: Archive) -> Iterator[str]:
+  """The address at which a page's server answers, from a thread of its own."""
+  addresses = queue.SimpleQueue()
+  threading.Thread(
+    target=serve,
+    args=(archive,),
+    kwargs={'host': '127.0.0.1', 'port': 0, 'ready': addresses.put},
+    daemon=True,
+  ).start()
+  yield addresses.get(timeout=60)
+
+
+def ask(address: str, text: str) -> dict:
+  """What the page is told of a text."""
+  request = urllib.request.Request(
+    f'{address}search',
+    data=json.dumps({'text': text}).encode(),
+    headers={'Content-Type': 'application/json'},
+  )
+  with urllib.request.urlopen(request) as response:
+    return json.load(response)
 
 
 def measure_exact(
