@@ -90,9 +90,9 @@ def run_query(words: Sequence[str]) -> None:
     query_flags.write_answers(texts, answers, out=_OUT)
     return
   hits = model.search(index, text=text, image=shown, **looked_for, **settings)
-  query_flags.show(text, hits)
   query_flags.write_page(hits, index, text=text)
   place_flags.write_places(hits)
+  query_flags.show(text, hits)
 
 
 def run_export(words: Sequence[str]) -> None:

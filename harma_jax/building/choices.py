@@ -14,7 +14,10 @@ from harma_jax.devices.targets import Target
 from harma_jax.model.clip import Clip
 from harma_jax.model.transformer import TILE
 
-UNROLLED_DEPTH = 6  # of layers: at 12, a CPU compiles for minutes
+# Layers, up to which towers are unrolled, by platform (docs/throughput.md): a CPU
+# compiles 12 for minutes; a GPU's compiler keeps twice the memory, for it undoes what
+# `remat` asks; a TPU's takes more than thrice as long for 6.
+UNROLLED_DEPTH = {'cpu': 6}  # elsewhere none
 HALF = (jnp.bfloat16, jnp.float16)
 
 # The policies of `REMAT` from the fastest on, which docs/throughput.md shows.
@@ -57,7 +60,7 @@ def fit_to_devices(
       target=target,
     )
   if config.model.layers == 'auto':
-    layers = choose_layers(model)
+    layers = choose_layers(model, platform=platform)
   if config.model.attention in ('auto', 'pallas') and platform == 'tpu':
     kernel = 'pallas' if model.dtype in HALF else 'xla'
   elif config.model.attention == 'auto' and platform == 'cpu':
@@ -71,10 +74,10 @@ def fit_to_devices(
   )
 
 
-def choose_layers(model: Clip) -> str:
-  """Shallow towers are unrolled: 1.1 to 1.3 times as fast on a CPU."""
+def choose_layers(model: Clip, *, platform: str) -> str:
+  """Shallow towers are unrolled on a CPU, where they are 1.1 to 1.3 times as fast."""
   depth = max(model.size.image.layers, model.size.text.layers)
-  return 'unroll' if depth <= UNROLLED_DEPTH else 'scan'
+  return 'unroll' if depth <= UNROLLED_DEPTH.get(platform, 0) else 'scan'
 
 
 def choose_remat(

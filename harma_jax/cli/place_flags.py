@@ -4,7 +4,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from absl import flags
+from absl import flags, logging
 
 from harma_jax.cli.shared_flags import WORKDIR, given, workdir, write_bytes
 from harma_jax.errors import UserError
@@ -97,4 +97,4 @@ def write_places(hits: Sequence['Hit']) -> None:
     if flag.value:
       content = make(hits)
       content = content.encode() if isinstance(content, str) else content
-      print(f'{write_bytes(flag, content)}: {len(content):,} bytes')
+      logging.info('%s: %s bytes', write_bytes(flag, content), f'{len(content):,}')

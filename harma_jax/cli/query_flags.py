@@ -4,7 +4,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from absl import flags
+from absl import flags, logging
 
 from harma_jax.cli.shared_flags import asks_for_json, numbers, write_text
 from harma_jax.errors import UserError
@@ -118,7 +118,7 @@ def write_page(hits: Sequence['Hit'], index: 'Index', *, text: str) -> None:
     from harma_jax.search_index.page import page_of
 
     page = page_of(hits, index, text=text, image=IMAGE.value or '')
-    print(f'{write_text(_HTML, page)}: {len(page.encode()):,} bytes')
+    logging.info('%s: %s bytes', write_text(_HTML, page), f'{len(page.encode()):,}')
 
 
 def show(text: str, hits: Sequence['Hit']) -> None:
@@ -141,6 +141,6 @@ def write_answers(
   as_table = (out.value or '').endswith('.csv')
   content = (csv_of_answers if as_table else json_lines_of)(texts, answers)
   if out.value:
-    print(f'{write_text(out, content)}: {len(content.encode()):,} bytes')
+    logging.info('%s: %s bytes', write_text(out, content), f'{len(content.encode()):,}')
   else:
     print(content, end='')

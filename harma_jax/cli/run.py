@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from harma_jax.cli.parse import parse_flags
 from harma_jax.devices.stop import Interrupted, Stopped, asked, listening
 from harma_jax.errors import UserError
 
-DEFECT, MISTAKE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
+DEFECT, MISTAKE, INTERRUPTED, UNREAD, TERMINATED = 1, 2, 130, 141, 143
 
 
 class Farewell(NamedTuple):
@@ -36,7 +37,9 @@ def run(
 
   A UserError is printed alone on standard error, with exit code 2. Ctrl-C and SIGTERM
   end the command as `devices/stop.py` says, with the line of `farewell`; so does any
-  error that comes after them: a library may make another one of an interruption.
+  error that comes after them: a library may make another one of an interruption. Where
+  what reads standard output has gone (`| head`) it ends without a word, as if by
+  SIGPIPE.
   """
 
   def leave(number: int) -> NoReturn:
@@ -44,10 +47,15 @@ def run(
     print(words, file=sys.stderr)
     _leave(INTERRUPTED if number == signal.SIGINT else terminated)
 
+  def flushed(argv: Sequence[str]) -> int | None:
+    code = main(argv)
+    sys.stdout.flush()
+    return code
+
   show_ours()
   with listening(leave):
     try:
-      app.run(main, flags_parser=parse_flags)
+      app.run(flushed, flags_parser=parse_flags)
     except UserError as error:
       print(f'error: {error}', file=sys.stderr)
       _leave_soon(MISTAKE)
@@ -56,11 +64,33 @@ def run(
       leave(stopped.signal)
     except KeyboardInterrupt:
       leave(signal.SIGINT)
-    except Exception:
+    except (Exception, SystemExit) as error:
+      if _is_unread(error):
+        _leave(UNREAD)
+      if isinstance(error, SystemExit):
+        raise
       if asked():
         leave(asked())
       _leave_soon(DEFECT)
       raise
+
+
+def _is_unread(error: BaseException) -> bool:
+  """Whether nothing reads standard output any more; what is left for it is dropped.
+
+  rich makes an exit of it, and leads the output elsewhere, itself.
+  """
+  if isinstance(error, SystemExit):
+    return isinstance(error.__context__, BrokenPipeError)
+  if not isinstance(error, BrokenPipeError):
+    return False
+  output = sys.stdout.fileno()
+  poll = select.poll()
+  poll.register(output, 0)
+  is_closed = any(event & select.POLLERR for _, event in poll.poll(0))
+  if is_closed:  # and not a socket
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+  return is_closed
 
 
 def _leave(code: int) -> NoReturn:

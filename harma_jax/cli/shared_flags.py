@@ -154,12 +154,12 @@ def asks_for_json() -> bool:
 
 def answer(content, show: Callable[[], None]) -> None:
   """Gives a result: `show()` for the eye, or JSON with --json; and JSON to --out."""
+  if OUT.value:
+    write_json(OUT, content)
   if JSON.value:
     print(json.dumps(content, indent=2))
   else:
     show()
-  if OUT.value:
-    write_json(OUT, content)
 
 
 def write_json(flag: flags.FlagHolder, content) -> None:

@@ -205,11 +205,13 @@ def test_where_cpus_stand_in_the_program_is_for_cpus(small_config):
   assert found.remat == 'outputs'
 
 
-def test_shallow_towers_are_unrolled(small_config):
-  assert choose_layers(CLIP) == 'scan'
+def test_shallow_towers_are_unrolled_on_cpus(small_config):
+  assert choose_layers(CLIP, platform='cpu') == 'scan'
   config = small_config()
   model = build_model(config)
   assert model.layers == 'scan'
   target = Target(kind='cpu', platform='cpu', memory=16 * GIB)
   found = fit_to_devices(config, model, mesh=make_mesh(), target=target)
   assert (found.layers, found.remat) == ('unroll', 'products')
+  for platform in ('tpu', 'cuda', 'gpu', 'rocm'):
+    assert choose_layers(model, platform=platform) == 'scan'

@@ -1,0 +1,43 @@
+"""How a command ends whose output nobody reads."""
+
+import subprocess
+import sys
+
+import pytest
+
+COMMAND = """
+import socket
+import rich
+from harma_jax import cli
+
+
+def to_a_socket(text):
+  one, other = socket.socketpair()
+  other.close()
+  one.sendall(text.encode())
+
+
+cli.run(lambda _: {write}('a line'))
+"""
+
+
+def ends(environment, write, *, is_read):
+  """The exit code and what standard error says."""
+  words = [sys.executable, '-c', COMMAND.format(write=write)]
+  pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE}
+  with subprocess.Popen(words, env=environment, text=True, **pipes) as program:
+    if not is_read:
+      program.stdout.close()
+    said = program.stderr.read()
+  return program.returncode, said
+
+
+@pytest.mark.parametrize('write', ['print', 'rich.print'])
+def test_a_command_whose_output_is_not_read_ends_without_a_word(environment, write):
+  assert ends(environment, write, is_read=False) == (141, '')
+
+
+def test_a_socket_that_closes_is_another_thing(environment):
+  code, said = ends(environment, 'to_a_socket', is_read=True)
+  assert code == 1
+  assert 'BrokenPipeError' in said
