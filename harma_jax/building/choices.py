@@ -14,9 +14,9 @@ from harma_jax.devices.targets import Target
 from harma_jax.model.clip import Clip
 from harma_jax.model.transformer import TILE
 
-# Layers, up to which towers are unrolled, by platform (docs/throughput.md): a CPU
-# compiles 12 for minutes; a GPU's compiler keeps twice the memory, for it undoes what
-# `remat` asks; a TPU's takes more than thrice as long for 6.
+# Layers, up to which towers are unrolled, by platform (docs/throughput.md): with 12, a
+# CPU's and a GPU's compilers keep twice the memory, for they undo what `remat` asks; a
+# TPU's takes more than thrice as long for 6.
 UNROLLED_DEPTH = {'cpu': 6}  # elsewhere none
 HALF = (jnp.bfloat16, jnp.float16)
 
