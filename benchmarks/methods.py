@@ -31,7 +31,6 @@ from harma_jax.building.model import build_model
 from harma_jax.building.stages import stages
 from harma_jax.building.step import build_optimizer, state_shapes
 from harma_jax.configs.methods import METHODS, set_method
-from harma_jax.devices.compilation import keep_compiled
 from harma_jax.errors import UserError, expect
 from harma_jax.evaluation.recall import Ranks, recall_of_ranks
 from harma_jax.results.comparison import Run, ranks_of_run
@@ -73,7 +72,6 @@ def main(argv: Sequence[str]) -> None:
   for method in methods:
     set_method(base.copy_and_resolve_references(), method)
   results = read_results(out, about=about(base, path=path))
-  keep_compiled()
   study = Study(base=pretrained(base, folder=folder), out=out, folder=folder)
   searched = [m for m in methods if m not in rates and 'train.epochs' not in METHODS[m]]
   for method, rate in itertools.product(searched, search):
@@ -286,4 +284,5 @@ def write_results(out: pathlib.Path, results: dict, *, folder: pathlib.Path) -> 
 
 
 if __name__ == '__main__':
-  cli.run(main, interrupted='Interrupted. The same command goes on.')
+  farewell = cli.Farewell('Interrupted. The same command goes on.')
+  cli.run(main, farewell=lambda: farewell, compiles=True)

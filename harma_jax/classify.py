@@ -96,4 +96,4 @@ def _path_of_model() -> str:
 
 
 if __name__ == '__main__':
-  cli.run(main)
+  cli.run(main, compiles=True)

@@ -66,4 +66,4 @@ def sides_of(arguments: Sequence[str]) -> list[list[str]]:
 
 
 if __name__ == '__main__':
-  cli.run(main)
+  cli.run(main, compiles=True)

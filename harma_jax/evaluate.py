@@ -74,4 +74,4 @@ def _print_rows(split: str, rows: Mapping[str, Recall]) -> None:
 
 
 if __name__ == '__main__':
-  cli.run(main)
+  cli.run(main, compiles=True)

@@ -58,14 +58,12 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _run(config: ConfigDict, *, workdir: pathlib.Path) -> None:
-  from harma_jax.devices.compilation import keep_compiled
   from harma_jax.training.dry_run import dry_run
   from harma_jax.training.loop import train
   from harma_jax.training.seeds import parse_seeds, train_seeds
 
   seeds = None if _SEEDS.value is None else parse_seeds(_SEEDS.value)
   trackers = parse_trackers(_TRACKER.value)
-  keep_compiled()
   process_flags.join_others()
   if _DRY_RUN.value:
     dry_run(config, workdir=workdir)
@@ -89,12 +87,10 @@ def _run_for_machines(config: ConfigDict, *, workdir: pathlib.Path) -> None:
 
 def _rehearse_elsewhere(config: ConfigDict, *, workdir: pathlib.Path) -> None:
   from harma_jax.devices.absent import prepare
-  from harma_jax.devices.compilation import keep_compiled
   from harma_jax.devices.targets import read_topology
   from harma_jax.rehearsal.run import dry_run_topology
 
   topology = read_topology(_TOPOLOGY.value)
-  keep_compiled()
   prepare([topology])
   dry_run_topology(config, workdir=workdir, topology=topology, quick=_QUICK.value)
 
@@ -117,4 +113,4 @@ def _farewell() -> cli.Farewell:
 
 
 if __name__ == '__main__':
-  cli.run(main, farewell=_farewell)
+  cli.run(main, farewell=_farewell, compiles=True)

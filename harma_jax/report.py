@@ -62,4 +62,4 @@ def folders_of(arguments: Sequence[str]) -> list[str]:
 
 
 if __name__ == '__main__':
-  cli.run(main)
+  cli.run(main, compiles=True)

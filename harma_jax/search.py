@@ -116,4 +116,4 @@ def run_serve(words: Sequence[str]) -> None:
 
 
 if __name__ == '__main__':
-  cli.run(main, farewell=lambda: cli.Farewell(_LAST_WORDS))
+  cli.run(main, farewell=lambda: cli.Farewell(_LAST_WORDS), compiles=True)

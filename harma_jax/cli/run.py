@@ -12,6 +12,7 @@ from absl import app
 
 from harma_jax.cli.logs import show_ours
 from harma_jax.cli.parse import parse_flags
+from harma_jax.devices.compilation import keep_compiled
 from harma_jax.devices.stop import Interrupted, Stopped, asked, listening
 from harma_jax.errors import UserError
 
@@ -32,8 +33,11 @@ def run(
   main: Callable[[Sequence[str]], int | None],
   *,
   farewell: Callable[[], Farewell] = Farewell,
+  compiles: bool = False,
 ) -> None:
   """Parses the flags, runs `main(argv)` and exits with what it returns.
+
+  What one that `compiles` compiles is kept for the next call, see `keep_compiled`.
 
   A UserError is printed alone on standard error, with exit code 2. Ctrl-C and SIGTERM
   end the command as `devices/stop.py` says, with the line of `farewell`; so does any
@@ -48,6 +52,8 @@ def run(
     _leave(INTERRUPTED if number == signal.SIGINT else terminated)
 
   def flushed(argv: Sequence[str]) -> int | None:
+    if compiles:
+      keep_compiled()
     code = main(argv)
     sys.stdout.flush()
     return code

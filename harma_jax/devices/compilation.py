@@ -4,9 +4,13 @@ import dataclasses
 import os
 import pathlib
 import stat
+import sys
+from typing import TYPE_CHECKING
 
-import jax
 from absl import logging
+
+if TYPE_CHECKING:
+  import jax
 
 VARIABLE = 'JAX_COMPILATION_CACHE_DIR'
 SHORTEST = 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'
@@ -50,7 +54,7 @@ def gigabytes(count: int) -> str:
   return f'{count / 1e9:,.3f} GB'
 
 
-def memory_of(compiled: jax.stages.Compiled) -> Memory | None:
+def memory_of(compiled: 'jax.stages.Compiled') -> Memory | None:
   """What the compiler planned; None where it does not tell."""
   analysis = compiled.memory_analysis()
   if analysis is None:
@@ -74,7 +78,7 @@ def keep_compiled(folder: pathlib.Path = FOLDER) -> pathlib.Path | None:
   """
   if SHORTEST not in os.environ:
     # By jax's 1 s a start would compile its dozen small programs each time.
-    jax.config.update(SHORTEST.lower(), 0.1)
+    _set(SHORTEST, 0.1)
   if VARIABLE in os.environ:
     return None
   folder = folder.expanduser()
@@ -91,5 +95,12 @@ def keep_compiled(folder: pathlib.Path = FOLDER) -> pathlib.Path | None:
       *(folder, VARIABLE),
     )
     return None
-  jax.config.update('jax_compilation_cache_dir', str(folder))
+  _set(VARIABLE, str(folder))
   return folder
+
+
+def _set(name: str, value: float | str) -> None:
+  """Sets what jax reads of the environment when it is imported, or has read."""
+  os.environ[name] = str(value)
+  if 'jax' in sys.modules:
+    sys.modules['jax'].config.update(name.lower(), value)

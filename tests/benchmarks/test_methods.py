@@ -145,7 +145,6 @@ def start(monkeypatch, tmp_path):
   monkeypatch.setattr(methods, 'ranks_of_run', ranks_of_run)
   monkeypatch.setattr(methods, 'build_table', build_table)
   monkeypatch.setattr(methods, 'read_config', configs.__getitem__)
-  monkeypatch.setattr(methods, 'keep_compiled', lambda: None)
 
   def make(config, **settings):
     before = len(configs)

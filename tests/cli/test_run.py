@@ -1,4 +1,4 @@
-"""How a command ends whose output nobody reads."""
+"""What a command keeps, and how it ends whose output nobody reads."""
 
 import subprocess
 import sys
@@ -41,3 +41,21 @@ def test_a_socket_that_closes_is_another_thing(environment):
   code, said = ends(environment, 'to_a_socket', is_read=True)
   assert code == 1
   assert 'BrokenPipeError' in said
+
+
+@pytest.mark.parametrize('compiles', [True, False])
+def test_a_command_that_compiles_has_a_folder_for_it(environment, tmp_path, compiles):
+  code = (
+    'from harma_jax import cli\n'
+    'def main(_):\n'
+    '  import jax\n'
+    '  print(jax.config.jax_compilation_cache_dir)\n'
+    f'cli.run(main, compiles={compiles})'
+  )
+  variables = environment | {'HOME': str(tmp_path)}
+  variables.pop('JAX_COMPILATION_CACHE_DIR', None)
+  printed = subprocess.check_output(
+    [sys.executable, '-c', code], env=variables, text=True
+  )
+  kept = f'{tmp_path}/.cache/harma_jax/compiled' if compiles else None
+  assert printed == f'{kept}\n'

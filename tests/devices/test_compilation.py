@@ -28,6 +28,8 @@ def _unchanged(monkeypatch):
   yield
   for name, value in before.items():
     jax.config.update(name, value)
+  for name in (VARIABLE, SHORTEST):
+    os.environ.pop(name, None)
 
 
 def test_a_second_process_finds_what_the_first_compiled(tmp_path):
