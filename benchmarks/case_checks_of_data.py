@@ -83,7 +83,7 @@ def check_class_names(case: pathlib.Path, program: Program) -> Iterator[Check]:
   }.items():
     images = f'--images={case / name.partition(",")[0]}'
     out = program.new('classes.json')
-    printed = program.call('classify', model, images, f'--json={out}', *flags)
+    printed = program.call('classify', model, images, f'--out={out}', *flags)
     if printed.code:
       raise RuntimeError(printed.messages)
     value = json.loads(out.read_text())['model']['top1']['value']
