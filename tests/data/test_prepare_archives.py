@@ -9,7 +9,8 @@ import tensorflow_datasets as tfds
 from harma_jax.data.annotations import fingerprint
 from harma_jax.data.builders import archives as builder
 from harma_jax.data.builders.archives import prepare_archives
-from harma_jax.data.builders.shard_writer import Writing, record_of, write_shard
+from harma_jax.data.builders.records import record_of
+from harma_jax.data.builders.shard_writer import Writing, write_shard
 from harma_jax.data.prepared import captions_file, read_prepared
 from harma_jax.errors import UserError
 

@@ -40,15 +40,15 @@ from harma_jax.data.prepared import (
   read_manifest,
 )
 from harma_jax.data.tracking import Track, untracked
-from harma_jax.data.workers import ends_with_parent, held_interrupts
+from harma_jax.data.processes import ends_with_parent, held_interrupts
 from harma_jax.errors import UserError
 
 SOURCE_FILE = 'source.json'
 SKIPPED_FILE = 'skipped.txt'
 _FORMAT = 'array_record'
 
-# Writes a shard of a number and says what it wrote, see `write_shard`.
-Write = Callable[[int, Shard], dict]
+# Writes one shard and says what it wrote, see `write_shard`.
+Write = Callable[[], dict]
 
 
 def prepare_archives(
@@ -91,8 +91,13 @@ def prepare_archives(
   else:
     check_unused(out)
     _begin(out, described)
-    write = functools.partial(_write_numbered, out=out, writing=writing)
-    _write_all(write, shards, workers=workers, track=track)
+    writes = [
+      functools.partial(
+        write_shard, shard, _folder(out, number), number=number, writing=writing
+      )
+      for number, shard in enumerate(shards)
+    ]
+    _write_all(writes, workers=workers, track=track)
     _finish(out, described, n_shards=len(shards), asked=writing.splits)
   shutil.rmtree(out / INCOMPLETE, ignore_errors=True)
   return read_manifest(out)
@@ -163,37 +168,29 @@ def _folder(out: pathlib.Path, number: int) -> pathlib.Path:
   return out / INCOMPLETE / f'shard-{number:05d}'
 
 
-def _write_numbered(
-  number: int, shard: Shard, *, out: pathlib.Path, writing: Writing
-) -> dict:
-  return write_shard(shard, _folder(out, number), number=number, writing=writing)
-
-
-def _write_all(
-  write: Write, shards: Sequence[Shard], *, workers: int, track: Track
-) -> None:
+def _write_all(writes: Sequence[Write], *, workers: int, track: Track) -> None:
   """Writes all shards; those that are done are passed by."""
-  count = len(shards)
-  with _mapped(write, shards, workers=min(workers, count)) as summaries:
+  count = len(writes)
+  with _called(writes, workers=min(workers, count)) as summaries:
     for _ in track(summaries, title='shards', total=count):
       pass
 
 
 @contextlib.contextmanager
-def _mapped(
-  write: Write, shards: Sequence[Shard], *, workers: int
-) -> Iterator[Iterator[dict]]:
-  """What `write` gives of all shards, in order; by so many processes."""
+def _called(writes: Sequence[Write], *, workers: int) -> Iterator[Iterator[dict]]:
+  """What all `writes` give, in order; by so many processes."""
   if workers <= 1:
-    yield map(write, range(len(shards)), shards)
+    yield (write() for write in writes)
     return
-  context = multiprocessing.get_context('spawn')  # threads and locks do not fork
+  # Threads and locks do not fork. What a new process imports is `shard_writer.py` and
+  # what that imports, neither jax nor tensorflow_datasets, which take seconds.
+  context = multiprocessing.get_context('spawn')
   with concurrent.futures.ProcessPoolExecutor(
     workers, mp_context=context, initializer=ends_with_parent
   ) as pool:
     try:
       with held_interrupts():
-        futures = [pool.submit(write, *each) for each in enumerate(shards)]
+        futures = list(map(pool.submit, writes))
       yield (future.result() for future in futures)
     except BaseException:
       pool.shutdown(wait=False, cancel_futures=True)

@@ -16,14 +16,17 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 
 from array_record.python.array_record_module import ArrayRecordWriter
-from tensorflow_datasets.proto import tf_example_generated_pb2 as protos
 
 from harma_jax.data.annotation_files import RESTVAL, split_of
 from harma_jax.data.archives.samples import PictureBytes, Sample
 from harma_jax.data.archives.shards import Shard, read_shard, split_called
-from harma_jax.data.builders.captions import AHEAD
-from harma_jax.data.builders.encode import encode_image_file, encode_unchecked
+from harma_jax.data.builders.encode import (
+  AHEAD,
+  encode_image_file,
+  encode_unchecked,
+)
 from harma_jax.data.builders.manifest import check_split_name, checksum
+from harma_jax.data.builders.records import record_of
 from harma_jax.data.images import MAX_PIXELS
 from harma_jax.data.prepared import caption_line
 from harma_jax.data.reading import AS_WRITTEN, Reading
@@ -112,20 +115,6 @@ def write_shard(
   (new / SUMMARY_FILE).write_text(json.dumps(summary))
   os.replace(new, folder)
   return summary
-
-
-def record_of(
-  *, image: bytes, image_file: str, captions: Sequence[str], rows: Iterable[int]
-) -> bytes:
-  """An example of the features of `captions.Captions`, as TFDS stores it."""
-  example = protos.Example()
-  feature = example.features.feature
-  feature['image'].bytes_list.value.append(image)
-  feature['image_file'].bytes_list.value.append(image_file.encode())
-  feature['captions'].bytes_list.value.extend(text.encode() for text in captions)
-  feature['caption_rows'].int64_list.value.extend(rows)
-  # The order of a map is else that of hashes, another in each process.
-  return example.SerializeToString(deterministic=True)
 
 
 def _taken(
