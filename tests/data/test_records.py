@@ -5,7 +5,6 @@ from tensorflow_datasets.proto import tf_example_generated_pb2 as protos
 
 from harma_jax.data.builders.records import record_of
 
-
 ORDER = ('caption_rows', 'captions', 'image_file', 'image')
 
 

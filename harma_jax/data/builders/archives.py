@@ -39,8 +39,8 @@ from harma_jax.data.prepared import (
   read_captions,
   read_manifest,
 )
-from harma_jax.data.tracking import Track, untracked
 from harma_jax.data.processes import ends_with_parent, held_interrupts
+from harma_jax.data.tracking import Track, untracked
 from harma_jax.errors import UserError
 
 SOURCE_FILE = 'source.json'
