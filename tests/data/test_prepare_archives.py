@@ -1,6 +1,8 @@
 """Preparing archives: what lies in the folder, stops, processes, and mistakes."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -153,6 +155,16 @@ def test_two_processes_write_what_one_does(source, tmp_path):
   prepared(source, tmp_path / 'one')
   prepared(source, tmp_path / 'two', workers=2)
   assert file_bytes(tmp_path / 'two') == file_bytes(tmp_path / 'one')
+
+
+def test_a_new_process_imports_no_more_than_it_needs():
+  code = (
+    'import sys\n'
+    'from harma_jax.data.builders.shard_writer import write_shard\n'
+    'from harma_jax.data.processes import ends_with_parent\n'
+    'print(*{"jax", "tensorflow_datasets", "pyarrow", "grain"} & sys.modules.keys())'
+  )
+  assert subprocess.check_output([sys.executable, '-c', code], text=True) == '\n'
 
 
 def test_a_mistake_in_another_process_is_one_message(source, archives, tmp_path):

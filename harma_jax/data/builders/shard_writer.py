@@ -133,7 +133,7 @@ def _taken(
       continue
     if split and (not writing.splits or split in writing.splits):
       image = '/'.join(filter(None, (shard.label, sample.entry.image)))
-      yield sample._replace(entry=sample.entry._replace(split=split, image=image))
+      yield Sample(sample.entry._replace(split=split, image=image), sample.content)
 
 
 def _split_of(sample: Sample, *, shard: Shard, writing: Writing) -> str:
