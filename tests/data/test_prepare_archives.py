@@ -187,20 +187,49 @@ def test_a_finished_folder_is_verified_and_of_this_source(source, archives, tmp_
     prepared(source, out)
   shard.write_bytes(whole)
   archives['tar'](source / 'val-2.tar', archives['img2dataset'](range(9)))
-  with pytest.raises(UserError, match=r'another source: shards 4 .*val-2'):
+  with pytest.raises(
+    UserError, match=r"shards \['val-2', \d+\] and not \['val-2', \d+\]"
+  ):
     prepared(source, out)
 
 
 def test_a_begun_folder_goes_on_with_the_same_source_only(
   source, archives, tmp_path, monkeypatch
 ):
-  monkeypatch.setattr(builder, '_write_all', lambda *_, **__: 1 / 0)
-  for _ in range(2):
-    with pytest.raises(ZeroDivisionError):
-      prepared(source, tmp_path / 'out')
+  with monkeypatch.context() as patch:
+    patch.setattr(builder, '_finish', lambda *_, **__: 1 / 0)
+    for _ in range(2):
+      with pytest.raises(ZeroDivisionError):
+        prepared(source, tmp_path / 'out')
   archives['tar'](source / 'more.tar', archives['img2dataset'](range(2)))
-  with pytest.raises(UserError, match='another source: shards 4'):
+  with pytest.raises(UserError, match='another source: shards 4 and not 5'):
     prepared(source, tmp_path / 'out')
+
+
+def test_a_shard_that_broke_off_may_be_copied_anew(source, tmp_path):
+  prepared(source, tmp_path / 'one')
+  out, path = tmp_path / 'out', source / 'val-2.tar'
+  whole = path.read_bytes()
+  path.write_bytes(whole[:900])
+  with pytest.raises(UserError, match='copy it anew'):
+    prepared(source, out)
+  path.write_bytes(whole)
+  first = source / 'train-0.tar'
+  other = first.read_bytes()
+  first.write_bytes(other + bytes(512))
+  with pytest.raises(UserError, match=r"shards \['train-0', \d+\] and not"):
+    prepared(source, out)
+  first.write_bytes(other)
+  prepared(source, out)
+  assert file_bytes(out) == file_bytes(tmp_path / 'one')
+
+
+def test_flags_may_change_until_a_shard_is_done(source, archives, tmp_path):
+  archives['tar'](source / 'train-0.tar', [('a.jpg', b''), ('a.txt', b'a')])
+  with pytest.raises(UserError, match='=skip leaves'):
+    prepared(source, tmp_path / 'out')
+  changed = Writing(skips=True, rest='test')
+  assert prepared(source, tmp_path / 'out', writing=changed)['skipped'] == 1
 
 
 def test_bad_pictures_stop_it_or_are_counted_and_named(source, archives, tmp_path):
@@ -254,8 +283,41 @@ def test_splits_come_from_names_columns_or_the_flag(archives, tmp_path):
   asked = Writing(splits=('val',), rest='test')
   manifest = prepared(source, tmp_path / 'val', writing=asked)
   assert list(manifest['splits']) == ['val']
-  with pytest.raises(UserError, match=r"found no 'dev', only none.*--rest=NAME"):
-    prepared(source, tmp_path / 'dev', writing=Writing(splits=('dev',)))
+  words = r"found no 'dev', only test, train, val.*--rest=NAME"
+  with pytest.raises(UserError, match=words):
+    prepared(source, tmp_path / 'dev', writing=Writing(splits=('dev',), rest='test'))
+
+
+@pytest.mark.parametrize('kind', ['zip', 'tar'])
+def test_splits_come_from_folders_in_an_archive_that_names_none(
+  archives, tmp_path, kind
+):
+  members = [
+    (f'{folder}/{name}', content)
+    for folder in ('Train/river', 'validation/river', 'test', 'test_site/river')
+    for name, content in archives['img2dataset'](range(1))
+  ]
+  counts = {}
+  for name in ('all', 'test'):
+    source = archives[kind](tmp_path / f'{name}.{kind}', members)
+    manifest = prepared(source, tmp_path / f'out-{name}')
+    counts[name] = {split: of['images'] for split, of in manifest['splits'].items()}
+  assert counts == {'all': {'train': 2, 'val': 1, 'test': 1}, 'test': {'test': 4}}
+
+
+def test_a_begun_folder_goes_on_without_bad_pictures(source, archives, tmp_path):
+  archives['tar'](source / 'train-3.tar', [('b.jpg', b''), ('b.txt', b'b')])
+  out = tmp_path / 'out'
+  with pytest.raises(UserError, match='=skip leaves such pictures out'):
+    prepared(source, out)
+  assert prepared(source, out, writing=Writing(skips=True))['skipped'] == 1
+  with pytest.raises(UserError, match='settings skips True and not False'):
+    prepared(source, out)
+
+
+def test_a_folder_without_bad_pictures_serves_who_skips_them(source, tmp_path):
+  first = prepared(source, tmp_path / 'out')
+  assert prepared(source, tmp_path / 'out', writing=Writing(skips=True)) == first
 
 
 def test_a_split_that_nobody_has_is_told_before_any_is_read(

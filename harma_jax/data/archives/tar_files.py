@@ -40,12 +40,18 @@ def read_tar(path: pathlib.Path, *, asked: str) -> Iterator[Sample]:
     UserError: it is no tar, or breaks off; says after which member.
   """
   last = ''
+
+  def noted(members: Iterator[Member]) -> Iterator[Member]:
+    nonlocal last
+    for member in members:
+      last = member.name
+      yield member
+
   try:
     with path.open('rb', buffering=2**20) as file, _opened(file) as tar:
-      for _, group in itertools.groupby(_members(tar), key=lambda each: each.key):
-        group = list(group)
-        last = group[-1].name
-        sample = sample_of(group, before=f'{path}, ', asked=asked)
+      members = noted(_members(tar))
+      for _, group in itertools.groupby(members, key=lambda each: each.key):
+        sample = sample_of(list(group), before=f'{path}, ', asked=asked)
         if sample:
           yield sample
       _check_end(tar)

@@ -16,7 +16,14 @@ import multiprocessing
 import os
 import pathlib
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import (
+  Callable,
+  Collection,
+  Iterable,
+  Iterator,
+  Mapping,
+  Sequence,
+)
 
 import tensorflow_datasets as tfds
 from absl import logging
@@ -111,11 +118,12 @@ def _check_asked(shards: Sequence[Shard], *, writing: Writing) -> None:
     raise _no_split(missing[0], found=named)
 
 
-def _no_split(split: str, *, found) -> UserError:
+def _no_split(split: str, *, found: Iterable[str]) -> UserError:
+  names = ', '.join(sorted(filter(None, found))) or 'none'
   return UserError(
-    f'--splits: expected splits that the source has; found no {split!r}, only '
-    f'{", ".join(sorted(found)) or "none"}. Ask for these; --rest=NAME says what '
-    'pictures belong to of which neither the name of a shard nor a column tells it.'
+    f'--splits: expected splits that the source has; found no {split!r}, only {names}. '
+    'Ask for these; --rest=NAME says what pictures belong to of which neither a column '
+    'nor the name of a shard or folder tells it.'
   )
 
 
@@ -128,6 +136,10 @@ def _described(shards: Sequence[Shard], *, writing: Writing) -> dict:
 
 
 def _check_same(found: Mapping, expected: Mapping, *, where: pathlib.Path) -> None:
+  """Checks what a folder was made of; what is whole serves those who skip, too."""
+  if _skips(found) is False:
+    settings = expected['source']['settings'] | {'skips': False}
+    expected = expected | {'source': expected['source'] | {'settings': settings}}
   for name in ('dataset', 'source'):
     if found.get(name) != expected[name]:
       raise UserError(
@@ -137,31 +149,46 @@ def _check_same(found: Mapping, expected: Mapping, *, where: pathlib.Path) -> No
       )
 
 
+def _skips(described: Mapping) -> bool | None:
+  """Whether what is described was made so; None where nothing says it."""
+  return described.get('source', {}).get('settings', {}).get('skips')
+
+
 def _difference(found: object, expected: object) -> str:
   """The first thing that differs, in few words."""
   if isinstance(found, dict) and isinstance(expected, dict):
     odd = next(key for key in expected if found.get(key) != expected[key])
     return f'{odd} {_difference(found.get(odd), expected[odd])}'
   if isinstance(found, list) and isinstance(expected, list):
-    return f'{len(found)} ({_first_new(found, expected)}) and not {len(expected)}'
+    if len(found) != len(expected):
+      return f'{len(found):,} and not {len(expected):,}'
+    pairs = zip(found, expected, strict=True)
+    found, expected = next((old, new) for old, new in pairs if old != new)
   return f'{found!r} and not {expected!r}'
-
-
-def _first_new(found: list, expected: list) -> str:
-  new = [each for each in found if each not in expected] or found[:1]
-  return ', '.join(map(str, new[:1]))
 
 
 def _begin(out: pathlib.Path, described: Mapping) -> None:
   """Notes what is being prepared, or checks that it goes on with the same."""
   note = out / INCOMPLETE / SOURCE_FILE
-  if note.exists():
-    _check_same(json.loads(note.read_text()), described, where=out)
-    return
+  shards = described['source']['shards']
+  done = {number for number in range(len(shards)) if _folder(out, number).exists()}
+  if note.exists() and done:
+    found = json.loads(note.read_text())
+    _check_same(_as_far_as(done, found, shards=shards), described, where=out)
   note.parent.mkdir(exist_ok=True)
   new = note.with_suffix('.new')
   new.write_text(json.dumps(described))
   os.replace(new, note)
+
+
+def _as_far_as(done: Collection[int], found: dict, *, shards: Sequence) -> dict:
+  """`found` but for shards that are not done: they may have been copied anew."""
+  old = found['source']['shards']
+  if len(old) != len(shards):
+    return found
+  pairs = enumerate(zip(old, shards, strict=True))
+  now = [before if number in done else after for number, (before, after) in pairs]
+  return found | {'source': found['source'] | {'shards': now}}
 
 
 def _folder(out: pathlib.Path, number: int) -> pathlib.Path:
@@ -238,7 +265,8 @@ def _splits_of(summaries: Sequence[Mapping], *, asked: Sequence[str]) -> list[st
   found = {split for summary in summaries for split in summary['splits']}
   missing = [split for split in asked if split not in found]
   if missing:
-    raise _no_split(missing[0], found=found)
+    left = {split for summary in summaries for split in summary['left'] if split}
+    raise _no_split(missing[0], found=found | left)
   if not found:
     skipped = [line for summary in summaries for line in summary['skipped']]
     first = f', the first: {skipped[0]}' if skipped else ''

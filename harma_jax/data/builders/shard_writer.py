@@ -19,7 +19,12 @@ from array_record.python.array_record_module import ArrayRecordWriter
 
 from harma_jax.data.annotation_files import RESTVAL, split_of
 from harma_jax.data.archives.samples import PictureBytes, Sample
-from harma_jax.data.archives.shards import Shard, read_shard, split_called
+from harma_jax.data.archives.shards import (
+  Shard,
+  read_shard,
+  split_called,
+  split_of_folder,
+)
 from harma_jax.data.builders.encode import (
   AHEAD,
   encode_image_file,
@@ -90,7 +95,8 @@ def write_shard(
 
   Returns:
     `splits`, of each the `images`, `captions`, `n_bytes` of records, and the `bytes`
-    and `sha256` of its file; `skipped`, what was left out and why.
+    and `sha256` of its file; `skipped`, what was left out and why; `left`, the splits
+    that were not asked for.
 
   Raises:
     UserError: the shard cannot be read, or a picture of it that is not to be skipped.
@@ -100,9 +106,10 @@ def write_shard(
   new = folder.with_name(f'{folder.name}.new')
   shutil.rmtree(new, ignore_errors=True)
   new.mkdir(parents=True)
-  skipped, splits = [], {}
+  skipped, splits, left = [], {}, set()
   with contextlib.ExitStack() as stack:
-    samples = _taken(read_shard(shard, reading=writing.reading), shard, writing)
+    read = read_shard(shard, reading=writing.reading)
+    samples = _taken(read, shard, writing, left=left)
     for sample, content in _encoded(samples, writing=writing):
       if sample.entry.problem:
         skipped.append(_bad(sample, skips=writing.skips))
@@ -112,15 +119,19 @@ def write_shard(
         splits[split] = _opened(new, split, stack=stack)
       _write(splits[split], sample, content, first=number * CAPTIONS_PER_SHARD)
   summary = {'splits': _described(new, splits), 'skipped': skipped}
+  summary['left'] = sorted(left)
   (new / SUMMARY_FILE).write_text(json.dumps(summary))
   os.replace(new, folder)
   return summary
 
 
 def _taken(
-  samples: Iterable[Sample], shard: Shard, writing: Writing
+  samples: Iterable[Sample], shard: Shard, writing: Writing, *, left: set[str]
 ) -> Iterator[Sample]:
-  """The samples of the splits that are asked for, each with its split."""
+  """The samples of the splits that are asked for, each with its split.
+
+  Names of others are added to `left`.
+  """
   for sample in samples:
     if sample.entry.problem:
       yield sample
@@ -131,14 +142,17 @@ def _taken(
       problem = str(error).removeprefix(f'{sample.entry.place}: ')
       yield sample._replace(entry=sample.entry._replace(problem=problem))
       continue
-    if split and (not writing.splits or split in writing.splits):
+    if writing.splits and split not in writing.splits:
+      left.add(split)
+    elif split:
       image = '/'.join(filter(None, (shard.label, sample.entry.image)))
       yield Sample(sample.entry._replace(split=split, image=image), sample.content)
 
 
 def _split_of(sample: Sample, *, shard: Shard, writing: Writing) -> str:
   """The split of a sample; '' for one that is left out."""
-  name = split_of(sample.entry) or shard.split or writing.rest
+  inside = split_of_folder(sample.entry.image)
+  name = split_of(sample.entry) or shard.split or inside or writing.rest
   if name == RESTVAL:
     return 'train' if writing.reading.restval else ''
   split = split_called(name)

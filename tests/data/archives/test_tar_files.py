@@ -213,6 +213,17 @@ def test_a_shard_that_was_cut_between_members_is_found_out(archives, tmp_path):
     read(path)
 
 
+def test_a_shard_that_breaks_off_in_its_second_picture_says_after_what(
+  archives, tmp_path
+):
+  path = archives['tar'](tmp_path / 'a.tar', archives['img2dataset'](range(2)))
+  with tarfile.open(path) as tar:
+    end = tar.getmembers()[3].offset_data + 9
+  path.write_bytes(path.read_bytes()[:end])
+  with pytest.raises(UserError, match=r'; after 000000000\.txt: unexpected end'):
+    read(path)
+
+
 def test_a_shard_of_other_content_is_named(tmp_path):
   path = tmp_path / 'a.tar'
   path.write_bytes(b'no tar' * 300)
