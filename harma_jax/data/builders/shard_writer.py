@@ -151,8 +151,8 @@ def _taken(
 
 def _split_of(sample: Sample, *, shard: Shard, writing: Writing) -> str:
   """The split of a sample; '' for one that is left out."""
-  inside = split_of_folder(sample.entry.image)
-  name = split_of(sample.entry) or shard.split or inside or writing.rest
+  name = split_of(sample.entry) or shard.split or split_of_folder(sample.entry.image)
+  name = name or writing.rest
   if name == RESTVAL:
     return 'train' if writing.reading.restval else ''
   split = split_called(name)
