@@ -1,6 +1,8 @@
 """Preparing archives: what lies in the folder, stops, processes, and mistakes."""
 
+import functools
 import json
+import os
 import subprocess
 import sys
 
@@ -14,6 +16,7 @@ from harma_jax.data.builders.archives import prepare_archives
 from harma_jax.data.builders.records import record_of
 from harma_jax.data.builders.shard_writer import Writing, write_shard
 from harma_jax.data.prepared import captions_file, read_prepared
+from harma_jax.data.tracking import untracked
 from harma_jax.errors import UserError
 
 SHARDS, EACH = 4, 3
@@ -172,6 +175,12 @@ def test_a_mistake_in_another_process_is_one_message(source, archives, tmp_path)
   with pytest.raises(UserError, match=r'train-1\.tar, a\.jpg: expected a readable im'):
     prepared(source, tmp_path / 'out', workers=2)
   assert not (tmp_path / 'out/manifest.json').exists()
+
+
+def test_a_process_that_is_ended_is_one_message():
+  writes = [functools.partial(os._exit, 9)] * 2
+  with pytest.raises(UserError, match='--workers: expected 2 processes that live'):
+    builder._write_all(writes, workers=2, track=untracked)
 
 
 def test_a_finished_folder_is_verified_and_of_this_source(source, archives, tmp_path):

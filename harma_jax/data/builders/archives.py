@@ -24,6 +24,7 @@ from collections.abc import (
   Mapping,
   Sequence,
 )
+from concurrent.futures.process import BrokenProcessPool
 
 import tensorflow_datasets as tfds
 from absl import logging
@@ -219,6 +220,12 @@ def _called(writes: Sequence[Write], *, workers: int) -> Iterator[Iterator[dict]
       with held_interrupts():
         futures = list(map(pool.submit, writes))
       yield (future.result() for future in futures)
+    except BrokenProcessPool as error:
+      raise UserError(
+        f'--workers: expected {workers} processes that live until they are done; found '
+        'that one was ended, as the system does where memory runs out. The same '
+        'command with fewer of them goes on.'
+      ) from error
     except BaseException:
       pool.shutdown(wait=False, cancel_futures=True)
       for process in multiprocessing.active_children():
