@@ -210,11 +210,8 @@ def _called(writes: Sequence[Write], *, workers: int) -> Iterator[Iterator[dict]
   if workers <= 1:
     yield (write() for write in writes)
     return
-  # Threads and locks do not fork. What a new process imports is `shard_writer.py` and
-  # what that imports, neither jax nor tensorflow_datasets, which take seconds.
-  context = multiprocessing.get_context('spawn')
   with concurrent.futures.ProcessPoolExecutor(
-    workers, mp_context=context, initializer=ends_with_parent
+    workers, mp_context=_context(), initializer=ends_with_parent
   ) as pool:
     try:
       with held_interrupts():
@@ -231,6 +228,19 @@ def _called(writes: Sequence[Write], *, workers: int) -> Iterator[Iterator[dict]
       for process in multiprocessing.active_children():
         process.terminate()
       raise
+
+
+def _context() -> multiprocessing.context.BaseContext:
+  """How processes are started: this one has threads and locks, which do not fork.
+
+  They are forked from a new one that has imported `shard_writer.py`, which imports
+  neither jax nor tensorflow_datasets; each imports it anew where there is no fork.
+  """
+  if 'forkserver' not in multiprocessing.get_all_start_methods():
+    return multiprocessing.get_context('spawn')
+  context = multiprocessing.get_context('forkserver')
+  context.set_forkserver_preload([write_shard.__module__, ends_with_parent.__module__])
+  return context
 
 
 def _finish(
