@@ -15,8 +15,8 @@ parquet as the hub has it. In each round, on two cores, take turns:
 - `webdataset reshards`: its reader and its writer of tar, as a user would repack.
 
 Rates are MB of shards a second, of the clock and of the processor (the system's part
-too), and ratios are of one round. The two processes are forked from one that imports for
-them in the first round; what they take of the processor is not told to this one.
+too), and ratios are of one round. The two processes are forked from one that has
+imported for them in the first round; what they take of the processor is not known here.
 """
 
 import argparse
