@@ -132,6 +132,7 @@ def _taken(
 
   Names of others are added to `left`.
   """
+  before = f'{shard.label}/' if shard.label else ''
   for sample in samples:
     if sample.entry.problem:
       yield sample
@@ -145,8 +146,8 @@ def _taken(
     if writing.splits and split not in writing.splits:
       left.add(split)
     elif split:
-      image = '/'.join(filter(None, (shard.label, sample.entry.image)))
-      yield Sample(sample.entry._replace(split=split, image=image), sample.content)
+      entry = sample.entry._replace(split=split, image=before + sample.entry.image)
+      yield Sample(entry, sample.content)
 
 
 def _split_of(sample: Sample, *, shard: Shard, writing: Writing) -> str:
