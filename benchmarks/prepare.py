@@ -7,17 +7,20 @@ The same JPEGs (256 x 256, drawn) lie in tar shards as img2dataset writes them a
 parquet as the hub has it. In each round, on two cores, take turns:
 
 - `copy`: the shards copied by the system, a file after the other;
+- `sha256`: the checksums of the shards alone, which `data prepare` takes of its files;
+- `records`: as many pictures written as records alone, without reading any;
 - `prepare`: `data prepare` without the decoding check, checksums included, on one
   process and on two;
 - `webdataset reads`: its reader alone, which writes nothing; of tar only;
 - `webdataset reshards`: its reader and its writer of tar, as a user would repack.
 
-Rates are MB of shards a second, of the clock and of the processor (all processes and
-the system's part), and ratios are of one round. Two processes are started anew each
-time, which is in their time.
+Rates are MB of shards a second, of the clock and of the processor (the system's part
+too), and ratios are of one round. The two processes are forked from one that has
+imported for them in the first round; what they take of the processor is not known here.
 """
 
 import argparse
+import functools
 import io
 import json
 import os
@@ -34,8 +37,6 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.open_table import captions
-from harma_jax.data.builders.archives import prepare_archives
-from harma_jax.data.builders.shard_writer import Writing
 
 SHARDS = 8
 DISTINCT = 128  # pictures, which repeat
@@ -56,7 +57,8 @@ def main() -> None:
     rounds = {form: [] for form in ('tar', 'parquet')}
     for number in range(options.rounds + 1):
       for form, found in rounds.items():
-        found.append(run_round(root / form, out=root / 'out', form=form))
+        round_of = functools.partial(run_round, form=form, count=options.pictures)
+        found.append(round_of(root / form, out=root / 'out'))
         print(number, form, found[-1], file=sys.stderr, flush=True)
     sizes = {form: size_of(root / form) for form in rounds}
   found = {  # the first round warms up
@@ -69,10 +71,14 @@ def main() -> None:
 
 
 def run_round(
-  source: pathlib.Path, *, out: pathlib.Path, form: str
+  source: pathlib.Path, *, out: pathlib.Path, form: str, count: int
 ) -> dict[str, dict[str, float]]:
   """MB a second of each side, by `clock` and by `processor`."""
-  sides = {'copy': lambda: copy(source, out)}
+  sides = {
+    'copy': lambda: copy(source, out),
+    'sha256': lambda: hash_all(source),
+    'records': lambda: write_records(out, count=count),
+  }
   for workers in (1, 2):
     sides[f'prepare, {workers}'] = lambda n=workers: prepare(source, out, workers=n)
   if form == 'tar':
@@ -84,7 +90,8 @@ def run_round(
     clock, cpu = time.monotonic(), processor_seconds()
     side()
     rates['clock'][name] = size / (time.monotonic() - clock)
-    rates['processor'][name] = size / max(processor_seconds() - cpu, 0.01)
+    if name != 'prepare, 2':
+      rates['processor'][name] = size / max(processor_seconds() - cpu, 0.01)
   return rates
 
 
@@ -102,7 +109,32 @@ def copy(source: pathlib.Path, out: pathlib.Path) -> None:
     shutil.copyfile(path, out / path.name)
 
 
+def hash_all(source: pathlib.Path) -> None:
+  from harma_jax.data.builders.manifest import checksum
+
+  for path in sorted(source.iterdir()):
+    checksum(path)
+
+
+def write_records(out: pathlib.Path, *, count: int) -> None:
+  from array_record.python.array_record_module import ArrayRecordWriter
+
+  from harma_jax.data.builders.shard_writer import OPTIONS
+
+  pictures = distinct()
+  out.mkdir()
+  for shard in range(SHARDS):
+    writer = ArrayRecordWriter(f'{out}/{shard}', OPTIONS)
+    for number in numbers_of(shard, count=count):
+      writer.write(pictures[number % DISTINCT])
+    writer.close()
+
+
 def prepare(source: pathlib.Path, out: pathlib.Path, *, workers: int) -> None:
+  # Not above: new processes import this module, and what `harma-jax` starts does not.
+  from harma_jax.data.builders.archives import prepare_archives
+  from harma_jax.data.builders.shard_writer import Writing
+
   writing = Writing(checks=False)
   prepare_archives(
     str(source), out, dataset='captions', writing=writing, workers=workers
@@ -156,13 +188,12 @@ def write_shards(root: pathlib.Path, *, count: int) -> None:
 
   for form in ('tar', 'parquet'):
     (root / form).mkdir()
-  pictures, texts = [picture(number) for number in range(DISTINCT)], captions(count)
+  pictures, texts = distinct(), captions(count)
   for shard in range(SHARDS):
-    numbers = range(shard * count // SHARDS, (shard + 1) * count // SHARDS)
     rows = [
       {'image': {'bytes': pictures[number % DISTINCT], 'path': f'{number:09}.jpg'}}
       | {'caption': next(texts)}
-      for number in numbers
+      for number in numbers_of(shard, count=count)
     ]
     write_tar(root / f'tar/{shard:05}.tar', rows)
     name = f'train-{shard:05}-of-{SHARDS:05}.parquet'
@@ -189,6 +220,16 @@ def write_tar(path: pathlib.Path, rows: list[dict]) -> None:
         info = tarfile.TarInfo(f'{key}.{ending}')
         info.size = len(content)
         tar.addfile(info, io.BytesIO(content))
+
+
+def numbers_of(shard: int, *, count: int) -> range:
+  """Of the pictures of a shard."""
+  return range(shard * count // SHARDS, (shard + 1) * count // SHARDS)
+
+
+@functools.cache
+def distinct() -> list[bytes]:
+  return [picture(number) for number in range(DISTINCT)]
 
 
 def picture(number: int) -> bytes:

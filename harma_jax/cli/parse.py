@@ -1,5 +1,6 @@
 """From the words of a command line to flags; a word that does not fit is named."""
 
+import itertools
 import os
 import re
 import sys
@@ -10,7 +11,7 @@ from absl import flags, logging
 
 from harma_jax.building.config_file import find_config, load_config
 from harma_jax.cli.help import asks_for_help, help_of, terminal_width
-from harma_jax.data.local_paths import check_local
+from harma_jax.data.local_paths import HUB, check_local
 from harma_jax.errors import UserError, did_you_mean
 
 
@@ -52,12 +53,14 @@ def no_arguments(argv: Sequence[str]) -> None:
 
 def _check_local(argv: Sequence[str]) -> None:
   """Raises UserError where a word, or the value of a flag, is no path of a disk."""
-  for word in argv[1:]:
+  for before, word in itertools.pairwise(argv):
     flag, equals, value = word.partition('=')
     if not (equals and flag.startswith('-')):
       flag, value = 'a path', word
+    is_source = (flag if equals else before).strip('-') == 'source'
     for one in value.split(','):
-      check_local(one, flag)
+      if not (is_source and one.startswith(HUB)):  # which is downloaded
+        check_local(one, flag)
 
 
 def _check_config() -> None:

@@ -17,6 +17,7 @@ import functools
 import os
 import pathlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from absl import flags
 
@@ -26,6 +27,9 @@ from harma_jax.data.reading import MATCHES, Reading
 from harma_jax.errors import UserError
 from harma_jax.raster.how import how_of
 from harma_jax.reporting.progress import show_progress
+
+if TYPE_CHECKING:  # --help comes at once
+  from harma_jax.data.caption_audit import Context
 
 _OUT = cli.shared_flag('out')
 cli.shared_flag('json')
@@ -38,6 +42,17 @@ _ANNOTATIONS = flags.DEFINE_string(
 _IMAGES = cli.shared_flag('images')  # below the source
 _CLEANING = flags.DEFINE_enum(
   'cleaning', 'sound', tuple(CLEANINGS), 'How training cleans captions; for check.'
+)
+_CONTEXT_LENGTH = flags.DEFINE_integer(
+  'context_length',
+  0,
+  'check: tokens that the model holds. By default 77, 64 with --tokenizer.',
+  lower_bound=0,
+)
+_TOKENIZER = flags.DEFINE_string(
+  'tokenizer',
+  '',
+  "check: of a SigLIP, a folder or an id of the hub; by default CLIP's.",
 )
 _COLUMNS = flags.DEFINE_string(
   'columns', '', 'What the columns are: image=NAME,caption=NAME,split=NAME.'
@@ -75,10 +90,12 @@ _EXAMPLES = flags.DEFINE_integer(
 )
 
 FOUND = 1
+MIN_LENGTH = 3  # a text of one token between two special ones
 
 # What messages on reading annotations call by the names of training.
 _SPELLINGS = {
   '--config.data.root': '--source',
+  '--config.model.tokenizer': '--tokenizer',
   '--config.data.': '--',
   'data.root:': '--source:',
   'data.annotations:': '--annotations:',
@@ -171,11 +188,38 @@ def run_check() -> int:
       f'prepare --dataset=captions --source={source} --out=FOLDER'
     )
   further = {'clean': _CLEAN.value, 'cleaning': _CLEANING.value}
-  report = audit(source, **further, **_reading())
+  report = audit(source, context=_context(), **further, **_reading())
   show = functools.partial(print_report, report, examples=_EXAMPLES.value)
   cli.answer(report.content(), show)
   wrong = report.count(ERROR) + _STRICT.value * report.count(WARNING)
   return FOUND if wrong else 0
+
+
+def _context() -> 'Context':
+  """What the model reads of a caption, as the flags say.
+
+  Raises:
+    UserError: there is no such tokenizer, or it leaves no room for a text.
+  """
+  from harma_jax.data.caption_audit import Context
+  from harma_jax.data.tokenizer_files import VOCABULARY_FILES, open_tokenizer
+  from harma_jax.weights.tokenizer_source import find_tokenizer
+
+  told, length = _TOKENIZER.value, _CONTEXT_LENGTH.value
+  if 0 < length < MIN_LENGTH:
+    raise UserError(
+      f'--context_length: expected {MIN_LENGTH} or more, or 0 for what is usual; found '
+      f'{length}.'
+    )
+  if not told:
+    return Context(length=length or 77)
+  folder = find_tokenizer(told)
+  if folder is None:
+    raise UserError(
+      f'--tokenizer: expected a folder with one of {", ".join(VOCABULARY_FILES)}, or a '
+      f'repository of the hub that has it; found {told!r}. Leave it out for CLIP.'
+    )
+  return Context(length=length or 64, tokenizer=open_tokenizer(folder))
 
 
 def _reading() -> dict:

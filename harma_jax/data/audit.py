@@ -25,8 +25,10 @@ from harma_jax.data.annotation_files import (
   say_restval,
 )
 from harma_jax.data.caption_audit import (
+  OF_CLIP,
   Captioned,
   Changes,
+  Context,
   caption_changes,
   most_first,
 )
@@ -124,6 +126,7 @@ def audit(
   how: How = DEFAULT,
   reading: Reading = AS_WRITTEN,
   clean: str = '',
+  context: Context = OF_CLIP,
 ) -> Report:
   """Reads all annotations of a source and decodes all its images.
 
@@ -135,6 +138,7 @@ def audit(
     how: what the user says of bands and values.
     reading: what the user says of columns and of the names of images.
     clean: a file of the same rows, where captions are noisy on purpose; '' for none.
+    context: what the model reads of a caption.
 
   Raises:
     UserError: a folder or the annotations are missing, or no JSON or table.
@@ -149,7 +153,8 @@ def audit(
   names = tuple(dict.fromkeys(row.image for row in rows))
   facts = inspect_images(names, folder=folder, threads=threads, track=track, how=how)
   changes = caption_changes(
-    [Captioned(row.place, text) for row in rows for text in row.captions]
+    [Captioned(row.place, text) for row in rows for text in row.captions],
+    context=context,
   )
   findings = [
     Finding(ERROR, 'rows that cannot be used', tuple(unusable)),

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
@@ -49,10 +49,10 @@ def _table_of(findings: Sequence[Finding], *, examples: int) -> Table:
   table.add_column('found')
   table.add_column('count', no_wrap=True, justify='right')
   for finding in findings:
-    lines = Text(finding.what, style='bold', no_wrap=True, overflow='ellipsis')
-    for example in finding.examples[:examples]:
-      lines.append(f'\n{" ".join(example.split())}', style='not bold')
-    table.add_row(finding.severity, lines, f'{len(finding.examples):,}')
+    shown = (' '.join(example.split()) for example in finding.examples[:examples])
+    lines = (Text(line, no_wrap=True, overflow='ellipsis') for line in shown)
+    found = Group(Text(finding.what, style='bold'), *lines)
+    table.add_row(finding.severity, found, f'{len(finding.examples):,}')
   return table
 
 

@@ -15,10 +15,23 @@ from harma_jax.data.cleaning import (
   glued_words,
   is_cut,
 )
-from harma_jax.data.tokenizer import encode
+from harma_jax.data.tokenizer import Tokenizer, encode
 from harma_jax.errors import UserError
 
-CONTEXT_LENGTH = 77  # of every CLIP that is published
+
+class Context(NamedTuple):
+  """What a model reads of a caption; by default as every published CLIP.
+
+  Attributes:
+    length: positions, with those of special tokens.
+    tokenizer: None for CLIP's.
+  """
+
+  length: int = 77
+  tokenizer: Tokenizer | None = None
+
+
+OF_CLIP = Context()
 
 
 class Captioned(NamedTuple):
@@ -54,20 +67,27 @@ class Changes(NamedTuple):
     }
 
 
-def caption_changes(captions: Sequence[Captioned]) -> dict[str, Changes]:
-  """What each of `CLEANINGS` does to the captions of all splits."""
-  return {cleaning: _changes(captions, cleaning=cleaning) for cleaning in CLEANINGS}
+def caption_changes(
+  captions: Sequence[Captioned], *, context: Context = OF_CLIP
+) -> dict[str, Changes]:
+  """What each of `CLEANINGS`, and `context` then, do to the captions of all splits."""
+  return {
+    cleaning: _changes(captions, cleaning=cleaning, context=context)
+    for cleaning in CLEANINGS
+  }
 
 
-def _changes(captions: Sequence[Captioned], *, cleaning: str) -> Changes:
+def _changes(
+  captions: Sequence[Captioned], *, cleaning: str, context: Context
+) -> Changes:
   cleaned = [clean_caption(text, cleaning=cleaning) for _, text in captions]
-  too_long = _too_long(cleaned)
+  too_long = _too_long(cleaned, context=context)
   cut, glued, empty = [], [], []
   for (place, text), clean in zip(captions, cleaned, strict=True):
     if is_cut(text, cleaning=cleaning):
       cut.append((len(text.split()), f'after {RELEASED_WORDS} words: {place}: {text}'))
     elif clean in too_long:
-      line = f'after {CONTEXT_LENGTH} tokens: {place}: {text}'
+      line = f'after {context.length} tokens: {place}: {text}'
       cut.append((len(text.split()), line))
     if parts := glued_words(text, cleaning=cleaning):
       glued.append(f'{place}: {parts}: {text}')
@@ -84,17 +104,19 @@ def _changes(captions: Sequence[Captioned], *, cleaning: str) -> Changes:
   )
 
 
-def _too_long(cleaned: Iterable[str]) -> Mapping[str, str]:
+def _too_long(cleaned: Iterable[str], *, context: Context) -> Mapping[str, str]:
   """The texts that a context cuts, with what tells them apart: their tokens."""
-  # No token is shorter than a byte.
-  most = CONTEXT_LENGTH - 2
+  # No token is shorter than a byte; with special ones, three at most have none.
+  most = context.length - 3
   texts = [text for text in dict.fromkeys(cleaned) if len(text.encode()) > most]
   try:
-    tokens, lengths = encode(texts, context_length=CONTEXT_LENGTH)
+    tokens, lengths = encode(
+      texts, context_length=context.length, tokenizer=context.tokenizer
+    )
   except UserError as error:
     logging.warning('Captions that a context cuts are not counted. %s', error)
     return {}
-  rows = np.flatnonzero(lengths > CONTEXT_LENGTH)
+  rows = np.flatnonzero(lengths > context.length)
   return {texts[row]: f'tokens {tokens[row].tolist()}' for row in rows}
 
 

@@ -1,10 +1,8 @@
 """Image files to pixels: reading, the evaluation resize, the normalisation."""
 
 import os
-from typing import BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
@@ -12,6 +10,9 @@ from harma_jax.model.preprocessing import CLIP_MEAN, CLIP_STD, INTERPOLATIONS
 from harma_jax.raster.how import DEFAULT, How
 from harma_jax.raster.limits import MAX_PIXELS, check_size, readable
 from harma_jax.raster.scene import ImageFile, Scene, open_scene
+
+if TYPE_CHECKING:  # else by `normalize` alone: most who read images need no devices
+  import jax
 
 RESAMPLING = {name: Image.Resampling[name.upper()] for name in INTERPOLATIONS}
 
@@ -115,12 +116,14 @@ def resize_for_evaluation(
 
 
 def normalize(
-  images: jax.Array,
+  images: 'jax.Array',
   *,
   mean: tuple[float, ...] = CLIP_MEAN,
   std: tuple[float, ...] = CLIP_STD,
-) -> jax.Array:
+) -> 'jax.Array':
   """Normalises u8[B, H, W, 3] to f32[B, H, W, 3]: `(x / 255 - mean) / std`."""
+  import jax.numpy as jnp
+
   mean, std = (
     jnp.asarray(values, jnp.float32)[None, None, None, :] for values in (mean, std)
   )

@@ -7,6 +7,9 @@ import re
 
 from harma_jax.errors import UserError
 
+# Addresses of the Hugging Face hub, whose data sets `data prepare --source` downloads.
+HUB = 'hf://'
+
 # gs://bucket/..., https://..., and what GDAL takes for the like, /vsigs/bucket/...
 _REMOTE = re.compile(r'(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+)://(?P<rest>.*)', re.DOTALL)
 _VIRTUAL = re.compile(r'/vsi(?P<scheme>[a-z0-9_]+)/(?P<rest>.*)', re.DOTALL)

@@ -13,6 +13,7 @@ import numpy as np
 from harma_jax.data.annotations import CaptionTable
 from harma_jax.data.images import MAX_PIXELS, read_image, resize_for_evaluation
 from harma_jax.data.pixels import PixelStore
+from harma_jax.data.processes import held_signals
 from harma_jax.data.sampler import (
   batch_rows,
   choose_captions,
@@ -22,7 +23,6 @@ from harma_jax.data.sampler import (
 from harma_jax.data.tokenizer import text_lengths
 from harma_jax.data.workers import (
   check_shared_memory,
-  held_signals,
   start_worker,
   take_over,
 )

@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import dataclasses
-import functools
 import os
 from typing import NamedTuple
 
@@ -11,7 +10,8 @@ from absl import logging
 from PIL import Image
 
 from harma_jax.data.annotations import CaptionTable
-from harma_jax.data.images import MAX_PIXELS, read_header, read_image
+from harma_jax.data.headers import read_headers
+from harma_jax.data.images import MAX_PIXELS, read_image
 from harma_jax.raster.how import DEFAULT, How
 
 CACHES = ('device', 'host', 'stream')  # from the nearest to the farthest
@@ -107,20 +107,19 @@ def open_pixels(
   max_pixels: int = MAX_PIXELS,
   how: How = DEFAULT,
 ) -> PixelStore:
-  """A store that reads images when asked for; now it reads their headers.
+  """A store that reads images when asked for; now `read_headers` alone.
 
   Images of other than 8 bits that would be stretched each by itself are warned of.
 
   Raises:
     UserError: a file is no image, or too large.
   """
-  header_of = functools.partial(read_header, max_pixels=max_pixels)
-  paths = map(table.image_path, range(table.n_images))
-  with concurrent.futures.ThreadPoolExecutor(max(threads, 1)) as pool:
-    headers = list(pool.map(header_of, paths))
+  headers = read_headers(table, max_pixels=max_pixels, threads=threads)
   if how.stretch in ('auto', 'percent'):
-    _warn_of_stretch(sum(header.bits > 8 for header in headers), table=table)
-  sizes = [shrunk(header.size, side=side) for header in headers]
+    _warn_of_stretch(np.count_nonzero(headers[:, 2] > 8), table=table)
+  sizes = [
+    shrunk(size, side=side) for size in np.unique(headers[:, :2], axis=0).tolist()
+  ]
   width, height = np.max(sizes, axis=0)
   return PixelStore(
     table=table,

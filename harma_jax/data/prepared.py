@@ -28,12 +28,14 @@ class PreparedImages:
   """The images of a prepared split by name, for any number of threads and processes.
 
   Attributes:
-    root: the prepared folder, for messages.
+    root: the prepared folder.
+    split: of it.
     records: of the split, one an image, as they are stored.
     rows: the row of each image among the records.
   """
 
   root: pathlib.Path
+  split: str
   records: Sequence[bytes]
   rows: Mapping[str, int]
 
@@ -100,7 +102,8 @@ def read_prepared(root: str | os.PathLike, *, split: str) -> CaptionTable:
       'prepare it again.'
     )
   rows = {file: row for row, file in enumerate(table.image_files)}
-  return dataclasses.replace(table, image_root=PreparedImages(root, records, rows))
+  images = PreparedImages(root, split, records, rows)
+  return dataclasses.replace(table, image_root=images)
 
 
 def captions_file(split: str) -> str:
@@ -179,7 +182,7 @@ def _table(records: Sequence[bytes], *, root: pathlib.Path, split: str) -> Capti
   caption_image.setflags(write=False)
   rows = {file: row for row, file in enumerate(files)}
   return CaptionTable(
-    image_root=PreparedImages(root, records, rows),
+    image_root=PreparedImages(root, split, records, rows),
     image_files=tuple(files),
     captions=tuple(caption for _, _, caption in captions),
     caption_image=caption_image,

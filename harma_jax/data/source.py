@@ -38,7 +38,7 @@ def find_splits(
   if annotations == 'auto' and is_prepared(root):
     raise UserError(
       f'{root}: expected a source of annotations and images; found what prepare wrote. '
-      'Train on it with --config.data.root, or name the source that it was made from.'
+      'Train on it as it is, or name the source that it was made from.'
     )
   found = {}
 

@@ -118,8 +118,8 @@ def opened_parquet(path: pathlib.Path) -> Iterator['pq.ParquetFile']:
       yield file
   except (pa.ArrowException, OSError) as error:
     raise UserError(
-      f'{path}: expected a whole parquet file; {error}. The file is damaged or was not '
-      'copied to its end: copy it anew.'
+      f'{path}: expected a whole parquet file; {str(error).rstrip(".")}. The file is '
+      'damaged or was not copied to its end: copy it anew.'
     ) from error
 
 

@@ -179,6 +179,7 @@ def take_steps(
           with log.busy(EVALUATING):
             metrics = measure(state, step)
         checkpoints.save(step, state, metrics=metrics)
+        saved = step
         log.start_clock(step)
       if asked or step == plan.total:
         checkpoints.wait()

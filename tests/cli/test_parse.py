@@ -9,6 +9,7 @@ from ml_collections import config_flags
 
 from harma_jax import cli
 from harma_jax.building.config_file import shipped
+from harma_jax.cli import parse as parse_module
 from harma_jax.errors import UserError
 from harma_jax.rundir.workdir import default_workdir
 
@@ -129,6 +130,19 @@ def test_what_is_no_path_is_told_at_once_in_any_flag(parse, words):
   message = message_of(parse, f'--config={RSITMD}', *words)
   assert 'expected a path of the file system; found ' in message
   assert '://' in message
+
+
+@pytest.mark.parametrize(
+  'words', [['--source=hf://datasets/a/b'], ['--source', 'hf://datasets/a/b']]
+)
+def test_a_data_set_of_the_hub_may_be_a_source(words):
+  parse_module._check_local(['data', *words])
+
+
+@pytest.mark.parametrize('word', ['--source=gs://a', '--out=hf://datasets/a/b'])
+def test_no_other_address_may_be_one(word):
+  with pytest.raises(UserError, match='expected a path of the file system'):
+    parse_module._check_local(['data', word])
 
 
 def test_what_is_no_path_is_told_in_a_config_file(parse, write):

@@ -5,8 +5,9 @@ import itertools
 import pytest
 
 from harma_jax.data import caption_audit
-from harma_jax.data.caption_audit import Captioned, caption_changes
+from harma_jax.data.caption_audit import Captioned, Context, caption_changes
 from harma_jax.data.cleaning import clean_released, clean_sound
+from harma_jax.data.tokenizer import Tokenizer
 from harma_jax.errors import UserError
 
 LONG = ' '.join(f'boat{"s" * (i % 2)} and' for i in range(40))  # 80 words
@@ -31,6 +32,28 @@ def test_each_way_cuts_where_it_does():
   assert [line.split(':')[:2] for line in found['released'].cut] == [
     ['after 30 words', f' row {row}'] for row in (2, 1, 3)
   ]
+
+
+def test_the_context_is_that_of_the_model():
+  rows = [Captioned('row 0', 'a boat on a lake'), Captioned('row 1', 'a boat')]
+  found = caption_changes(rows, context=Context(length=6))
+  assert found['sound'].cut == ('after 6 tokens: row 0: a boat on a lake',)
+  assert found['released'].cut == found['sound'].cut
+  assert not caption_changes(rows, context=Context(length=7))['sound'].cut
+
+
+def test_tokens_are_those_of_the_models_own_vocabulary():
+  letters = Tokenizer(
+    words=lambda texts: [list(text.encode()) for text in texts],
+    normalize=lambda text: text,
+    start=None,
+    end=1,
+    pad=1,
+    vocabulary=256,
+  )
+  rows = [Captioned('row 0', 'a boat'), Captioned('row 1', 'boat')]
+  found = caption_changes(rows, context=Context(length=6, tokenizer=letters))
+  assert found['sound'].cut == ('after 6 tokens: row 0: a boat',)
 
 
 def test_captions_that_differ_after_the_context_are_made_equal():

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import grain  # noqa: F401  whose flags flagsaver would take back with the first call
 import pytest
 from absl import flags
 from absl.testing import flagsaver
@@ -83,6 +84,17 @@ def test_a_table_is_read_as_the_flags_say(call, small_data, tmp_path, capsys):
   assert 'differ in ending' in capsys.readouterr().out
   with pytest.raises(UserError, match=r'^--prefix: expected OLD=NEW'):
     call('check', **flags | {'prefix': 'old'})
+
+
+def test_captions_are_cut_where_the_model_cuts_them(call, small_data, tmp_path, capsys):
+  source = str(small_data)
+  for length, cut in ((0, False), (3, True)):
+    assert call('check', source=source, context_length=length) == 0
+    assert ('captions that are cut' in capsys.readouterr().out) == cut
+  with pytest.raises(UserError, match='--context_length: expected 3 or more, or 0'):
+    call('check', source=source, context_length=2)
+  with pytest.raises(UserError, match=r'--tokenizer: expected a folder with one of'):
+    call('check', source=source, tokenizer=str(tmp_path))
 
 
 def test_prepare_and_then_verify(call, small_data, tmp_path, capsys):

@@ -1,6 +1,10 @@
 """Preparing archives: what lies in the folder, stops, processes, and mistakes."""
 
+import functools
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,8 +13,10 @@ import tensorflow_datasets as tfds
 from harma_jax.data.annotations import fingerprint
 from harma_jax.data.builders import archives as builder
 from harma_jax.data.builders.archives import prepare_archives
-from harma_jax.data.builders.shard_writer import Writing, record_of, write_shard
+from harma_jax.data.builders.records import record_of
+from harma_jax.data.builders.shard_writer import Writing, write_shard
 from harma_jax.data.prepared import captions_file, read_prepared
+from harma_jax.data.tracking import untracked
 from harma_jax.errors import UserError
 
 SHARDS, EACH = 4, 3
@@ -154,11 +160,27 @@ def test_two_processes_write_what_one_does(source, tmp_path):
   assert file_bytes(tmp_path / 'two') == file_bytes(tmp_path / 'one')
 
 
+def test_a_new_process_imports_no_more_than_it_needs():
+  code = (
+    'import sys\n'
+    'from harma_jax.data.builders.shard_writer import write_shard\n'
+    'from harma_jax.data.processes import ends_with_parent\n'
+    'print(*{"jax", "tensorflow_datasets", "pyarrow", "grain"} & sys.modules.keys())'
+  )
+  assert subprocess.check_output([sys.executable, '-c', code], text=True) == '\n'
+
+
 def test_a_mistake_in_another_process_is_one_message(source, archives, tmp_path):
   archives['tar'](source / 'train-1.tar', [('a.jpg', b'no picture'), ('a.txt', b'a')])
   with pytest.raises(UserError, match=r'train-1\.tar, a\.jpg: expected a readable im'):
     prepared(source, tmp_path / 'out', workers=2)
   assert not (tmp_path / 'out/manifest.json').exists()
+
+
+def test_a_process_that_is_ended_is_one_message():
+  writes = [functools.partial(os._exit, 9)] * 2
+  with pytest.raises(UserError, match='--workers: expected 2 processes that live'):
+    builder._write_all(writes, workers=2, track=untracked)
 
 
 def test_a_finished_folder_is_verified_and_of_this_source(source, archives, tmp_path):
@@ -174,20 +196,49 @@ def test_a_finished_folder_is_verified_and_of_this_source(source, archives, tmp_
     prepared(source, out)
   shard.write_bytes(whole)
   archives['tar'](source / 'val-2.tar', archives['img2dataset'](range(9)))
-  with pytest.raises(UserError, match=r'another source: shards 4 .*val-2'):
+  with pytest.raises(
+    UserError, match=r"shards \['val-2', \d+\] and not \['val-2', \d+\]"
+  ):
     prepared(source, out)
 
 
 def test_a_begun_folder_goes_on_with_the_same_source_only(
   source, archives, tmp_path, monkeypatch
 ):
-  monkeypatch.setattr(builder, '_write_all', lambda *_, **__: 1 / 0)
-  for _ in range(2):
-    with pytest.raises(ZeroDivisionError):
-      prepared(source, tmp_path / 'out')
+  with monkeypatch.context() as patch:
+    patch.setattr(builder, '_finish', lambda *_, **__: 1 / 0)
+    for _ in range(2):
+      with pytest.raises(ZeroDivisionError):
+        prepared(source, tmp_path / 'out')
   archives['tar'](source / 'more.tar', archives['img2dataset'](range(2)))
-  with pytest.raises(UserError, match='another source: shards 4'):
+  with pytest.raises(UserError, match='another source: shards 4 and not 5'):
     prepared(source, tmp_path / 'out')
+
+
+def test_a_shard_that_broke_off_may_be_copied_anew(source, tmp_path):
+  prepared(source, tmp_path / 'one')
+  out, path = tmp_path / 'out', source / 'val-2.tar'
+  whole = path.read_bytes()
+  path.write_bytes(whole[:900])
+  with pytest.raises(UserError, match='copy it anew'):
+    prepared(source, out)
+  path.write_bytes(whole)
+  first = source / 'train-0.tar'
+  other = first.read_bytes()
+  first.write_bytes(other + bytes(512))
+  with pytest.raises(UserError, match=r"shards \['train-0', \d+\] and not"):
+    prepared(source, out)
+  first.write_bytes(other)
+  prepared(source, out)
+  assert file_bytes(out) == file_bytes(tmp_path / 'one')
+
+
+def test_flags_may_change_until_a_shard_is_done(source, archives, tmp_path):
+  archives['tar'](source / 'train-0.tar', [('a.jpg', b''), ('a.txt', b'a')])
+  with pytest.raises(UserError, match='=skip leaves'):
+    prepared(source, tmp_path / 'out')
+  changed = Writing(skips=True, rest='test')
+  assert prepared(source, tmp_path / 'out', writing=changed)['skipped'] == 1
 
 
 def test_bad_pictures_stop_it_or_are_counted_and_named(source, archives, tmp_path):
@@ -241,8 +292,41 @@ def test_splits_come_from_names_columns_or_the_flag(archives, tmp_path):
   asked = Writing(splits=('val',), rest='test')
   manifest = prepared(source, tmp_path / 'val', writing=asked)
   assert list(manifest['splits']) == ['val']
-  with pytest.raises(UserError, match=r"found no 'dev', only none.*--rest=NAME"):
-    prepared(source, tmp_path / 'dev', writing=Writing(splits=('dev',)))
+  words = r"found no 'dev', only test, train, val.*--rest=NAME"
+  with pytest.raises(UserError, match=words):
+    prepared(source, tmp_path / 'dev', writing=Writing(splits=('dev',), rest='test'))
+
+
+@pytest.mark.parametrize('kind', ['zip', 'tar'])
+def test_splits_come_from_folders_in_an_archive_that_names_none(
+  archives, tmp_path, kind
+):
+  members = [
+    (f'{folder}/{name}', content)
+    for folder in ('Train/river', 'validation/river', 'test', 'test_site/river')
+    for name, content in archives['img2dataset'](range(1))
+  ]
+  counts = {}
+  for name in ('all', 'test'):
+    source = archives[kind](tmp_path / f'{name}.{kind}', members)
+    manifest = prepared(source, tmp_path / f'out-{name}')
+    counts[name] = {split: of['images'] for split, of in manifest['splits'].items()}
+  assert counts == {'all': {'train': 2, 'val': 1, 'test': 1}, 'test': {'test': 4}}
+
+
+def test_a_begun_folder_goes_on_without_bad_pictures(source, archives, tmp_path):
+  archives['tar'](source / 'train-3.tar', [('b.jpg', b''), ('b.txt', b'b')])
+  out = tmp_path / 'out'
+  with pytest.raises(UserError, match='=skip leaves such pictures out'):
+    prepared(source, out)
+  assert prepared(source, out, writing=Writing(skips=True))['skipped'] == 1
+  with pytest.raises(UserError, match='settings skips True and not False'):
+    prepared(source, out)
+
+
+def test_a_folder_without_bad_pictures_serves_who_skips_them(source, tmp_path):
+  first = prepared(source, tmp_path / 'out')
+  assert prepared(source, tmp_path / 'out', writing=Writing(skips=True)) == first
 
 
 def test_a_split_that_nobody_has_is_told_before_any_is_read(

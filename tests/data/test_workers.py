@@ -6,7 +6,8 @@ import signal
 import grain
 import numpy as np
 
-from harma_jax.data.workers import held_signals, start_worker, take_over
+from harma_jax.data.processes import held_signals
+from harma_jax.data.workers import start_worker, take_over
 
 
 def test_a_worker_takes_no_device_and_leaves_signals_to_its_parent():

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import huggingface_hub
 
+from harma_jax.data.local_paths import HUB
 from harma_jax.errors import UserError
 
-_START = 'hf://'
 _ADDRESS = re.compile(
   r'hf://datasets/(?P<owner>[\w.-]+)/(?P<name>[\w.-]+)(@(?P<revision>[\w./-]+?))?'
   r'(//?(?P<files>.+))?'
@@ -33,7 +33,7 @@ class Address(NamedTuple):
 
 def is_on_hub(source: str) -> bool:
   """Whether a source is an address of the hub."""
-  return source.startswith(_START)
+  return source.startswith(HUB)
 
 
 def read_address(source: str) -> Address:

@@ -143,7 +143,8 @@ def _rows(file, columns: Columns) -> Iterator[_Row]:
   texts = columns.captions
   wanted = dict.fromkeys((columns.image, *texts, columns.split, columns.file))
   names = [name for name in wanted if name]
-  for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=names):
+  # Without threads: the pictures are of one column, which one thread decodes.
+  for batch in file.iter_batches(ROWS_AT_ONCE, columns=names, use_threads=False):
     contents, paths = _pictures(batch.column(columns.image))
     if columns.file:
       paths = batch.column(columns.file).to_pylist()

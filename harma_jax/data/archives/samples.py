@@ -130,12 +130,14 @@ def sample_of(members: Sequence[Member], *, before: str, asked: str) -> Sample |
     before: what messages put before the name of a member.
     asked: what the user says of columns, see `columns.py`; for `json`.
   """
-  damaged = next((each for each in members if each.problem), None)
-  if damaged:
-    return bad_sample(before + damaged.name, damaged.problem)
-  pictures = [each for each in members if each.ending in PICTURES]
-  contents = {each.ending: each.content for each in members}
-  has_text = any(each in contents for each in (*TEXTS, FIELDS))
+  pictures, contents = [], {}
+  for member in members:
+    if member.problem:
+      return bad_sample(before + member.name, member.problem)
+    contents[member.ending] = member.content
+    if member.ending in PICTURES:
+      pictures.append(member)
+  has_text = not contents.keys().isdisjoint((*TEXTS, FIELDS))
   if not pictures and not has_text:
     return None
   name = (pictures or members)[0].name
@@ -175,12 +177,15 @@ def _problem_of(pictures: Sequence[Member], *, has_text: bool) -> str:
 def checked(entry: Entry, content: bytes) -> Sample:
   """The sample of an entry whose name is a label; its captions are looked at."""
   try:
-    row = parse_row(entry, path_of=lambda label: label)
-    for caption in row.captions:
+    for caption in parse_row(entry, path_of=_as_it_is).captions:
       _check_text(caption)
   except UserError as error:
     return bad_sample(entry.place, str(error).removeprefix(f'{entry.place}: '))
-  return Sample(entry._replace(image=row.image), content)
+  return Sample(entry, content)
+
+
+def _as_it_is(label: str) -> str:
+  return label
 
 
 def joined(samples: Iterable[Sample]) -> Iterator[Sample]:

@@ -127,6 +127,12 @@ def split_named(name: str) -> str:
   return split_called(named[-1]) if named else ''
 
 
+def split_of_folder(name: str) -> str:
+  """The split that a picture's folder in an archive is called after; '' for none."""
+  folders = name.lower().split('/')[:-1]
+  return next((each for each in reversed(folders) if each in SPLIT_WORDS), '')
+
+
 def split_called(name: str) -> str:
   """A split by the name that training asks for: `val` for `validation`."""
   return _SAME.get(name, name)

@@ -38,7 +38,8 @@ def read_zip(path: pathlib.Path, *, reading: Reading) -> Iterator[Sample]:
         yield from read_pairs(files, before=f'{path}, ', asked=reading.columns)
       else:
         yield from _by_tables(archive, infos, path=path, reading=reading)
-  except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+  # NotImplementedError: of a version that zipfile does not know, which damage makes.
+  except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
     raise UserError(
       f'{path}: expected a whole zip file; {error}. The file is damaged or was not '
       'copied to its end: copy it anew.'

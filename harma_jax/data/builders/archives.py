@@ -16,7 +16,15 @@ import multiprocessing
 import os
 import pathlib
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import (
+  Callable,
+  Collection,
+  Iterable,
+  Iterator,
+  Mapping,
+  Sequence,
+)
+from concurrent.futures.process import BrokenProcessPool
 
 import tensorflow_datasets as tfds
 from absl import logging
@@ -39,16 +47,16 @@ from harma_jax.data.prepared import (
   read_captions,
   read_manifest,
 )
+from harma_jax.data.processes import ends_with_parent, held_interrupts
 from harma_jax.data.tracking import Track, untracked
-from harma_jax.data.workers import ends_with_parent, held_interrupts
 from harma_jax.errors import UserError
 
 SOURCE_FILE = 'source.json'
 SKIPPED_FILE = 'skipped.txt'
 _FORMAT = 'array_record'
 
-# Writes a shard of a number and says what it wrote, see `write_shard`.
-Write = Callable[[int, Shard], dict]
+# Writes one shard and says what it wrote, see `write_shard`.
+Write = Callable[[], dict]
 
 
 def prepare_archives(
@@ -91,8 +99,13 @@ def prepare_archives(
   else:
     check_unused(out)
     _begin(out, described)
-    write = functools.partial(_write_numbered, out=out, writing=writing)
-    _write_all(write, shards, workers=workers, track=track)
+    writes = [
+      functools.partial(
+        write_shard, shard, _folder(out, number), number=number, writing=writing
+      )
+      for number, shard in enumerate(shards)
+    ]
+    _write_all(writes, workers=workers, track=track)
     _finish(out, described, n_shards=len(shards), asked=writing.splits)
   shutil.rmtree(out / INCOMPLETE, ignore_errors=True)
   return read_manifest(out)
@@ -106,11 +119,12 @@ def _check_asked(shards: Sequence[Shard], *, writing: Writing) -> None:
     raise _no_split(missing[0], found=named)
 
 
-def _no_split(split: str, *, found) -> UserError:
+def _no_split(split: str, *, found: Iterable[str]) -> UserError:
+  names = ', '.join(sorted(filter(None, found))) or 'none'
   return UserError(
-    f'--splits: expected splits that the source has; found no {split!r}, only '
-    f'{", ".join(sorted(found)) or "none"}. Ask for these; --rest=NAME says what '
-    'pictures belong to of which neither the name of a shard nor a column tells it.'
+    f'--splits: expected splits that the source has; found no {split!r}, only {names}. '
+    'Ask for these; --rest=NAME says what pictures belong to of which neither a column '
+    'nor the name of a shard or folder tells it.'
   )
 
 
@@ -123,6 +137,10 @@ def _described(shards: Sequence[Shard], *, writing: Writing) -> dict:
 
 
 def _check_same(found: Mapping, expected: Mapping, *, where: pathlib.Path) -> None:
+  """Checks what a folder was made of; what is whole serves those who skip, too."""
+  if _skips(found) is False:
+    settings = expected['source']['settings'] | {'skips': False}
+    expected = expected | {'source': expected['source'] | {'settings': settings}}
   for name in ('dataset', 'source'):
     if found.get(name) != expected[name]:
       raise UserError(
@@ -132,74 +150,97 @@ def _check_same(found: Mapping, expected: Mapping, *, where: pathlib.Path) -> No
       )
 
 
+def _skips(described: Mapping) -> bool | None:
+  """Whether what is described was made so; None where nothing says it."""
+  return described.get('source', {}).get('settings', {}).get('skips')
+
+
 def _difference(found: object, expected: object) -> str:
   """The first thing that differs, in few words."""
   if isinstance(found, dict) and isinstance(expected, dict):
     odd = next(key for key in expected if found.get(key) != expected[key])
     return f'{odd} {_difference(found.get(odd), expected[odd])}'
   if isinstance(found, list) and isinstance(expected, list):
-    return f'{len(found)} ({_first_new(found, expected)}) and not {len(expected)}'
+    if len(found) != len(expected):
+      return f'{len(found):,} and not {len(expected):,}'
+    pairs = zip(found, expected, strict=True)
+    found, expected = next((old, new) for old, new in pairs if old != new)
   return f'{found!r} and not {expected!r}'
-
-
-def _first_new(found: list, expected: list) -> str:
-  new = [each for each in found if each not in expected] or found[:1]
-  return ', '.join(map(str, new[:1]))
 
 
 def _begin(out: pathlib.Path, described: Mapping) -> None:
   """Notes what is being prepared, or checks that it goes on with the same."""
   note = out / INCOMPLETE / SOURCE_FILE
-  if note.exists():
-    _check_same(json.loads(note.read_text()), described, where=out)
-    return
+  shards = described['source']['shards']
+  done = {number for number in range(len(shards)) if _folder(out, number).exists()}
+  if note.exists() and done:
+    found = json.loads(note.read_text())
+    _check_same(_as_far_as(done, found, shards=shards), described, where=out)
   note.parent.mkdir(exist_ok=True)
   new = note.with_suffix('.new')
   new.write_text(json.dumps(described))
   os.replace(new, note)
 
 
+def _as_far_as(done: Collection[int], found: dict, *, shards: Sequence) -> dict:
+  """`found` but for shards that are not done: they may have been copied anew."""
+  old = found['source']['shards']
+  if len(old) != len(shards):
+    return found
+  pairs = enumerate(zip(old, shards, strict=True))
+  now = [before if number in done else after for number, (before, after) in pairs]
+  return found | {'source': found['source'] | {'shards': now}}
+
+
 def _folder(out: pathlib.Path, number: int) -> pathlib.Path:
   return out / INCOMPLETE / f'shard-{number:05d}'
 
 
-def _write_numbered(
-  number: int, shard: Shard, *, out: pathlib.Path, writing: Writing
-) -> dict:
-  return write_shard(shard, _folder(out, number), number=number, writing=writing)
-
-
-def _write_all(
-  write: Write, shards: Sequence[Shard], *, workers: int, track: Track
-) -> None:
+def _write_all(writes: Sequence[Write], *, workers: int, track: Track) -> None:
   """Writes all shards; those that are done are passed by."""
-  count = len(shards)
-  with _mapped(write, shards, workers=min(workers, count)) as summaries:
+  count = len(writes)
+  with _called(writes, workers=min(workers, count)) as summaries:
     for _ in track(summaries, title='shards', total=count):
       pass
 
 
 @contextlib.contextmanager
-def _mapped(
-  write: Write, shards: Sequence[Shard], *, workers: int
-) -> Iterator[Iterator[dict]]:
-  """What `write` gives of all shards, in order; by so many processes."""
+def _called(writes: Sequence[Write], *, workers: int) -> Iterator[Iterator[dict]]:
+  """What all `writes` give, in order; by so many processes."""
   if workers <= 1:
-    yield map(write, range(len(shards)), shards)
+    yield (write() for write in writes)
     return
-  context = multiprocessing.get_context('spawn')  # threads and locks do not fork
   with concurrent.futures.ProcessPoolExecutor(
-    workers, mp_context=context, initializer=ends_with_parent
+    workers, mp_context=_context(), initializer=ends_with_parent
   ) as pool:
     try:
       with held_interrupts():
-        futures = [pool.submit(write, *each) for each in enumerate(shards)]
+        futures = list(map(pool.submit, writes))
       yield (future.result() for future in futures)
+    except BrokenProcessPool as error:
+      raise UserError(
+        f'--workers: expected {workers} processes that live until they are done; found '
+        'that one was ended, as the system does where memory runs out. The same '
+        'command with fewer of them goes on.'
+      ) from error
     except BaseException:
       pool.shutdown(wait=False, cancel_futures=True)
       for process in multiprocessing.active_children():
         process.terminate()
       raise
+
+
+def _context() -> multiprocessing.context.BaseContext:
+  """How processes are started: this one has threads and locks, which do not fork.
+
+  They are forked from a new one that has imported `shard_writer.py`, which imports
+  neither jax nor tensorflow_datasets; each imports it anew where there is no fork.
+  """
+  if 'forkserver' not in multiprocessing.get_all_start_methods():
+    return multiprocessing.get_context('spawn')
+  context = multiprocessing.get_context('forkserver')
+  context.set_forkserver_preload([write_shard.__module__, ends_with_parent.__module__])
+  return context
 
 
 def _finish(
@@ -241,7 +282,8 @@ def _splits_of(summaries: Sequence[Mapping], *, asked: Sequence[str]) -> list[st
   found = {split for summary in summaries for split in summary['splits']}
   missing = [split for split in asked if split not in found]
   if missing:
-    raise _no_split(missing[0], found=found)
+    left = {split for summary in summaries for split in summary['left'] if split}
+    raise _no_split(missing[0], found=found | left)
   if not found:
     skipped = [line for summary in summaries for line in summary['skipped']]
     first = f', the first: {skipped[0]}' if skipped else ''

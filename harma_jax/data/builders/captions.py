@@ -10,13 +10,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from harma_jax.data.annotations import CaptionTable, load_captions
-from harma_jax.data.builders.encode import encode_image_file
+from harma_jax.data.builders.encode import AHEAD, encode_image_file
 from harma_jax.data.reading import AS_WRITTEN, Reading
 from harma_jax.data.tracking import Track, untracked
 from harma_jax.raster.how import DEFAULT, How
-
-# Images that are encoded ahead and wait in memory to be written.
-AHEAD = 64
 
 CONFIGS = [
   tfds.core.BuilderConfig(name=name, description=description)

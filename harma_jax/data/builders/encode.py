@@ -14,6 +14,9 @@ from harma_jax.raster.scene import ImageFile
 KEPT = ('JPEG', 'PNG')
 JPEG_MARK, PNG_MARK = b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n'
 
+# Images that are encoded ahead and wait in memory to be written.
+AHEAD = 64
+
 # Against Pillow's 6: about the same size on aerial images, and quicker.
 PNG_LEVEL = 3
 

@@ -13,17 +13,25 @@ import json
 import os
 import pathlib
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from array_record.python.array_record_module import ArrayRecordWriter
-from tensorflow_datasets.proto import tf_example_generated_pb2 as protos
 
 from harma_jax.data.annotation_files import RESTVAL, split_of
 from harma_jax.data.archives.samples import PictureBytes, Sample
-from harma_jax.data.archives.shards import Shard, read_shard, split_called
-from harma_jax.data.builders.captions import AHEAD
-from harma_jax.data.builders.encode import encode_image_file, encode_unchecked
+from harma_jax.data.archives.shards import (
+  Shard,
+  read_shard,
+  split_called,
+  split_of_folder,
+)
+from harma_jax.data.builders.encode import (
+  AHEAD,
+  encode_image_file,
+  encode_unchecked,
+)
 from harma_jax.data.builders.manifest import check_split_name, checksum
+from harma_jax.data.builders.records import record_of
 from harma_jax.data.images import MAX_PIXELS
 from harma_jax.data.prepared import caption_line
 from harma_jax.data.reading import AS_WRITTEN, Reading
@@ -87,7 +95,8 @@ def write_shard(
 
   Returns:
     `splits`, of each the `images`, `captions`, `n_bytes` of records, and the `bytes`
-    and `sha256` of its file; `skipped`, what was left out and why.
+    and `sha256` of its file; `skipped`, what was left out and why; `left`, the splits
+    that were not asked for.
 
   Raises:
     UserError: the shard cannot be read, or a picture of it that is not to be skipped.
@@ -97,9 +106,10 @@ def write_shard(
   new = folder.with_name(f'{folder.name}.new')
   shutil.rmtree(new, ignore_errors=True)
   new.mkdir(parents=True)
-  skipped, splits = [], {}
+  skipped, splits, left = [], {}, set()
   with contextlib.ExitStack() as stack:
-    samples = _taken(read_shard(shard, reading=writing.reading), shard, writing)
+    read = read_shard(shard, reading=writing.reading)
+    samples = _taken(read, shard, writing, left=left)
     for sample, content in _encoded(samples, writing=writing):
       if sample.entry.problem:
         skipped.append(_bad(sample, skips=writing.skips))
@@ -109,29 +119,20 @@ def write_shard(
         splits[split] = _opened(new, split, stack=stack)
       _write(splits[split], sample, content, first=number * CAPTIONS_PER_SHARD)
   summary = {'splits': _described(new, splits), 'skipped': skipped}
+  summary['left'] = sorted(left)
   (new / SUMMARY_FILE).write_text(json.dumps(summary))
   os.replace(new, folder)
   return summary
 
 
-def record_of(
-  *, image: bytes, image_file: str, captions: Sequence[str], rows: Iterable[int]
-) -> bytes:
-  """An example of the features of `captions.Captions`, as TFDS stores it."""
-  example = protos.Example()
-  feature = example.features.feature
-  feature['image'].bytes_list.value.append(image)
-  feature['image_file'].bytes_list.value.append(image_file.encode())
-  feature['captions'].bytes_list.value.extend(text.encode() for text in captions)
-  feature['caption_rows'].int64_list.value.extend(rows)
-  # The order of a map is else that of hashes, another in each process.
-  return example.SerializeToString(deterministic=True)
-
-
 def _taken(
-  samples: Iterable[Sample], shard: Shard, writing: Writing
+  samples: Iterable[Sample], shard: Shard, writing: Writing, *, left: set[str]
 ) -> Iterator[Sample]:
-  """The samples of the splits that are asked for, each with its split."""
+  """The samples of the splits that are asked for, each with its split.
+
+  Names of others are added to `left`.
+  """
+  before = f'{shard.label}/' if shard.label else ''
   for sample in samples:
     if sample.entry.problem:
       yield sample
@@ -142,14 +143,17 @@ def _taken(
       problem = str(error).removeprefix(f'{sample.entry.place}: ')
       yield sample._replace(entry=sample.entry._replace(problem=problem))
       continue
-    if split and (not writing.splits or split in writing.splits):
-      image = '/'.join(filter(None, (shard.label, sample.entry.image)))
-      yield sample._replace(entry=sample.entry._replace(split=split, image=image))
+    if writing.splits and split not in writing.splits:
+      left.add(split)
+    elif split:
+      entry = sample.entry._replace(split=split, image=before + sample.entry.image)
+      yield Sample(entry, sample.content)
 
 
 def _split_of(sample: Sample, *, shard: Shard, writing: Writing) -> str:
   """The split of a sample; '' for one that is left out."""
-  name = split_of(sample.entry) or shard.split or writing.rest
+  name = split_of(sample.entry) or shard.split or split_of_folder(sample.entry.image)
+  name = name or writing.rest
   if name == RESTVAL:
     return 'train' if writing.reading.restval else ''
   split = split_called(name)

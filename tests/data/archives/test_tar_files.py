@@ -2,10 +2,12 @@
 
 import io
 import json
+import re
 import tarfile
 
 import pytest
 
+from harma_jax.data.archives import tar_files
 from harma_jax.data.archives.tar_files import read_tar
 from harma_jax.errors import UserError
 
@@ -139,6 +141,34 @@ def test_a_header_that_is_damaged_is_found_out(archives, tmp_path, at):
     read(path)
 
 
+def read_or_said(path):
+  try:
+    return read(path)
+  except UserError as error:
+    return str(error)
+
+
+@pytest.mark.parametrize('at', [0, 99, 124, 130, 135, 148, 156, 257, 345])
+@pytest.mark.parametrize('field', [b'     ', b'9', b'-0', b'\x80', b'_0', b'5', b'/'])
+def test_a_strange_header_is_read_as_tarfile_alone_does(
+  archives, tmp_path, monkeypatch, at, field
+):
+  path = archives['tar'](tmp_path / 'a.tar', archives['img2dataset'](range(3)))
+  content = bytearray(path.read_bytes())
+  with tarfile.open(path) as tar:
+    start = tar.getmembers()[3].offset
+  header = content[start : start + 512]
+  header[at : at + len(field)] = field
+  if at != 148:
+    header[148:156] = b' ' * 8
+    header[148:156] = b'%06o\0 ' % sum(header)
+  content[start : start + 512] = header
+  path.write_bytes(content)
+  found = read_or_said(path)
+  monkeypatch.setattr(tar_files, '_PLAIN', re.compile(b'none'))
+  assert found == read_or_said(path)
+
+
 def test_a_link_is_no_picture(tmp_path):
   path = tmp_path / 'a.tar'
   with tarfile.open(path, 'w') as tar:
@@ -180,6 +210,17 @@ def test_a_shard_that_was_cut_between_members_is_found_out(archives, tmp_path):
   path.write_bytes(path.read_bytes()[:end])
   words = r'after 000000000\.txt: neither a member nor the mark of the end'
   with pytest.raises(UserError, match=words):
+    read(path)
+
+
+def test_a_shard_that_breaks_off_in_its_second_picture_says_after_what(
+  archives, tmp_path
+):
+  path = archives['tar'](tmp_path / 'a.tar', archives['img2dataset'](range(2)))
+  with tarfile.open(path) as tar:
+    end = tar.getmembers()[3].offset_data + 9
+  path.write_bytes(path.read_bytes()[:end])
+  with pytest.raises(UserError, match=r'; after 000000000\.txt: unexpected end'):
     read(path)
 
 

@@ -84,3 +84,12 @@ def test_a_zip_that_breaks_off_is_named(archives, tmp_path):
   path.write_bytes(path.read_bytes()[:900])
   with pytest.raises(UserError, match=r'a\.zip: expected a whole zip file.*copy it'):
     read(path)
+
+
+def test_a_zip_of_an_unknown_version_is_named(archives, tmp_path):
+  path = archives['zip'](tmp_path / 'a.zip', archives['img2dataset'](range(1)))
+  content = bytearray(path.read_bytes())
+  content[content.index(b'PK\1\2') + 6] = 100
+  path.write_bytes(content)
+  with pytest.raises(UserError, match=r'a\.zip: expected a whole.*version 10\.0.*copy'):
+    read(path)
