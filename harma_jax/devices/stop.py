@@ -3,8 +3,9 @@
 Python tells of a signal between two lines, so not while a library compiles or computes,
 and an exception that comes within a library's callback is lost. A command therefore
 listens with a thread beside it (`listening`): the exception comes where Python can
-raise it, and `GRACE` seconds after the first request, or at once after a second Ctrl-C,
-the process ends wherever it is. What must end well, the steps of a run, holds requests
+raise it, but not within an import, whose native code may not bear one, and `GRACE`
+seconds after the first request, or at once after a second Ctrl-C, the process ends
+wherever it is. What must end well, the steps of a run, holds requests
 back and looks for them itself (`StopRequest`).
 """
 
@@ -13,6 +14,7 @@ import contextlib
 import math
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -53,6 +55,7 @@ class _Asked:
     is_heard: whether `listening` is.
     holders: how many hold signals back.
     put_away: what is to be done before the process ends in the middle of something.
+    repeated: how many signals are on their way that the process sent itself.
   """
 
   def __init__(self):
@@ -60,6 +63,7 @@ class _Asked:
     self.is_obeyed = self.is_heard = False
     self.holders = 0
     self.put_away = []
+    self.repeated = 0
     self._lock = threading.Lock()
 
   def note(self, number: int) -> None:
@@ -71,6 +75,12 @@ class _Asked:
         '%s: saving and stopping; a second Ctrl-C ends at once',
         signal.Signals(number).name,
       )
+
+  def repeat(self, number: int) -> None:
+    """Has a signal come again, a little later, that came where it cannot be obeyed."""
+    self.repeated += 1
+    main = threading.main_thread().ident
+    threading.Timer(_LOOK_EVERY, signal.pthread_kill, [main, number]).start()
 
 
 _ASKED = _Asked()
@@ -90,6 +100,7 @@ def listening(leave: Callable[[int], NoReturn]) -> Iterator[None]:
   ours.setblocking(False)
   signal.set_wakeup_fd(ours.fileno(), warn_on_full_buffer=False)
   _set_handlers(dict.fromkeys(SIGNALS, _Handler()))
+  sys.unraisablehook = _hear_the_unraisable
   threading.Thread(target=_watch, args=(theirs, leave), daemon=True).start()
   _ASKED.is_heard = True
   try:
@@ -97,6 +108,7 @@ def listening(leave: Callable[[int], NoReturn]) -> Iterator[None]:
   finally:
     _set_handlers(dict.fromkeys(SIGNALS, signal.SIG_IGN))
     signal.set_wakeup_fd(-1)
+    sys.unraisablehook = sys.__unraisablehook__
     ours.close()  # which ends the thread
     _ASKED.is_heard = False
 
@@ -169,11 +181,28 @@ class _Handler:
   def __init__(self):
     self._count = 0
 
-  def __call__(self, number: int, _: FrameType | None) -> None:
-    self._count += 1
+  def __call__(self, number: int, frame: FrameType | None) -> None:
     _ASKED.note(number)
+    if _is_importing(frame) and not _ASKED.holders:
+      _ASKED.repeat(number)
+      return
+    self._count += 1
     if not _ASKED.holders or (self._count > 1 and number == signal.SIGINT):
       raise Interrupted(number)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+  while frame and frame.f_code.co_filename != '<frozen importlib._bootstrap>':
+    frame = frame.f_back
+  return frame is not None
+
+
+def _hear_the_unraisable(lost: 'sys.UnraisableHookArgs') -> None:
+  """An interruption that came in a finalizer, which raises nothing, comes again."""
+  if isinstance(lost.exc_value, Interrupted):
+    _ASKED.repeat(lost.exc_value.signal)
+  else:
+    sys.__unraisablehook__(lost)
 
 
 def _watch(wakes: socket.socket, leave: Callable[[int], NoReturn]) -> None:
@@ -182,6 +211,9 @@ def _watch(wakes: socket.socket, leave: Callable[[int], NoReturn]) -> None:
   while (numbers := _read(wakes)) is not None:
     for number in numbers:
       _ASKED.note(number)
+      if _ASKED.repeated:
+        _ASKED.repeated -= 1
+        continue
       count += 1
       if count > 1 and number == signal.SIGINT:
         _leave(leave, number)

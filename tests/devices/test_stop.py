@@ -53,6 +53,39 @@ def test_a_signal_ends_a_command_with_one_line(number, terminated, code):
   assert found[:3] == (code, 'put away\n', 'farewell\n')
 
 
+def test_a_signal_within_an_import_waits_for_its_end(tmp_path):
+  (tmp_path / 'slow.py').write_text(
+    'import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nprint("imported")'
+  )
+  act = f"""
+sys.path.insert(0, {str(tmp_path)!r})
+begin = time.monotonic()
+import slow
+try:
+  time.sleep(9)
+finally:
+  print(time.monotonic() - begin < stop.GRACE)
+"""
+  assert run(act)[:3] == (130, 'imported\nTrue\n', 'farewell\n')
+
+
+def test_a_signal_within_a_finalizer_is_not_lost():
+  act = """
+class Gone:
+  def __del__(self):
+    ask()
+    print('gone')
+
+begin = time.monotonic()
+Gone()
+try:
+  time.sleep(9)
+finally:
+  print(time.monotonic() - begin < stop.GRACE)
+"""
+  assert run(act)[:3] == (130, 'True\n', 'farewell\n')
+
+
 def test_an_interruption_that_a_library_swallows_ends_the_command_all_the_same():
   act = """
 try:
