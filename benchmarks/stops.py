@@ -168,8 +168,12 @@ class Campaign:
 
   def send(self, count: int, *, seed: int, jobs: int) -> list[dict]:
     """Sends `count` signals; a row for each."""
+    rows = []
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-      return list(pool.map(self._one, range(count), [seed] * count))
+      for row in pool.map(self._one, range(count), [seed] * count):
+        rows.append(row)
+        print(f'{len(rows)} of {count}', end='\r', file=sys.stderr, flush=True)
+    return rows
 
   def _one(self, number: int, seed: int) -> dict:
     rng = np.random.default_rng([seed, number])
