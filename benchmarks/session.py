@@ -19,7 +19,6 @@ from typing import NamedTuple
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 WIDTH, HEIGHT = 100, 50
-PROMPT = re.compile(r'^\$ $', re.MULTILINE)
 SCENES = ' '.join(
   f'--config.{stage}data.scenes.{split}={count}'
   for stage in ('', 'pretrain.')
@@ -51,9 +50,9 @@ MOMENTS = (
   Moment('while Python starts', ''),
   Moment('while the first step is compiled', 'compiling the step'),
   Moment('between two steps', r'step [3-9] of'),
-  Moment('in an evaluation', r'step \d+ of .*\n.*evaluating|evaluating'),
-  Moment('on the last step of the first stage', r'step 19 of 19|step 18 of 19'),
-  Moment('twice, in the second stage', r'stage 2 of 2[\s\S]*step [2-9] of', times=2),
+  Moment('on the last steps of the first stage', r'step 1[78] of 18'),
+  Moment('in an evaluation of the second', r'stage 2 of 2[\s\S]*evaluating'),
+  Moment('twice, between two steps', r'stage 2 of 2[\s\S]*step \d+ of 54 ', times=2),
   Moment('in a rehearsal', 'compil', command=f'{RUN} --dry_run'),
 )
 
