@@ -52,7 +52,7 @@ MOMENTS = (
   Moment('between two steps', r'step [3-9] of'),
   Moment('on the last steps of the first stage', r'step 1[78] of 18'),
   Moment('in an evaluation of the second', r'stage 2 of 2[\s\S]*evaluating'),
-  Moment('twice, between two steps', r'stage 2 of 2[\s\S]*step \d+ of 54 ', times=2),
+  Moment('twice, between two steps', r'stage 2 of 2[\s\S]*step [1-9]\d* of 54 ', times=2),
   Moment('in a rehearsal', 'compil', command=f'{RUN} --dry_run'),
 )
 
@@ -72,7 +72,7 @@ def main() -> None:
       parts.append((command, terminal.until_prompt()))
   rule = '=' * WIDTH
   text = '\n\n'.join(f'{rule}\n{title}\n{rule}\n{screen}' for title, screen in parts)
-  options.out.write_text(text.replace(sys.prefix, 'ENVIRONMENT') + '\n')
+  options.out.write_text(text.replace(f'{REPOSITORY}', 'CHECKOUT') + '\n')
 
 
 def stopped(terminal: 'Terminal', moment: Moment) -> tuple[str, str]:

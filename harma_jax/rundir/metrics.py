@@ -129,12 +129,13 @@ class RunLog:
     seconds = (time.monotonic() - self._began_clock) / (step - self._began)
     left = self._total - step
     evaluations = self._total // self._evaluate_every - step // self._evaluate_every
-    evaluation = self._took.get(EVALUATING, 0.0)
+    evaluation = self._took.get(EVALUATING)  # none was timed yet after a resume
+    each = f'of at most {duration(evaluation)}' if evaluation else 'not timed yet'
     logging.info(
-      'about %s to go: %d steps of %.2g s, %d evaluations of at most %s; compilations '
-      'for other lengths of captions come on top',
-      duration(left * seconds + evaluations * evaluation),
-      *(left, seconds, evaluations, duration(evaluation)),
+      'about %s to go: %d steps of %.2g s, %d evaluations %s; compilations for other '
+      'lengths of captions come on top',
+      duration(left * seconds + evaluations * (evaluation or 0.0)),
+      *(left, seconds, evaluations, each),
     )
 
   def _warn_of_skipped(self, values: Mapping) -> None:

@@ -119,7 +119,9 @@ def test_plain_lines_where_there_is_no_terminal(make_log, caplog, capsys):
     log.evaluation(10, split='val', recall=recall(1.25))
   lines = [record.message for record in caplog.records]
   assert len(lines) == 4
-  assert lines.pop(0).startswith('about 0.0 s to go: 18 steps of ')
+  first = lines.pop(0)
+  assert first.startswith('about 0.0 s to go: 18 steps of ')
+  assert ', 2 evaluations not timed yet; ' in first
   assert lines[0].startswith('step 5 of 20, epoch 0.50, loss 0.25, triplet 3, ')
   assert 'pairs/s' in lines[0]
   assert lines[0].endswith('s left')
