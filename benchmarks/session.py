@@ -52,7 +52,9 @@ MOMENTS = (
   Moment('between two steps', r'step [3-9] of'),
   Moment('on the last steps of the first stage', r'step 1[78] of 18'),
   Moment('in an evaluation of the second', r'stage 2 of 2[\s\S]*evaluating'),
-  Moment('twice, between two steps', r'stage 2 of 2[\s\S]*step [1-9]\d* of 54 ', times=2),
+  Moment(
+    'twice, between two steps', r'stage 2 of 2[\s\S]*step [1-9]\d* of 54 ', times=2
+  ),
   Moment('in a rehearsal', 'compil', command=f'{RUN} --dry_run'),
 )
 
