@@ -6,7 +6,8 @@
 Each command is first left to end, which tells how long it takes; then it gets one
 signal at a random moment of that time. How it ends is right where its exit code is the
 documented one, it is soon, no traceback and no crash of native code is seen, and no
-shared memory is left. A training that was stopped is started again until it ends, and
+shared memory is left. What dies of the signal itself, as a program of Python does that
+has not begun to listen, is right too, and counted. A training that was stopped is started again until it ends, and
 must have the metrics of the one that was left to. `--checkout` runs the package of
 another folder, to compare with an older one.
 """
@@ -227,6 +228,8 @@ def problem(row: dict, *, said: str) -> str:
   """What is wrong with an end; empty where it is as documented."""
   command = COMMANDS[row['command']]
   stopped = 130 if row['signal'] == 'SIGINT' else command.terminated
+  if is_early(row):
+    return ''
   found = [word for word in WORDS if word in said]
   if found:
     return f'said {found}'
@@ -239,6 +242,11 @@ def problem(row: dict, *, said: str) -> str:
   if row['seconds'] > WITHIN:
     return f'took {row["seconds"]} s'
   return ''
+
+
+def is_early(row: dict) -> bool:
+  """Whether Python itself obeyed the signal: nothing of ours had begun."""
+  return row['code'] == -signal.Signals[row['signal']]
 
 
 def metrics_below(folder: pathlib.Path) -> dict[str, list[dict]]:
@@ -266,6 +274,7 @@ def report_of(rows: list[dict], *, seed: int) -> dict:
       name: {
         'signals': len(some),
         'wrong': sum(bool(row['problem']) for row in some),
+        'before it listened': sum(map(is_early, some)),
         'codes': dict(collections.Counter(str(row['code']) for row in some)),
         'median seconds': round(statistics.median(r['seconds'] for r in some), 2),
         'most seconds': max(row['seconds'] for row in some),
