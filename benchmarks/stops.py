@@ -6,10 +6,10 @@
 Each command is first left to end, which tells how long it takes; then it gets one
 signal at a random moment of that time. How it ends is right where its exit code is the
 documented one, it is soon, no traceback and no crash of native code is seen, and no
-shared memory is left. What dies of the signal itself, as a program of Python does that
-has not begun to listen, is right too, and counted. A training that was stopped is started again until it ends, and
-must have the metrics of the one that was left to. `--checkout` runs the package of
-another folder, to compare with an older one.
+shared memory is left. One that Python itself ends, because nothing of the command has
+begun to listen, is counted apart. A training that was stopped is started again until it
+ends, and must have the metrics of the one that was left to. `--checkout` runs the
+package of another folder, to compare with an older one.
 """
 
 import argparse
@@ -204,6 +204,7 @@ class Campaign:
       'seconds': round(time.monotonic() - asked, 2),
     }
     said = (own / 'stderr').read_text() + (own / 'stdout').read_text()
+    row['early'] = is_early(row, said=said)
     row['problem'] = problem(row, said=said) or self._problem_of_resume(name, own)
     if row['problem']:
       row['said'] = said.splitlines()[-3:]
@@ -228,7 +229,7 @@ def problem(row: dict, *, said: str) -> str:
   """What is wrong with an end; empty where it is as documented."""
   command = COMMANDS[row['command']]
   stopped = 130 if row['signal'] == 'SIGINT' else command.terminated
-  if is_early(row):
+  if row['early']:
     return ''
   found = [word for word in WORDS if word in said]
   if found:
@@ -244,9 +245,10 @@ def problem(row: dict, *, said: str) -> str:
   return ''
 
 
-def is_early(row: dict) -> bool:
+def is_early(row: dict, *, said: str) -> bool:
   """Whether Python itself obeyed the signal: nothing of ours had begun."""
-  return row['code'] == -signal.Signals[row['signal']]
+  died = row['code'] == -signal.Signals[row['signal']]
+  return died or said.rstrip().endswith('KeyboardInterrupt')
 
 
 def metrics_below(folder: pathlib.Path) -> dict[str, list[dict]]:
@@ -274,7 +276,7 @@ def report_of(rows: list[dict], *, seed: int) -> dict:
       name: {
         'signals': len(some),
         'wrong': sum(bool(row['problem']) for row in some),
-        'before it listened': sum(map(is_early, some)),
+        'before it listened': sum(row['early'] for row in some),
         'codes': dict(collections.Counter(str(row['code']) for row in some)),
         'median seconds': round(statistics.median(r['seconds'] for r in some), 2),
         'most seconds': max(row['seconds'] for row in some),
