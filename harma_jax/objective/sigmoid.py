@@ -41,9 +41,9 @@ def first_bias(batch: int) -> float:
 
   Where similarities are 0, as unrelated features have them, an anchor's loss among B
   items, one of them its own, is `log(1 + exp(-b)) + (B - 1) log(1 + exp(b))`, which is
-  least where `sigmoid(b)` is the share 1 / B of the own ones. SigLIP's -10 is such a
-  prior, of its batch of 32,768 (-10.4; arXiv 2303.15343, section 3.2); a lower one first
-  draws all features together, until their similarities make up for the difference.
+  least where `sigmoid(b)` is the share 1 / B of the own ones. SigLIP's -10 is about
+  this prior of its 32,768 pairs, -10.4 (arXiv 2303.15343: to start close to the prior).
+  A lower one first draws all features together, until similarities make up for it.
 
   Args:
     batch: B, pairs, or images where several captions of one are in it.

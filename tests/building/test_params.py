@@ -30,6 +30,7 @@ from harma_jax.model.sizes import SIZES
 from harma_jax.rundir.workdir import claim, read_provenance
 from harma_jax.training.loop import train
 from harma_jax.weights.names import give, names_of, paths_of
+from harma_jax.weights.sources import open_source
 
 GOLDEN = pathlib.Path(__file__).resolve().parents[1] / 'weights/golden'
 
@@ -259,6 +260,17 @@ def test_the_size_of_a_known_repository_needs_no_hub(tmp_path, monkeypatch):
   assert (config.model.size, config.model.image_size) == ('ViT-B-32', 0)
   assert (config.model.interpolation, config.model.tokenizer) == ('', '')
   assert set(HUB_SIZES.values()) <= set(SIZES)
+
+
+def test_git_rsclips_side_is_read_off_its_weights(tmp_path, monkeypatch):
+  golden = open_source(str(GOLDEN / 'siglip/huggingface'))
+  opened = []
+  monkeypatch.setattr(
+    params_module, 'open_source', lambda init: opened.append(init) or golden
+  )
+  config = resolve_size(load_config('rsitmd.py:git-rsclip'), workdir=tmp_path)
+  assert opened == ['lcybuaa/Git-RSCLIP-base']
+  assert build_model(config).size.image_size == 19
 
 
 def test_a_known_siglip_2_resizes_as_its_repository_says(tmp_path, monkeypatch):
