@@ -10,7 +10,7 @@ import pytest
 from harma_jax.rundir.workdir import PRETRAIN
 
 # A first bias of -10, for any batch, gave 32 and 1.4.
-SCRATCH, ADAPTED = 55, 2
+SCRATCH, ADAPTED = 55, 4
 
 
 def falls(workdir):
