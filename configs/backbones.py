@@ -17,11 +17,10 @@ def set_backbone(config: ConfigDict, name: str, *, clip_epochs: float) -> Config
     config: changed in place.
     name: of `BACKBONES`: `clip` (LAION-2B ViT-B/32), `georsclip` (QuickGELU; its file,
       as published, is looked for in the current folder), `siglip2` (so400m/16, 256 px),
-      `siglip2-base` (B/16), `git-rsclip` (SigLIP B/16 of Git-10M; its side, 256
-      or 224 px, and what images undergo are read off the weights), `farslip` (its 2nd
-      stage, B/16 with texts of 248 tokens; repository and file are named as its README
-      does, and have not been tried), or, trained from scratch first, `tiny` and
-      `tiny-siglip`.
+      `siglip2-base` (B/16), `git-rsclip` (SigLIP B/16 of Git-10M; its side, 256 or 224
+      px, and what images undergo are read off the weights), `farslip` (its 2nd stage,
+      B/16; the names as in its README and 248 tokens are assumed), or, trained from
+      scratch first, `tiny` and `tiny-siglip`.
     clip_epochs: how long the released code trains on this data set from `clip`.
 
   Raises:
