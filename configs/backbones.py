@@ -65,6 +65,7 @@ def _tiny(config: ConfigDict, _: float, *, size: str = 'tiny') -> None:
 def _tiny_siglip(config: ConfigDict, epochs: float) -> None:
   _tiny(config, epochs, size='tiny-siglip')
   config.data.long_texts = 'cut'  # as those of `tiny`; it is trained with cut ones
+  config.pretrain.optimizer.clip_norm = 1.0  # as big_vision trains SigLIP
 
 
 def scratch(*, epochs: float) -> ConfigDict:
