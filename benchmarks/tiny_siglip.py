@@ -132,11 +132,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
   parser.add_argument('--root', required=True)
   parser.add_argument('--out', type=pathlib.Path, required=True)
   parser.add_argument('--workdirs', type=pathlib.Path, required=True)
-  parser.add_argument(
-    '--seeds',
-    type=lambda text: [int(seed) for seed in text.split(',')],
-    default='0,1,2',
-  )
+  parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
   parser.add_argument('--scratch_epochs', type=float, default=1.0)
   parser.add_argument('--epochs', type=float, default=0.5)
   parser.add_argument('--every_epochs', type=float, default=0.5)
