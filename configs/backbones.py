@@ -17,9 +17,10 @@ def set_backbone(config: ConfigDict, name: str, *, clip_epochs: float) -> Config
     config: changed in place.
     name: of `BACKBONES`: `clip` (LAION-2B ViT-B/32), `georsclip` (QuickGELU; its file,
       as published, is looked for in the current folder), `siglip2` (so400m/16, 256 px),
-      `siglip2-base` (B/16), `git-rsclip` (SigLIP B/16 of Git-10M), `farslip` (its 2nd
-      stage, B/16 with texts of 248 tokens), or, trained from scratch first, `tiny` and
-      `tiny-siglip`.
+      `siglip2-base` (B/16), `git-rsclip` (SigLIP B/16 of Git-10M; its side, 256 or 224
+      px, and what images undergo are read off the weights), `farslip` (its 2nd stage,
+      B/16; the names as in its README and 248 tokens are assumed), or, trained from
+      scratch first, `tiny` and `tiny-siglip`.
     clip_epochs: how long the released code trains on this data set from `clip`.
 
   Raises:
@@ -64,6 +65,7 @@ def _tiny(config: ConfigDict, _: float, *, size: str = 'tiny') -> None:
 def _tiny_siglip(config: ConfigDict, epochs: float) -> None:
   _tiny(config, epochs, size='tiny-siglip')
   config.data.long_texts = 'cut'  # as those of `tiny`; it is trained with cut ones
+  config.pretrain.optimizer.clip_norm = 1.0  # as big_vision trains SigLIP
 
 
 def scratch(*, epochs: float) -> ConfigDict:

@@ -45,6 +45,10 @@ PATHS = [
 ]
 
 
+# Of the configs' weights, the sizes that are read off them.
+READ = {'lcybuaa/Git-RSCLIP-base': 'ViT-B-16-SigLIP-256'}
+
+
 def load(path):
   return load_config(f'{CONFIGS}/{path}')
 
@@ -53,7 +57,7 @@ def resolved(path):
   """The config with the size that its weights have, without the weights."""
   config = load(path)
   if config.model.size == 'auto':
-    config.model.size = HUB_SIZES[config.init] if config.init else 'ViT-B-32'
+    config.model.size = {**HUB_SIZES, **READ, '': 'ViT-B-32'}[config.init]
   return config
 
 

@@ -6,10 +6,11 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from harma_jax.errors import expect_one_of
-from harma_jax.model.clip import FIRST_BIAS, FIRST_TEMPERATURE_WITH_BIAS, Clip
+from harma_jax.model.clip import FIRST_TEMPERATURE_WITH_BIAS, Clip
 from harma_jax.model.sizes import named_size
 from harma_jax.objective.alignment import Objective, make_objective, warn_of_sum
 from harma_jax.objective.contrast import CONTRASTS
+from harma_jax.objective.sigmoid import first_bias
 from harma_jax.rundir.workdir import has_saved, is_workdir, read_config
 
 
@@ -61,15 +62,19 @@ def build_objective(config: ConfigDict) -> Objective:
 def with_logits(config: ConfigDict, params: dict, *, model: Clip) -> dict:
   """`params` with the bias that a sigmoid loss trains, and the temperature beside it.
 
-  Both start as SigLIP's where the size or the objective wants a bias and `params` have
-  none.
+  Both start anew where the size or the objective wants a bias and `params` have none.
   """
   wanted = model.size.logit_bias or contrastive_of(config) == 'sigmoid'
   if not wanted or 'logit_bias' in params:
     return params
-  return params | {
+  return params | first_logits(config)
+
+
+def first_logits(config: ConfigDict) -> dict:
+  """Scalars of a sigmoid loss that no weights bring: SigLIP's, at the run's batch."""
+  return {
     'temperature': jnp.float32(FIRST_TEMPERATURE_WITH_BIAS),
-    'logit_bias': jnp.float32(FIRST_BIAS),
+    'logit_bias': jnp.float32(first_bias(config.train.batch_size)),
   }
 
 

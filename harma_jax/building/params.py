@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from harma_jax.building.model import build_model
 from harma_jax.building.objective import (
+  first_logits,
   fitting_logits,
   resolve_contrastive,
   with_logits,
@@ -154,7 +155,10 @@ def _build_backbone(config: ConfigDict, model: Clip, *, init: str) -> tuple[dict
       'little from them. Set --config.init=... or --config.optimizer.train=full.',
       config.optimizer.train,
     )
-  return init_params(model, key), {'init': '', 'seed': config.seed}
+  params = init_params(model, key)
+  # In place of what the model starts from, which knows of no batch.
+  fresh = first_logits(config) if 'logit_bias' in params else {}
+  return params | fresh, {'init': '', 'seed': config.seed}
 
 
 def build_fresh(model: Clip, key: jax.Array) -> dict:

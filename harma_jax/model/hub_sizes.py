@@ -1,4 +1,7 @@
-"""Repositories of the Hugging Face hub whose sizes are known without a download."""
+"""Repositories of the Hugging Face hub whose sizes are known without a download.
+
+One of whose side sources disagree is left out, so that it is read off its weights.
+"""
 
 _CLIP = {
   'laion/CLIP-ViT-B-32-laion2B-s34B-b79K': 'ViT-B-32',
@@ -18,8 +21,6 @@ _SIGLIP = {
   'google/siglip-large-patch16-256': 'ViT-L-16-SigLIP-256',
   'google/siglip-large-patch16-384': 'ViT-L-16-SigLIP-384',
   'google/siglip-so400m-patch14-384': 'ViT-SO400M-14-SigLIP-384',
-  'lcybuaa/Git-RSCLIP-base': 'ViT-B-16-SigLIP-256',
-  'lcybuaa/Git-RSCLIP': 'ViT-L-16-SigLIP-256',
 }
 _SIGLIP_2 = {
   'google/siglip2-base-patch32-256': 'ViT-B-32-SigLIP2-256',

@@ -1,5 +1,7 @@
 """The sigmoid loss: whether a pair belongs together, asked of every pair by itself."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -32,3 +34,21 @@ def sigmoid_repulsion(
   """The part of `sigmoid` that other images' items have, f32[C]."""
   values = similarity / logits.temperature + logits.bias
   return jnp.sum(jnp.where(same, 0, jax.nn.softplus(values)), axis=1)
+
+
+def first_bias(batch: int) -> float:
+  """The bias for scalars that have never been trained: `-log(B - 1)`.
+
+  Where similarities are 0, as unrelated features have them, an anchor's loss among B
+  items, one of them its own, is `log(1 + exp(-b)) + (B - 1) log(1 + exp(b))`, which is
+  least where `sigmoid(b)` is the share 1 / B of the own ones. SigLIP's -10 is about
+  this prior of its 32,768 pairs, -10.4 (arXiv 2303.15343: to start close to the prior).
+  A lower one first draws all features together, until similarities make up for it.
+
+  Args:
+    batch: B, pairs, or images where several captions of one are in it.
+
+  Returns:
+    At most 0; 0 of a batch of 1.
+  """
+  return -math.log(max(batch - 1, 1))

@@ -28,6 +28,7 @@ FIELDS = (
   'pairs_per_second',
   'images_per_second',
   'captions_per_second',
+  'processor_seconds',
   'flop_per_pair',
   'matmul_flop_per_second',
   'model_flop_utilisation',

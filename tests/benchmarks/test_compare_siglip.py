@@ -63,15 +63,22 @@ def test_sides_take_turns_and_ratios_are_of_one_round(monkeypatch, tmp_path):
 
   def run(words, *, platform):
     asked.append(words)
-    return {'pairs_per_second': {'median': next(speeds)}}
+    speed = next(speeds)
+    return {'pairs_per_second': {'median': speed}, 'processor_seconds': 8 / speed}
 
   monkeypatch.setattr(compare_siglip, 'run_process', run)
-  arguments = compare_siglip.parse(['--out', str(tmp_path / 'f.json'), '--rounds=2'])
+  words = ['--rounds=2', '--jax_flags=--config.model.layers=unroll']
+  arguments = compare_siglip.parse(['--out', str(tmp_path / 'f.json'), *words])
   found = compare_siglip.compare(arguments)
   assert found['of the rounds'] == [2.0, 3.0]
   assert found['speed over PyTorch eager'] == 2.5
+  assert found['processor seconds of PyTorch over ours'] == 2.5
   assert ['siglip_baseline.py' in words[1] for words in asked] == [False, True] * 2
   assert '--config.train.batch_size=8' in asked[0]
+  assert [words[-1] == '--config.model.layers=unroll' for words in asked] == [
+    True,
+    False,
+  ] * 2
   assert json.dumps(found)
 
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import math
+import pathlib
 import shutil
 
 import jax
@@ -28,6 +30,9 @@ from harma_jax.model.sizes import SIZES
 from harma_jax.rundir.workdir import claim, read_provenance
 from harma_jax.training.loop import train
 from harma_jax.weights.names import give, names_of, paths_of
+from harma_jax.weights.sources import open_source
+
+GOLDEN = pathlib.Path(__file__).resolve().parents[1] / 'weights/golden'
 
 
 def all_equal(tree, other):
@@ -257,6 +262,17 @@ def test_the_size_of_a_known_repository_needs_no_hub(tmp_path, monkeypatch):
   assert set(HUB_SIZES.values()) <= set(SIZES)
 
 
+def test_git_rsclips_side_is_read_off_its_weights(tmp_path, monkeypatch):
+  golden = open_source(str(GOLDEN / 'siglip/huggingface'))
+  opened = []
+  monkeypatch.setattr(
+    params_module, 'open_source', lambda init: opened.append(init) or golden
+  )
+  config = resolve_size(load_config('rsitmd.py:git-rsclip'), workdir=tmp_path)
+  assert opened == ['lcybuaa/Git-RSCLIP-base']
+  assert build_model(config).size.image_size == 19
+
+
 def test_a_known_siglip_2_resizes_as_its_repository_says(tmp_path, monkeypatch):
   monkeypatch.setattr(params_module, 'open_source', lambda _: pytest.fail('opened'))
   assert set(HUB_INTERPOLATION) <= set(HUB_SIZES)
@@ -280,11 +296,36 @@ def scalars(params):
   }
 
 
-def test_a_sigmoid_loss_brings_its_own_scalars(small_config, finished_run):
+def starting(batch):
+  """Scalars that no weights bring."""
+  return pytest.approx({'temperature': 0.1, 'logit_bias': -math.log(batch - 1)})
+
+
+@pytest.mark.parametrize('batch', [4, 12])
+def test_a_sigmoid_loss_brings_its_own_scalars(small_config, finished_run, batch):
   for init in ('', str(finished_run)):
-    config = small_config(SIGMOID)
+    config = small_config({**SIGMOID, 'train.batch_size': batch})
     params, _ = build_params(config, build_model(config), init=init)
-    assert scalars(params) == pytest.approx({'temperature': 0.1, 'logit_bias': -10})
+    assert scalars(params) == starting(batch)
+
+
+@pytest.mark.parametrize('batch', [4, 12])
+def test_random_weights_with_a_bias_start_at_the_prior_of_their_batch(
+  small_config, batch, monkeypatch
+):
+  monkeypatch.setitem(SIZES, 'toy', dataclasses.replace(SIZES['toy'], logit_bias=True))
+  config = small_config({'train.batch_size': batch})
+  params, _ = build_params(config, build_model(config), init='')
+  assert scalars(params) == starting(batch)
+
+
+def test_the_scalars_of_weights_stay(small_config, tmp_path):
+  source = GOLDEN / 'siglip/huggingface'
+  config = resolve_size(auto(small_config, source), workdir=tmp_path)
+  params, _ = build_params(config, build_model(config), init=str(source))
+  tensors = safetensors.numpy.load_file(source / 'model.safetensors')
+  assert params['logit_bias'] == tensors['logit_bias'].item()
+  assert params['temperature'] == pytest.approx(np.exp(-tensors['logit_scale'].item()))
 
 
 @pytest.fixture(scope='module')
@@ -296,7 +337,7 @@ def sigmoid_run(small_config, tmp_path_factory):
 
 def test_a_run_goes_on_from_the_scalars_of_a_run(small_config, sigmoid_run):
   trained = scalars(read_workdir(sigmoid_run))
-  assert trained['logit_bias'] != -10
+  assert trained != starting(small_config().train.batch_size)
   config = with_adapters(small_config, **SIGMOID)
   params, _ = build_params(config, build_model(config), init=str(sigmoid_run))
   assert scalars(params) == trained
@@ -309,9 +350,8 @@ def test_a_softmax_loss_takes_no_bias_over(small_config, sigmoid_run):
 
 
 def test_a_run_with_a_bias_starts_where_it_started(small_config, sigmoid_run):
-  assert scalars(read_start(sigmoid_run)) == pytest.approx(
-    {'temperature': 0.1, 'logit_bias': -10}
-  )
+  batch = small_config().train.batch_size
+  assert scalars(read_start(sigmoid_run)) == starting(batch)
 
 
 def test_the_weights_tell_the_contrastive_loss(

@@ -12,7 +12,7 @@ from harma_jax.objective.alignment import make_objective
 from harma_jax.objective.anchors import DIRECTIONS, over_anchors
 from harma_jax.objective.head import harmonized_head
 from harma_jax.objective.logits import Logits
-from harma_jax.objective.sigmoid import sigmoid, sigmoid_repulsion
+from harma_jax.objective.sigmoid import first_bias, sigmoid, sigmoid_repulsion
 
 LOGITS = Logits(0.1, -2.0)
 START = Logits(0.1, -10.0)
@@ -311,3 +311,18 @@ def test_the_triplet_loss_weighs_as_much_beside_either_loss():
   norms = gradient_norms(spread=5.0)
   assert 0.3 < norms['sigmoid'] / norms['softmax'] < 3
   assert norms['triplet'] > 100 * norms['softmax']
+
+
+@pytest.mark.parametrize('batch', [2, 5, 128])
+def test_the_first_bias_is_the_best_where_all_features_are_orthogonal(batch):
+  def loss(bias):
+    u = np.zeros((batch, 3))
+    return slow_sigmoid(u, u, range(batch), logits=(0.1, bias))
+
+  bias = first_bias(batch)
+  assert loss(bias) < min(loss(bias - 0.1), loss(bias + 0.1))
+
+
+def test_the_first_bias_of_siglips_batch_is_about_siglips():
+  assert first_bias(32_768) == pytest.approx(-10, abs=0.5)
+  assert first_bias(1) == 0

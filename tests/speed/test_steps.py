@@ -11,6 +11,7 @@ def test_a_step_is_measured_without_data(small_config, fast_peak):
   found = measure(config, mode='step', steps=2, warmup=1)
   assert found['pairs_per_second']['p5'] > 0
   assert found['compile_seconds'] > 0
+  assert found['processor_seconds'] > 0
   assert found['share_waiting_for_input'] is None
   assert found['model_flop_utilisation'] == pytest.approx(
     found['flop_per_pair']

@@ -22,6 +22,7 @@ from harma_jax.evaluation.duplicates import caption_groups, ceiling_row
 from harma_jax.evaluation.recall import RECALLS, chance_recall
 from harma_jax.evaluation.ties import RECORDED
 from harma_jax.model.clip import init_params
+from harma_jax.objective.sigmoid import first_bias
 from harma_jax.reporting.record import read_record
 from harma_jax.rundir.checkpoint import Checkpoints
 from harma_jax.rundir.metrics import RunLog, read_rows
@@ -270,8 +271,9 @@ def test_a_run_with_a_sigmoid_loss_goes_on_bit_identically(small_config, tmp_pat
   )
   assert all_equal(whole, stopped)
   rows = [row for row in read_rows(tmp_path / 'whole/metrics.jsonl') if 'loss' in row]
-  for name in ('logit_bias', 'temperature'):
-    assert rows[0][name] == np.float32({'logit_bias': -10, 'temperature': 0.1}[name])
+  first = {'logit_bias': first_bias(config.train.batch_size), 'temperature': 0.1}
+  for name in first:
+    assert rows[0][name] == np.float32(first[name])
     assert rows[-1][name] != rows[0][name]
 
 
