@@ -15,8 +15,8 @@ from harma_jax.model.clip import Clip
 from harma_jax.model.transformer import TILE
 
 # Layers, up to which towers are unrolled, by platform (docs/throughput.md): with 12, a
-# CPU's and a GPU's compilers keep twice the memory, for they undo what `remat` asks; a
-# TPU's takes more than thrice as long for 6.
+# CPU's compiler keeps twice the memory, a GPU's takes thrice and, with 6, a TPU's more
+# than thrice as long.
 UNROLLED_DEPTH = {'cpu': 6}  # elsewhere none
 HALF = (jnp.bfloat16, jnp.float16)
 

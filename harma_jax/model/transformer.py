@@ -191,7 +191,8 @@ class Transformer(nn.Module):
       x, adapter_mask = (_whole_tiles(rows) for rows in (x, adapter_mask))
     block, policy = Block, REMAT[self.remat]
     if policy is not None:
-      block = nn.remat(Block, prevent_cse=False, policy=policy)
+      # A scanned body needs no barriers; unrolled, a GPU's compiler would keep all.
+      block = nn.remat(Block, prevent_cse=self.layers == 'unroll', policy=policy)
     blocks = nn.scan(
       block,
       variable_axes={'params': 0},
