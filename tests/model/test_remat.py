@@ -176,3 +176,22 @@ def test_each_policy_keeps_less_than_the_one_before(layers, adapter):
     for remat in ('none', 'products', 'outputs', 'block')
   ]
   assert all(less < 0.5 * more for more, less in itertools.pairwise(sizes)), sizes
+
+
+@pytest.mark.parametrize('layers', LAYERS)
+def test_barriers_stand_where_a_compiler_could_undo_a_policy(layers):
+  """A body that is scanned needs none; unrolled, what is computed again is the same."""
+  tower = Transformer(
+    TOWER,
+    'gelu',
+    causal=True,
+    adapter=Additions(),
+    dtype=jnp.float32,
+    layers=layers,
+    remat='products',
+  )
+  x = jnp.zeros((1, LENGTH, WIDTH))
+  params = jax.eval_shape(tower.init, jax.random.key(0), x)
+  gradient = jax.grad(lambda params: tower.apply(params, x)[0].sum())
+  text = jax.jit(gradient).lower(params).as_text()
+  assert ('optimization_barrier' in text) == (layers == 'unroll')
