@@ -10,7 +10,7 @@ from harma_jax.raster.how import How
 from harma_jax.raster.no_data import NoData, is_alpha, valid_pixels
 from harma_jax.raster.scene import open_scene
 from harma_jax.search_index.files import tile_boxes
-from harma_jax.search_index.reader import read_rows
+from harma_jax.search_index.reader import NO_DATA, read_rows
 
 LEFT_HALF = (0, 0, 20, 25)
 
@@ -120,9 +120,9 @@ def test_boxes_of_too_little_data_are_left_out_and_counted(write_scene, values):
   [(_, some)] = rows()
   # Two columns of four rows of tiles, of which the first row holds a quarter of data.
   assert len(some.boxes) == 20 - 6
-  assert some.dropped == {'no data': 6}
+  assert some.dropped == {NO_DATA: 6}
   [(_, some)] = rows(min_valid=0.5)
-  assert some.dropped == {'no data': 8}
+  assert some.dropped == {NO_DATA: 8}
   [(_, some)] = rows(min_valid=0)
   assert (len(some.boxes), some.dropped) == (20, {})
   assert some.facts['no_data'] == 'the value 0'
