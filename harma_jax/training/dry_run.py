@@ -41,6 +41,8 @@ from harma_jax.training.plan import Plan, make_plan
 from harma_jax.training.screen import facts_of_run
 from harma_jax.training.state import start_state, stepper_of
 
+REMOVING = 1.0  # seconds that the folder of a rehearsal may take
+
 
 def dry_run(config: ConfigDict, *, workdir: pathlib.Path) -> None:
   """Does what `train` does up to one step, one evaluation batch and one save.
@@ -95,8 +97,12 @@ def _scratch_beside(workdir: pathlib.Path) -> Iterator[pathlib.Path]:
   scratch = parent / f'.{workdir.name}-dry-run-{name}'
 
   def remove():
-    if jax.process_index() == 0:
+    # A checkpoint that is being written beside may put more into it.
+    deadline = time.monotonic() + REMOVING
+    while jax.process_index() == 0 and scratch.exists():
       shutil.rmtree(scratch, ignore_errors=True)
+      if time.monotonic() > deadline:
+        return
 
   with put_away(remove):
     yield scratch
