@@ -117,7 +117,7 @@ def test_the_bias_of_a_sigmoid_loss_has_no_place_in_files_of_clip(
   fields = ADAPTERS | {'model.adapters': 'lora', 'init': str(finished_run)}
   config = small_config(fields | {'objective.contrastive': 'sigmoid'})
   run = write_run(tmp_path / 'run', config)
-  assert read_workdir(run)['logit_bias'] < -5
+  assert read_workdir(run)['logit_bias'] < 0
   export(run, format, tmp_path / 'out')
   again = {'open_clip': {'init': str(tmp_path / 'out')}}.get(
     format, fields | {'adapter': str(tmp_path / 'out')}
