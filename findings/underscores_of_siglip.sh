@@ -14,7 +14,7 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/env"
-"$folder/env/bin/pip" install --quiet open_clip_torch==3.3.0 transformers==5.24.0 sentencepiece==0.2.1 torch==2.14.1 torchvision==0.29.1
+"$folder/env/bin/pip" install --quiet open_clip_torch==3.3.0 transformers==5.24.0 sentencepiece==0.2.3 protobuf==7.36.2 torch==2.14.1 torchvision==0.29.1
 cat > "$folder/run.py" <<'PY'
 import pathlib
 import sys
@@ -29,7 +29,7 @@ words = 'storage tank tanks harbor a photo of dense residential area storagetank
 (folder / 'words.txt').write_text('\n'.join(' '.join(words[n:] + words[:n]) for n in range(len(words))) + '\n')
 sentencepiece.SentencePieceTrainer.train(
   input=str(folder / 'words.txt'), model_prefix=str(folder / 'spiece'), vocab_size=60,
-  pad_id=1, eos_id=1, unk_id=2, bos_id=-1, minloglevel=2, hard_vocab_limit=False,
+  unk_id=0, eos_id=1, bos_id=-1, minloglevel=2, hard_vocab_limit=False,
 )
 tokenizer = transformers.SiglipTokenizer(str(folder / 'spiece.model'))
 print('transformers', transformers.__version__, 'open_clip', open_clip.__version__)
