@@ -97,7 +97,7 @@ def measure_model(options: argparse.Namespace) -> dict:
     texts = itertools.islice(queries(), options.queries + 1)
     first, *later = (timed(model.search, index, text=text) for text in texts)
     search = functools.partial(model.search, index)
-    with serving(Archive(index, search)) as address:
+    with serving(Archive(index=index, search=search)) as address:
       texts = itertools.islice(queries(), options.queries + 1)
       _, *by_page = (timed(ask, address, text) for text in texts)
   return {

@@ -150,7 +150,7 @@ class Terminal:
 
   def until_prompt(self) -> str:
     """Waits until the shell asks for the next line."""
-    return self.until(r'\n\$$')
+    return self.until(r'\$$')
 
 
 if __name__ == '__main__':
