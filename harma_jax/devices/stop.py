@@ -198,9 +198,15 @@ def _is_importing(frame: FrameType | None) -> bool:
 
 
 def _hear_the_unraisable(lost: 'sys.UnraisableHookArgs') -> None:
-  """An interruption that came in a finalizer, which raises nothing, comes again."""
-  if isinstance(lost.exc_value, Interrupted):
-    _ASKED.repeat(lost.exc_value.signal)
+  """An interruption that came in a finalizer, which raises nothing, comes again.
+
+  tensorstore tells of the parts of a save that failed after orbax has given it up.
+  """
+  error = lost.exc_value
+  if isinstance(error, Interrupted):
+    _ASKED.repeat(error.signal)
+  elif isinstance(error, RuntimeError) and str(error) == 'Event loop is closed':
+    logging.debug('told after the end: %s', error)
   else:
     sys.__unraisablehook__(lost)
 

@@ -86,6 +86,32 @@ finally:
   assert run(act)[:3] == (130, 'True\n', 'farewell\n')
 
 
+def test_what_tensorstore_tells_a_loop_that_is_closed_is_not_printed():
+  act = """
+import asyncio
+import tensorstore
+
+promise, future = tensorstore.Promise.new()
+loop = asyncio.new_event_loop()
+
+async def wait():
+  await future
+
+async def start():
+  start.task = asyncio.ensure_future(wait())
+  await asyncio.sleep(0)
+
+loop.run_until_complete(start())
+loop.close()
+thread = threading.Thread(target=promise.set_result, args=[1])
+thread.start()
+thread.join()
+print('told', flush=True)
+os._exit(0)
+"""
+  assert run(act)[:3] == (0, 'told\n', '')
+
+
 def test_an_interruption_that_a_library_swallows_ends_the_command_all_the_same():
   act = """
 try:
