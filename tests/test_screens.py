@@ -82,7 +82,7 @@ def archive(tmp_path, monkeypatch):
 
 
 @pytest.mark.filterwarnings('ignore:Truncated File Read')
-@pytest.mark.filterwarnings('ignore::rasterio.errors.NotGeoreferencedWarning')
+@pytest.mark.filterwarnings('ignore:Dataset has no geotransform')
 def test_an_index(finished_run, archive, capsys, caplog):
   caplog.set_level('INFO', logger='absl')
   model = harma_jax.load(str(finished_run))
