@@ -201,7 +201,7 @@ def _context() -> 'Context':
   Raises:
     UserError: there is no such tokenizer, or it leaves no room for a text.
   """
-  from harma_jax.data.caption_audit import Context
+  from harma_jax.data.caption_audit import OF_CLIP, Context
   from harma_jax.data.tokenizer_files import VOCABULARY_FILES, open_tokenizer
   from harma_jax.weights.tokenizer_source import find_tokenizer
 
@@ -212,7 +212,7 @@ def _context() -> 'Context':
       f'{length}.'
     )
   if not told:
-    return Context(length=length or 77)
+    return Context(length=length or OF_CLIP.length)
   folder = find_tokenizer(told)
   if folder is None:
     raise UserError(
