@@ -282,7 +282,7 @@ def _splits_of(summaries: Sequence[Mapping], *, asked: Sequence[str]) -> list[st
   found = {split for summary in summaries for split in summary['splits']}
   missing = [split for split in asked if split not in found]
   if missing:
-    left = {split for summary in summaries for split in summary['left'] if split}
+    left = {split for summary in summaries for split in summary.get('left', ()) if split}
     raise _no_split(missing[0], found=found | left)
   if not found:
     skipped = [line for summary in summaries for line in summary['skipped']]
