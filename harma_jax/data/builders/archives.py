@@ -282,8 +282,8 @@ def _splits_of(summaries: Sequence[Mapping], *, asked: Sequence[str]) -> list[st
   found = {split for summary in summaries for split in summary['splits']}
   missing = [split for split in asked if split not in found]
   if missing:
-    left = {split for summary in summaries for split in summary.get('left', ()) if split}
-    raise _no_split(missing[0], found=found | left)
+    left = (summary.get('left', ()) for summary in summaries)
+    raise _no_split(missing[0], found=found.union(*left))
   if not found:
     skipped = [line for summary in summaries for line in summary['skipped']]
     first = f', the first: {skipped[0]}' if skipped else ''
