@@ -17,7 +17,7 @@ from harma_jax.building.objective import (
   resolve_contrastive,
   with_logits,
 )
-from harma_jax.building.step import build_optimizer, build_state, state_shapes
+from harma_jax.building.step import split_trainable
 from harma_jax.errors import UserError
 from harma_jax.model.clip import Clip, init_params
 from harma_jax.model.hub_sizes import HUB_INTERPOLATION, HUB_SIZES
@@ -192,17 +192,9 @@ def read_workdir(workdir: str | pathlib.Path) -> dict:
     UserError: nothing has been saved in `workdir`.
   """
   workdir = pathlib.Path(workdir).expanduser()
-  config = read_config(workdir)
-  optimizer, _ = build_optimizer(config, total_steps=1)
-  abstract = state_shapes(config, build_model(config), optimizer)
-  device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-  abstract = jax.tree.map(
-    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), abstract
-  )
+  read_config(workdir)  # or it would be made a folder of a run
   with contextlib.closing(Checkpoints(workdir)) as checkpoints:
-    step = step_to_read(checkpoints, workdir=workdir)
-    # On the host: on a device they could not be laid out over several.
-    return jax.device_get(checkpoints.restore_params(step, abstract).params)
+    return checkpoints.read_params(step_to_read(checkpoints, workdir=workdir))
 
 
 def read_start(workdir: str | pathlib.Path) -> dict:
@@ -219,15 +211,14 @@ def read_start(workdir: str | pathlib.Path) -> dict:
   first = pathlib.Path(workdir) / PRETRAIN
   init = str(first) if is_workdir(first) else config.init
   params, record = build_params(config, build_model(config), init=init)
-  optimizer, _ = build_optimizer(config, total_steps=1)
-  state = jax.device_get(build_state(config, params, optimizer))
+  params = jax.device_get(params)
+  _, frozen = split_trainable(config, params)
   saved, known = paths_of(read_workdir(workdir)), read_provenance(workdir)
-  frozen = paths_of(state.frozen).items()
   if record.get('sha256') != known.get('sha256', record.get('sha256')) or any(
-    not np.array_equal(leaf, saved[path]) for path, leaf in frozen
+    not np.array_equal(leaf, saved[path]) for path, leaf in paths_of(frozen).items()
   ):
     raise UserError(
       f'Expected the weights that the run in {workdir} started from; those of '
       f'{init or "its seed"} are others now. Bring the old ones back.'
     )
-  return state.params
+  return params

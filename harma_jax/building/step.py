@@ -166,6 +166,17 @@ def build_step(
   return guard(step, halt=config.train.on_nonfinite == 'raise')
 
 
+def split_trainable(config: ConfigDict, params: dict) -> tuple[dict, dict]:
+  """Parameters, or shapes of them, as those that train and those that do not."""
+  patterns = patterns_of(
+    config.optimizer.train,
+    shared='shared_adapter' in params,
+    adapters=config.model.adapters,
+  )
+  labels = label_leaves(params, patterns)
+  return split_params(params, labels)
+
+
 def build_state(
   config: ConfigDict, params: dict, optimizer, *, n_captions: int = 0
 ) -> TrainState:
@@ -177,13 +188,7 @@ def build_state(
     optimizer: of the trainable ones.
     n_captions: of the training split, for the account that harmonization keeps of them.
   """
-  patterns = patterns_of(
-    config.optimizer.train,
-    shared='shared_adapter' in params,
-    adapters=config.model.adapters,
-  )
-  labels = label_leaves(params, patterns)
-  trainable, frozen = split_params(params, labels)
+  trainable, frozen = split_trainable(config, params)
   keeps_account = config.harmonization.pair != 'none'
   return init_state(
     trainable,

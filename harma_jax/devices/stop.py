@@ -156,9 +156,11 @@ class StopRequest:
   def unless_asked(self, act: Callable):
     """`act()`, done beside the main thread; None where a signal comes before its end.
 
-    For native code of many seconds that changes nothing, a compilation. It goes on
-    until the process ends.
+    For native code of many seconds that changes nothing: a compilation, an evaluation.
+    It goes on until the process ends.
     """
+    if self.signal is not None:
+      return None
     future = concurrent.futures.Future()
     threading.Thread(target=_fulfil, args=(future, act), daemon=True).start()
     while not future.done():

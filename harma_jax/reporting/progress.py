@@ -11,6 +11,8 @@ from rich.progress import (
   TimeRemainingColumn,
 )
 
+from harma_jax.devices.stop import put_away
+
 
 def show_progress(items: Iterable, *, title: str, total: int) -> Iterator:
   """Gives the items on; shows how many of `total` have passed, and the time left.
@@ -19,7 +21,9 @@ def show_progress(items: Iterable, *, title: str, total: int) -> Iterator:
   """
   console = Console(stderr=True)
   columns = (TextColumn(title), BarColumn(), MofNCompleteColumn())
-  with Progress(
+  bar = Progress(
     *columns, TimeRemainingColumn(), console=console, disable=not console.is_interactive
-  ) as bar:
+  )
+  with put_away(bar.stop):
+    bar.start()
     yield from bar.track(items, total=total)

@@ -1,19 +1,31 @@
 """Saving and restoring of runs; the only file that imports orbax."""
 
+import contextlib
+import json
 import math
 import pathlib
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint import checkpoint_managers
+from orbax.checkpoint import checkpoint_managers, multihost
 
 from harma_jax.errors import UserError
 from harma_jax.rundir.steps import check_steps, reading
-from harma_jax.rundir.workdir import CHECKPOINT_FOLDER, FROZEN_FOLDER, writing
+from harma_jax.rundir.workdir import (
+  CHECKPOINT_FOLDER,
+  FROZEN_FOLDER,
+  replace_text,
+  writing,
+)
+from harma_jax.stepping.optim import merge_params
 from harma_jax.stepping.step import TrainState
 
 # What selects among a step's metrics; in those of older runs it is the mean recall.
 SELECTION, MEAN_RECALL = 'selection', 'mean_recall'
+
+# In place of the metrics of a step whose evaluation was stopped.
+_DUE = {'due': True}
 
 
 class Checkpoints:
@@ -69,7 +81,11 @@ class Checkpoints:
 
   def metrics(self, step: int) -> dict:
     """What was measured at a saved step; empty where nothing was."""
-    return self._manager.metrics(step) or {}
+    return {} if self.is_due(step) else self._manager.metrics(step) or {}
+
+  def is_due(self, step: int) -> bool:
+    """Whether a step was saved before what it was to be measured by had ended."""
+    return self._manager.metrics(step) == _DUE
 
   def save_frozen(self, frozen: dict) -> None:
     """Saves what does not train, unless it is there: in the dtypes that it has now.
@@ -81,20 +97,29 @@ class Checkpoints:
       with writing(self._workdir):
         _save_tree(self._frozen, frozen)
 
-  def save(self, step: int, state: TrainState, *, metrics: dict) -> None:
+  def save(self, step: int, state: TrainState, *, metrics: dict | None) -> None:
     """Saves `state`, which has taken `step` steps; returns while it is written.
+
+    Args:
+      step: also the latest, where its metrics are due: these are added.
+      state: of that step.
+      metrics: what was measured; None where it `is_due` later.
 
     Raises:
       UserError: a mean recall that is not a number, or a folder that cannot be written:
         this save began in vain, or the one before ended so.
     """
-    selection = _selection(metrics, otherwise=0.0)
+    selection = _selection(metrics or {}, otherwise=0.0)
     if not math.isfinite(selection):
       raise UserError(
         f'Expected a {MEAN_RECALL} that is a number at step {step}; found '
         f'{selection}. Nothing is saved of this step.'
       )
     self.save_frozen(state.frozen)
+    metrics = _DUE if metrics is None else metrics
+    if step == self.latest_step():
+      self._add_metrics(step, metrics)
+      return
     with writing(self._workdir):
       self._manager.save(
         step,
@@ -132,6 +157,20 @@ class Checkpoints:
       **{'curriculum': {}} | restored.rest,
     )
 
+  def read_params(self, step: int) -> dict:
+    """The parameters of `step`, numpy arrays in f32; nothing is known of them before.
+
+    Raises:
+      UserError: files of it are missing, cut or damaged.
+    """
+    trainable = self._workdir / CHECKPOINT_FOLDER / str(step) / 'trainable'
+    with reading(trainable.parent):
+      read = _read_tree(trainable)
+    if self._frozen.exists():
+      with reading(self._frozen):
+        read = merge_params(read, _read_tree(self._frozen))
+    return read
+
   def restore_params(self, step: int, abstract: TrainState) -> TrainState:
     """`abstract` with the parameters of `step`; no optimizer state is read."""
     restored = self._restore(step, trainable=abstract.trainable)
@@ -142,6 +181,14 @@ class Checkpoints:
     """Waits as `wait` does, and lets go of the folder."""
     with writing(self._workdir):
       self._manager.close()
+
+  def _add_metrics(self, step: int, metrics: dict) -> None:
+    self.wait()
+    if jax.process_index() == 0:
+      file = self._workdir / CHECKPOINT_FOLDER / str(step) / 'metrics/metrics'
+      replace_text(file, json.dumps(metrics))
+    multihost.sync_global_processes(f'metrics of step {step}')
+    self._manager.reload()
 
   def _restore(self, step: int, **items) -> ocp.args.Composite:
     items = {name: ocp.args.StandardRestore(item) for name, item in items.items()}
@@ -190,6 +237,15 @@ def _quality(metrics: dict) -> float:
 def _save_tree(path: pathlib.Path, tree: dict) -> None:
   with ocp.StandardCheckpointer() as checkpointer:
     checkpointer.save(path, tree)
+
+
+def _read_tree(path: pathlib.Path) -> dict:
+  """A saved tree on the host: what devices wrote it, and how, is no matter."""
+  handler = ocp.PyTreeCheckpointHandler()
+  as_numpy = ocp.RestoreArgs(restore_type=np.ndarray, dtype=np.float32)
+  leaves = jax.tree.map(lambda _: as_numpy, handler.metadata(path).tree)
+  with contextlib.closing(ocp.Checkpointer(handler)) as checkpointer:
+    return checkpointer.restore(path, restore_args=leaves)
 
 
 def _restore_tree(path: pathlib.Path, abstract: dict) -> dict:

@@ -12,6 +12,7 @@ from absl import logging
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from harma_jax.devices.stop import put_away
 from harma_jax.evaluation.recall import RECALLS, Recall
 from harma_jax.rundir.reading import read_rows
 from harma_jax.rundir.workdir import append_rows, replace_text
@@ -59,11 +60,13 @@ class RunLog:
     self.start_clock(self._step)
 
   def __enter__(self):
+    self._shown = put_away(self._bar.stop)  # or a terminal would miss its cursor
+    self._shown.__enter__()
     self._bar.start()
     return self
 
-  def __exit__(self, *_):
-    self._bar.stop()
+  def __exit__(self, *error):
+    self._shown.__exit__(*error)
 
   def start_clock(self, step: int) -> None:
     """Counts pairs/s from `step` and from now on: what came before is not training."""

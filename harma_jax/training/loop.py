@@ -142,7 +142,7 @@ def take_steps(
   plan: Plan,
   mesh: Mesh,
   folder: RunFolder,
-  measure: Callable[[TrainState, int], dict],
+  measure: Callable[..., dict | None],
   describe: Callable[[dict, int], str],
 ) -> TrainState:
   """Measures, saves, then draws a batch and takes a step, until all are taken.
@@ -154,7 +154,7 @@ def take_steps(
     plan: when what is due.
     mesh: of all devices.
     folder: of the run.
-    measure: `(state, step) -> metrics` that are saved with the state.
+    measure: of `make_measure`, whose metrics are saved with the state.
     describe: the samples of a step; see `fail_if_halted`.
 
   Raises:
@@ -162,7 +162,9 @@ def take_steps(
     Stopped: a signal asked for it; the state is saved.
   """
   checkpoints, log = folder.checkpoints, folder.log
-  first, saved, unread = int(state.step), checkpoints.latest_step(), {}
+  first, unread = int(state.step), {}
+  # What a stop left to be measured comes first now.
+  saved = None if checkpoints.is_due(first) else checkpoints.latest_step()
   step, before = first, first - 1
   fail = functools.partial(
     fail_if_halted, unread=unread, plan=plan, folder=folder, describe=describe
@@ -177,9 +179,9 @@ def take_steps(
         metrics = {}
         if plan.evaluates(step):
           with log.busy(EVALUATING):
-            metrics = measure(state, step)
+            metrics = measure(state, step, wait=wait)
         checkpoints.save(step, state, metrics=metrics)
-        saved = step
+        saved, asked = step, stop.signal if metrics is None else asked
         log.start_clock(step)
       if asked or step == plan.total:
         checkpoints.wait()

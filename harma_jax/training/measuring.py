@@ -1,6 +1,5 @@
 """What a run measures before a step, and once at its end."""
 
-import functools
 import pathlib
 from collections.abc import Callable, Mapping
 
@@ -16,7 +15,6 @@ from harma_jax.evaluation.ties import EXPECTED, recorded_of
 from harma_jax.reporting.tables import print_table, with_ties
 from harma_jax.rundir.checkpoint import SELECTION, abstract_of
 from harma_jax.rundir.folder import RunFolder
-from harma_jax.rundir.metrics import RunLog
 from harma_jax.rundir.results import write_results
 from harma_jax.rundir.workdir import (
   CONFLICTS_FILE,
@@ -36,23 +34,27 @@ def make_measure(
   selector: str,
   table: CaptionTable,
   folder: RunFolder,
-) -> Callable[[TrainState, int], dict]:
-  """Builds `measure(state, step)`, what is done wherever an evaluation is due.
+) -> Callable[..., dict | None]:
+  """Builds `measure(state, step, wait=)`, what is done wherever an evaluation is due.
 
   It measures the selecting split, before the first step the others too, notes the
   captions that conflict most, and returns the recalls of the selecting split, one of
-  which, `selector`, is what selects; nothing where there is none.
+  which, `selector`, is what selects; nothing where there is none. `wait(act)` returns
+  what `act()` does; where it returns None nothing is noted, and None is returned.
   """
   selection = splits.get(selected_by)
   others = [split for split in splits.values() if split is not selection]
-  measure_split = functools.partial(_measure, evaluate=evaluate, log=folder.log)
 
-  def measure(state, step):
-    for split in others if step == 0 else ():
-      measure_split(state, split, step=step)
-    recall = {} if selection is None else measure_split(state, selection, step=step)
+  def measure(state, step, *, wait):
+    due = others if step == 0 else []
+    due = due if selection is None else [*due, selection]
+    recalls = wait(lambda: [evaluate(state.params, split) for split in due])
+    if recalls is None:
+      return None
+    for split, recall in zip(due, recalls, strict=True):
+      folder.log.evaluation(step, split=split.name, recall=recall)
     note_conflicts(state, step=step, table=table, workdir=folder.path)
-    return recall and recall | {SELECTION: recall[selector]}
+    return {} if selection is None else recalls[-1] | {SELECTION: recalls[-1][selector]}
 
   return measure
 
@@ -103,21 +105,9 @@ def measure_selected(
   )
   for split, is_due in zip(splits.values(), due, strict=True):
     if is_due:
-      _measure(state, split, step=best, evaluate=evaluate, log=folder.log)
+      recall = evaluate(state.params, split)
+      folder.log.evaluation(best, split=split.name, recall=recall)
   return best
-
-
-def _measure(
-  state: TrainState,
-  split: EvaluationSplit,
-  *,
-  step: int,
-  evaluate: Evaluator,
-  log: RunLog,
-) -> Recall:
-  recall = evaluate(state.params, split)
-  log.evaluation(step, split=split.name, recall=recall)
-  return recall
 
 
 def report_results(

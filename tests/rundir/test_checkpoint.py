@@ -84,6 +84,38 @@ def test_a_step_without_metrics_is_not_the_best(checkpoints):
   assert checkpoints.metrics(2) == {}
 
 
+def test_what_is_due_is_added_by_a_later_start(tmp_path):
+  with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
+    save_all(checkpoints, [5.0])
+    checkpoints.save(1, make_state(1), metrics=None)
+    checkpoints.save(1, make_state(1), metrics=None)
+    assert (checkpoints.is_due(0), checkpoints.is_due(1)) == (False, True)
+    assert checkpoints.metrics(1) == {}
+    assert checkpoints.best_step() == 0
+  with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
+    assert checkpoints.is_due(1)
+    checkpoints.save(1, make_state(1), metrics={'mean_recall': 9.0})
+    assert not checkpoints.is_due(1)
+    checkpoints.save(2, make_state(2), metrics={'mean_recall': 7.0})
+    assert (checkpoints.best_step(), checkpoints.latest_step()) == (1, 2)
+    assert checkpoints.metrics(1) == {'mean_recall': 9.0}
+    restored = checkpoints.restore(1, abstract_of(make_state(0)))
+    assert restored.trainable['a']['kernel'][0, 0] == 1
+  assert steps_in(tmp_path) == [1, 2]
+
+
+def test_parameters_are_read_without_knowing_them(checkpoints):
+  state = make_state(3)
+  half = {'b': {'bias': jnp.arange(4.0, dtype=jnp.bfloat16)}}
+  checkpoints.save(3, state.replace(frozen=half), metrics={})
+  checkpoints.wait()
+  read = checkpoints.read_params(3)
+  assert all(type(leaf) is np.ndarray for leaf in jax.tree.leaves(read))
+  assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(read))
+  np.testing.assert_array_equal(read['a']['kernel'], np.full((2, 3), 3))
+  np.testing.assert_array_equal(read['b']['bias'], np.arange(4))
+
+
 def test_where_nothing_was_measured_the_last_is_the_best(checkpoints):
   save_all(checkpoints, [None, None, None])
   assert checkpoints.best_step() == 2
