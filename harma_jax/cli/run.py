@@ -88,7 +88,7 @@ def run(
 def _import_for_good(name: str) -> None:
   """Imports a module whose objects the garbage collector need not look at, ever.
 
-  Those of jax are so many that it takes a fifth of a short command to go through them.
+  Those of jax are so many that going through them is a good part of a short command.
   """
   gc.disable()
   importlib.import_module(name)

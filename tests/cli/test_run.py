@@ -59,3 +59,17 @@ def test_a_command_that_compiles_has_a_folder_for_it(environment, tmp_path, comp
   )
   kept = f'{tmp_path}/.cache/harma_jax/compiled' if compiles else None
   assert printed == f'{kept}\n'
+
+
+def test_the_collector_leaves_jax_alone_and_goes_on(environment):
+  code = (
+    'import gc, sys\n'
+    'from harma_jax import cli\n'
+    'def main(_):\n'
+    '  print("jax" in sys.modules, gc.get_freeze_count() > 50_000, gc.isenabled())\n'
+    'cli.run(main, compiles=True)'
+  )
+  printed = subprocess.check_output(
+    [sys.executable, '-c', code], env=environment, text=True
+  )
+  assert printed == 'True True True\n'
