@@ -1,11 +1,12 @@
 """From the start of a command to its first line of result, beside another checkout.
 
   python -m benchmarks.first_lines --baseline=CHECKOUT --out=FILE.json [--rounds=5]
+    [--quickstart]
 
-`--help`, `search query` and `evaluate`, the two on a tiny run that each checkout trains
-and indexes first. The sides take turns; a ratio is of one round. The cache of compiled
-programs is filled, as after a first call. A checkout is made by `git worktree add
-FOLDER COMMIT`.
+`--help`, `search query` and `evaluate`, the two on a tiny run, or a whole quickstart,
+that each checkout trains and indexes first. The sides take turns; a ratio is of one
+round. The cache of compiled programs is filled, as after a first call. A checkout is
+made by `git worktree add FOLDER COMMIT`.
 """
 
 import argparse
@@ -21,6 +22,10 @@ import time
 from benchmarks.stops import COMMANDS, REPOSITORY
 
 HELP = ('main', '--help')
+QUICKSTART = (
+  *('main', '--config=configs/quickstart.py'),
+  *('--config.data.root={root}/data', '--workdir={own}/run'),
+)
 TIMED = {
   '--help': HELP,
   'search query': COMMANDS['search query'].words,
@@ -34,6 +39,7 @@ def main() -> None:
   parser.add_argument('--baseline', type=pathlib.Path, required=True)
   parser.add_argument('--out', type=pathlib.Path, required=True)
   parser.add_argument('--rounds', type=int, default=5)
+  parser.add_argument('--quickstart', action='store_true')
   options = parser.parse_args()
   with tempfile.TemporaryDirectory() as folder:
     sides = {
@@ -41,7 +47,7 @@ def main() -> None:
       for name, checkout in (('ours', REPOSITORY), ('baseline', options.baseline))
     }
     for side in sides.values():
-      side.prepare()
+      side.prepare(QUICKSTART if options.quickstart else COMMANDS['train'].words)
     seconds = {name: {'ours': [], 'baseline': []} for name in TIMED}
     for _ in range(options.rounds + 1):
       for name, words in TIMED.items():
@@ -61,12 +67,12 @@ class Side:
     self._checkout, self._folder = checkout, folder
     self._places = {'root': folder, 'own': folder, 'run': folder / 'run'}
 
-  def prepare(self) -> None:
-    """Trains and indexes."""
-    for name in ('train', 'search index'):
-      self._start(COMMANDS[name].words, stdout=subprocess.DEVNULL).wait()
-      if name == 'train':
-        (self._places['images'],) = (self._folder / 'data').rglob('images')
+  def prepare(self, train: tuple[str, ...]) -> None:
+    """Trains, and makes an index of the pictures that it drew last."""
+    self._start(train, stdout=subprocess.DEVNULL).wait()
+    drawn = (self._folder / 'data').rglob('images')
+    self._places['images'] = max(drawn, key=lambda path: path.stat().st_mtime)
+    self._start(COMMANDS['search index'].words, stdout=subprocess.DEVNULL).wait()
     self._places['index'] = self._folder / 'i'
 
   def first_line(self, words: tuple[str, ...]) -> float:
