@@ -56,11 +56,13 @@ class Command:
     words: what follows `python -m harma_jax.`.
     terminated: its exit code after SIGTERM.
     resumes: whether the same command goes on and ends alike.
+    lasts: seconds after which one is stopped that does not end; 0 for one that does.
   """
 
   words: tuple[str, ...]
   terminated: int = 143
   resumes: bool = False
+  lasts: float = 0.0
 
 
 TRAIN = ('main', *RUN, '--config.data.root={root}/data', '--workdir={own}/run')
@@ -72,9 +74,18 @@ COMMANDS = {
     resumes=True,
   ),
   'train --seeds': Command(words=(*TRAIN, '--seeds=0,1'), terminated=0, resumes=True),
+  'train, harmonized': Command(
+    words=(
+      *TRAIN,
+      *('--config.harmonization.pair=captions', '--config.data.captions_per_image=2'),
+    ),
+    terminated=0,
+    resumes=True,
+  ),
   'train --dry_run': Command(words=(*TRAIN, '--dry_run')),
   'evaluate': Command(words=('evaluate', '--workdir={run}')),
   'report': Command(words=('report', '--workdir={run}', '--out={own}/page.html')),
+  'conflicts': Command(words=('conflicts', '--workdir={harmonized}')),
   'compare': Command(words=('compare', '{run}', '{run}')),
   'export': Command(
     words=('export', '--workdir={run}', '--format=open_clip', '--out={own}/export')
@@ -83,6 +94,12 @@ COMMANDS = {
     words=('search', 'index', '--workdir={run}', '--images={images}', '--out={own}/i')
   ),
   'search query': Command(words=('search', 'query', '--index={index}', 'a river')),
+  'search export': Command(
+    words=('search', 'export', '--index={index}', '--out={own}/i.parquet')
+  ),
+  'search serve': Command(
+    words=('search', 'serve', '--index={index}', '--port=0'), lasts=4.0
+  ),
   'classify': Command(words=('classify', '--workdir={run}', '--images={classes}')),
   'bench': Command(words=('bench', *RUN, '--steps=5')),
   'data check': Command(words=('data', 'check', '--source={source}')),
@@ -120,7 +137,11 @@ class Campaign:
   def __init__(self, folder: pathlib.Path, *, checkout: pathlib.Path):
     self._root, self._checkout, self._count = folder, checkout, 0
     self._lock = threading.Lock()
-    self._places = {'root': folder, 'run': folder / 'train/run'}
+    self._places = {
+      'root': folder,
+      'run': folder / 'train/run',
+      'harmonized': folder / 'train_harmonized/run',
+    }
     self._seconds, self._metrics = {}, {}
     self._prepare()
 
@@ -130,8 +151,12 @@ class Campaign:
       own = self._root / name.replace(' ', '_').replace(',', '')
       own.mkdir()
       begin = time.monotonic()
-      ended = self.start(command, own).wait()
-      if ended not in (0, 1):
+      program = self.start(command, own)
+      if command.lasts:
+        time.sleep(command.lasts)
+        program.terminate()
+      ended = program.wait()
+      if ended not in (0, 1) and not command.lasts:
         print((own / 'stderr').read_text(), file=sys.stderr)
         raise RuntimeError(f'{name} ended with {ended}')
       self._seconds[name] = time.monotonic() - begin

@@ -109,7 +109,7 @@ def _check_mode() -> None:
 def _farewell() -> cli.Farewell:
   if flags.FLAGS.is_parsed() and (_DRY_RUN.value or _TOPOLOGY.value):
     return cli.Farewell('Interrupted. Nothing is left of the dry run.')
-  return cli.Farewell('Interrupted. The same command resumes.', terminated=0)
+  return cli.Farewell(cli.RESUMES, terminated=0)
 
 
 if __name__ == '__main__':

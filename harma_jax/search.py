@@ -29,7 +29,6 @@ from harma_jax.cli import index_flags, place_flags, query_flags, serve_flags
 from harma_jax.errors import UserError
 
 cli.shared_flag('workdir')
-_LAST_WORDS = 'Interrupted; the same index command goes on.'
 _OUT = cli.shared_flag('out')
 _IMAGES = cli.shared_flag('images')
 cli.shared_flag('json')
@@ -116,4 +115,4 @@ def run_serve(words: Sequence[str]) -> None:
 
 
 if __name__ == '__main__':
-  cli.run(main, farewell=lambda: cli.Farewell(_LAST_WORDS), compiles=True)
+  cli.run(main, farewell=cli.resuming('index'), compiles=True)

@@ -318,11 +318,3 @@ def test_the_page_is_served_with_the_model_of_the_index(call, index, monkeypatch
   settings = {'text': 'boats', 'image': None, 'minus': '', 'overlap': 'best'}
   hits = asked['archive'].search(top=3, allowed=None, **settings)
   assert len(hits) == 3
-
-
-def test_the_page_ends_when_it_is_interrupted(call, index, monkeypatch):
-  def interrupted(archive, **settings):
-    raise KeyboardInterrupt
-
-  monkeypatch.setattr('harma_jax.search_page.server.serve', interrupted)
-  assert call('serve', index=index) == ''

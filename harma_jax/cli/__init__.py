@@ -1,7 +1,7 @@
 """What all command lines share: flags, their help, a user's mistake as one message."""
 
 from harma_jax.cli.parse import no_arguments, parse_flags
-from harma_jax.cli.run import Farewell, run
+from harma_jax.cli.run import RESUMES, Farewell, resuming, run
 from harma_jax.cli.shared_flags import (
   answer,
   asks_for_json,
@@ -15,6 +15,7 @@ from harma_jax.cli.shared_flags import (
 )
 
 __all__ = [
+  'RESUMES',
   'Farewell',
   'answer',
   'asks_for_json',
@@ -22,6 +23,7 @@ __all__ = [
   'no_arguments',
   'parse_flags',
   'read_config_flag',
+  'resuming',
   'run',
   'shared_flag',
   'workdir',

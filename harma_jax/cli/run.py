@@ -31,6 +31,14 @@ class Farewell(NamedTuple):
   terminated: int = TERMINATED
 
 
+RESUMES = 'Interrupted. The same command resumes.'
+
+
+def resuming(word: str) -> Callable[[], Farewell]:
+  """The farewell of a program whose command `word` goes on where it was stopped."""
+  return lambda: Farewell(RESUMES) if word in sys.argv else Farewell()
+
+
 def run(
   main: Callable[[Sequence[str]], int | None],
   *,

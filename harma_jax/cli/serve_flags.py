@@ -1,6 +1,5 @@
 """The flags of `search serve`, and serving a page as they say."""
 
-import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -32,8 +31,7 @@ def serve_archive(archive: 'Archive') -> None:
 
   if _HOST.value != LOOPBACK:
     logging.warning('--host=%s: others may see this archive; no password', _HOST.value)
-  with contextlib.suppress(KeyboardInterrupt):
-    serve(archive, host=_HOST.value, port=_PORT.value, ready=_say_where)
+  serve(archive, host=_HOST.value, port=_PORT.value, ready=_say_where)
 
 
 def _say_where(address: str) -> None:

@@ -242,9 +242,5 @@ def _in_these_flags(message: str) -> str:
   return message
 
 
-def _farewell() -> cli.Farewell:
-  return cli.Farewell('Interrupted; prepare goes on when started again.')
-
-
 if __name__ == '__main__':
-  cli.run(main, farewell=_farewell)
+  cli.run(main, farewell=cli.resuming('prepare'))

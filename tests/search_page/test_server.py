@@ -3,8 +3,12 @@
 import functools
 import http.client
 import json
+import signal
+import subprocess
+import sys
 import threading
 import time
+import urllib.request
 
 import numpy as np
 import pytest
@@ -195,3 +199,29 @@ def test_a_port_that_is_taken_is_one_message(archive):
     port = taken.getsockname()[1]
     with pytest.raises(UserError, match='--port'):
       serve(archive[0], host='127.0.0.1', port=port, ready=lambda _: None)
+
+
+PROGRAM = """
+from harma_jax import cli
+from harma_jax.cli.serve_flags import serve_archive
+from harma_jax.search_index.index import open_index
+from harma_jax.search_page.archive import Archive
+
+cli.run(lambda argv: serve_archive(Archive(index=open_index(argv[1]), search=None)))
+"""
+
+
+@pytest.mark.parametrize(('number', 'code'), [('SIGINT', 130), ('SIGTERM', 143)])
+def test_a_page_that_is_interrupted_ends_with_one_line(
+  made_index, unit_rows, environment, number, code
+):
+  index = str(made_index(unit_rows(7)).folder)
+  words = [sys.executable, '-c', PROGRAM, index, '--port=0']
+  pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE}
+  with subprocess.Popen(words, env=environment, text=True, **pipes) as program:
+    address = program.stdout.readline().split(': ')[0]
+    with urllib.request.urlopen(address) as page:
+      assert page.status == 200
+    program.send_signal(signal.Signals[number])
+    said = program.stderr.read()
+  assert (program.returncode, said) == (code, 'Interrupted.\n')
