@@ -20,6 +20,8 @@ from harma_jax.errors import UserError
 
 DEFECT, MISTAKE, INTERRUPTED, UNREAD, TERMINATED = 1, 2, 130, 141, 143
 
+RESUMES = 'Interrupted. The same command resumes.'
+
 
 class Farewell(NamedTuple):
   """What an interrupted command says last, and its exit code after SIGTERM.
@@ -29,9 +31,6 @@ class Farewell(NamedTuple):
 
   words: str = 'Interrupted.'
   terminated: int = TERMINATED
-
-
-RESUMES = 'Interrupted. The same command resumes.'
 
 
 def resuming(word: str) -> Callable[[], Farewell]:
