@@ -14,6 +14,7 @@ import sys
 
 import pytest
 
+from harma_jax.building.params import read_workdir
 from harma_jax.errors import UserError
 from harma_jax.rundir.results import read_results
 from harma_jax.rundir.workdir import append_rows, held
@@ -36,6 +37,8 @@ BROUGHT_ABOUT_BY = {
   'was empty, as a copy': 'an_empty_step',
   'no rest/_METADATA in it': 'a_step_without_a_part',
   'missing or cut (NOT_FOUND)': 'a_step_without_numbers',
+  'that of another model in': 'steps_of_another_model',
+  'of another shape': 'weights_of_another_model',
   'lines cannot be read': 'a_damaged_row',
   'expected rows up to': 'rows_that_are_gone',
   'It is of another run': 'results_of_another_run',
@@ -222,6 +225,25 @@ def a_step_without_numbers(small_config, own_run):
   for folder in list((own_run / 'checkpoints/6/trainable').rglob('d')):
     shutil.rmtree(folder)
   return refused(train, small_config(), workdir=own_run)
+
+
+@pytest.fixture
+def a_run_of_another_side(small_config, own_run):
+  """A run's folder whose config has become that of another model; that config."""
+  config = json.loads((own_run / 'config.json').read_text())
+  config['model']['image_size'] = 32
+  (own_run / 'config.json').write_text(json.dumps(config))
+  return small_config({'model.image_size': 32})
+
+
+@pytest.fixture
+def steps_of_another_model(own_run, a_run_of_another_side):
+  return refused(train, a_run_of_another_side, workdir=own_run)
+
+
+@pytest.fixture
+def weights_of_another_model(own_run, a_run_of_another_side):
+  return refused(read_workdir, own_run)
 
 
 def spoil_rows(run, change):

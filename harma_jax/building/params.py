@@ -23,6 +23,7 @@ from harma_jax.model.clip import Clip, init_params
 from harma_jax.model.hub_sizes import HUB_INTERPOLATION, HUB_SIZES
 from harma_jax.model.sizes import SIZES, named_size
 from harma_jax.rundir.checkpoint import Checkpoints, step_to_read
+from harma_jax.rundir.steps import OF_ONE_RUN
 from harma_jax.rundir.workdir import (
   PRETRAIN,
   has_saved,
@@ -32,6 +33,7 @@ from harma_jax.rundir.workdir import (
 )
 from harma_jax.weights.adapter import load_adapter
 from harma_jax.weights.load import (
+  check_leaves,
   graft,
   has_adapters,
   is_new,
@@ -189,12 +191,28 @@ def read_workdir(workdir: str | pathlib.Path) -> dict:
   """The parameters of a run's best step, as numpy arrays.
 
   Raises:
-    UserError: nothing has been saved in `workdir`.
+    UserError: nothing has been saved in `workdir`, or that of another model.
   """
   workdir = pathlib.Path(workdir).expanduser()
-  read_config(workdir)  # or it would be made a folder of a run
+  config = read_config(workdir)
   with contextlib.closing(Checkpoints(workdir)) as checkpoints:
-    return checkpoints.read_params(step_to_read(checkpoints, workdir=workdir))
+    params = checkpoints.read_params(step_to_read(checkpoints, workdir=workdir))
+  check_leaves(
+    paths_of(params),
+    paths_of(_shapes_of(config)),
+    source_name=workdir,
+    remedy=OF_ONE_RUN,
+  )
+  return params
+
+
+def _shapes_of(config: ConfigDict) -> dict:
+  model = build_model(config)
+
+  def fresh(key):
+    return with_logits(config, init_params(model, key), model=model)
+
+  return jax.eval_shape(fresh, jax.random.key(0))
 
 
 def read_start(workdir: str | pathlib.Path) -> dict:

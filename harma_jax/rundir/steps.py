@@ -13,6 +13,11 @@ from harma_jax.errors import UserError
 # What orbax writes of a step; without the last it would be taken for one not measured.
 PARTS = ('trainable/_METADATA', 'rest/_METADATA', 'metrics')
 
+OF_ONE_RUN = 'Bring config.json, checkpoints/ and frozen/ of one run together again.'
+
+# What orbax says of leaves that are others than those asked for.
+_OTHERS = 'not compatible with the stored shape|structures do not match'
+
 
 def check_steps(folder: pathlib.Path) -> None:
   """Looks at all folders that are called as a saved step is.
@@ -40,11 +45,16 @@ def reading(path: pathlib.Path) -> Iterator[None]:
   """Makes one message of what cannot be read of a saved tree inside.
 
   Raises:
-    UserError: a file below `path` is missing, cut or damaged.
+    UserError: a file below `path` is missing, cut or damaged, or of another model.
   """
   try:
     yield
   except (OSError, ValueError) as error:
+    if re.search(_OTHERS, str(error)):
+      raise UserError(
+        'Expected what a run of this config has saved; found that of another model in '
+        f'{path}. {OF_ONE_RUN}'
+      ) from error
     cause = _damage(error)
     if cause is None:
       raise

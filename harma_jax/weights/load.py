@@ -1,7 +1,9 @@
 """Starting weights from other programs, strictly matched to our parameters."""
 
 import dataclasses
+import os
 import re
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -113,25 +115,45 @@ def graft(fresh: dict, source: dict, *, source_name: str) -> dict:
     for path in fresh
     if path == 'temperature' or (is_new(path) and not has_adapters)
   }
-  missing = sorted(set(fresh) - set(given) - optional)
-  unexpected = sorted(set(given) - set(fresh))
-  shapes = [
-    f'{path} {given[path].shape} instead of {fresh[path].shape}'
-    for path in sorted(set(given) & set(fresh))
-    if given[path].shape != fresh[path].shape
-  ]
-  if missing or unexpected or shapes:
-    raise UserError(
-      f'Expected weights of the model that the config describes in {source_name}; '
-      f'missing: {_some(missing)}; unexpected: {_some(unexpected)}; '
-      f'of another shape: {_some(shapes)}. Set model.* as the weights were made.'
-    )
+  check_leaves(
+    given,
+    {path: leaf for path, leaf in fresh.items() if path not in optional - set(given)},
+    source_name=source_name,
+    remedy='Set model.* as the weights were made.',
+  )
   return tree_of(
     {
       path: jnp.asarray(given.get(path, leaf), leaf.dtype)
       for path, leaf in fresh.items()
     }
   )
+
+
+def check_leaves(
+  given: Mapping[str, np.ndarray],
+  expected: Mapping[str, jax.ShapeDtypeStruct],
+  *,
+  source_name: str | os.PathLike,
+  remedy: str,
+) -> None:
+  """Compares paths and shapes of parameters with those of a model.
+
+  Raises:
+    UserError: some are missing, unexpected or of another shape; ends with `remedy`.
+  """
+  missing = sorted(set(expected) - set(given))
+  unexpected = sorted(set(given) - set(expected))
+  shapes = [
+    f'{path} {given[path].shape} instead of {expected[path].shape}'
+    for path in sorted(set(given) & set(expected))
+    if given[path].shape != expected[path].shape
+  ]
+  if missing or unexpected or shapes:
+    raise UserError(
+      f'Expected weights of the model that the config describes in {source_name}; '
+      f'missing: {_some(missing)}; unexpected: {_some(unexpected)}; '
+      f'of another shape: {_some(shapes)}. {remedy}'
+    )
 
 
 def is_new(path: str) -> bool:

@@ -1,5 +1,6 @@
 """The weights that a run starts from: drawn, read, or those of another run."""
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -8,6 +9,7 @@ import shutil
 
 import jax
 import numpy as np
+import optax
 import pytest
 import safetensors.numpy
 
@@ -27,7 +29,9 @@ from harma_jax.model.clip import init_params
 from harma_jax.model.hub_sizes import HUB_INTERPOLATION, HUB_SIZES
 from harma_jax.model.preprocessing import OPENAI
 from harma_jax.model.sizes import SIZES
+from harma_jax.rundir.checkpoint import Checkpoints
 from harma_jax.rundir.workdir import claim, read_provenance
+from harma_jax.stepping.step import init_state
 from harma_jax.training.loop import train
 from harma_jax.weights.names import give, names_of, paths_of
 from harma_jax.weights.sources import open_source
@@ -91,6 +95,42 @@ def test_weights_of_another_size_are_refused(small_config, finished_run):
   config = small_config({'model.image_size': 32})
   with pytest.raises(UserError, match=r'of another shape: image/.*Set model\.\*'):
     build_params(config, build_model(config), init=str(finished_run))
+
+
+@pytest.mark.parametrize(
+  ('fields', 'found'),
+  [
+    ({'adapters': 'lora'}, r'missing: image/\S*lora_query/a/kernel.*unexpected: none'),
+    ({'image_size': 32}, 'missing: none; unexpected: none; of another shape: image/'),
+  ],
+)
+def test_saved_weights_of_another_model_are_refused(
+  finished_run, tmp_path, fields, found
+):
+  mixed = shutil.copytree(finished_run, tmp_path / 'mixed')
+  config = json.loads((mixed / 'config.json').read_text())
+  config['model'] |= fields
+  (mixed / 'config.json').write_text(json.dumps(config))
+  with pytest.raises(UserError, match=found) as error:
+    read_workdir(mixed)
+  assert f'describes in {mixed};' in str(error.value)
+  assert str(error.value).endswith('frozen/ of one run together again.')
+
+
+def test_saved_weights_that_the_config_has_no_place_for_are_refused(
+  small_config, finished_run, tmp_path
+):
+  config = with_adapters(small_config)
+  trained = tmp_path / 'trained'
+  shutil.copytree(finished_run, trained)
+  params, _ = build_params(config, build_model(config), init=str(finished_run))
+  shutil.rmtree(trained / 'checkpoints')
+  shutil.rmtree(trained / 'frozen', ignore_errors=True)
+  state = init_state(params, {}, optimizer=optax.sgd(0.1))
+  with contextlib.closing(Checkpoints(trained)) as checkpoints:
+    checkpoints.save(0, state, metrics={})
+  with pytest.raises(UserError, match='missing: none; unexpected: image/'):
+    read_workdir(trained)
 
 
 def test_a_run_that_saved_nothing_gives_no_weights(small_config, tmp_path):

@@ -106,3 +106,20 @@ def test_frozen_weights_that_are_gone_are_one_message(workdir):
   shutil.rmtree(workdir / 'frozen')
   with pytest.raises(UserError, match=f'whole checkpoint in {workdir}/frozen; found'):
     restore(workdir)
+
+
+OTHERS = {
+  'shape': {'a': {'kernel': jnp.zeros((3, 3))}},
+  'less': {},
+  'more': {'a': {'kernel': jnp.zeros((2, 3)), 'lora': jnp.zeros(2)}},
+}
+
+
+@pytest.mark.parametrize('trainable', OTHERS.values(), ids=OTHERS)
+def test_steps_of_another_model_are_one_message(workdir, trainable):
+  state = init_state(trainable, {'b': {'bias': jnp.ones(4)}}, optimizer=optax.adam(0.1))
+  with (
+    contextlib.closing(Checkpoints(workdir, keep=2)) as checkpoints,
+    pytest.raises(UserError, match=r'found that of another model in .*6\. Bring '),
+  ):
+    checkpoints.restore(6, abstract_of(state))
