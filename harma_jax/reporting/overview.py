@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from flax import traverse_util
 
 from harma_jax.evaluation.recall import Recall
+from harma_jax.model.sizes import named_size
 from harma_jax.reporting.page import escape, paragraph, section, table
 from harma_jax.reporting.recalls import step_of
 from harma_jax.rundir.workdir import without_paths
@@ -51,11 +52,12 @@ def in_short(fields: Mapping, *, results: Mapping, counts: Mapping[str, str]) ->
   harmonization = fields['harmonization.pair']
   if harmonization != 'none':
     harmonization += f', curriculum {fields["harmonization.curriculum"]}'
+  size = str(fields['model.size'])
   return {
-    'method': f'CLIP {KINDS[fields["model.adapters"]]}',
+    'method': f'{named_size(size).family.name} {KINDS[fields["model.adapters"]]}',
     'trained': _TRAINED[fields['optimizer.train']],
     'contrastive loss': str(fields['objective.contrastive']),
-    'model': str(fields['model.size']),
+    'model': size,
     'harmonization': 'off' if harmonization == 'none' else harmonization,
     'data': f'{data} ({held})' if held else data,
     'training': _training(fields),

@@ -15,6 +15,7 @@ def fields():
 
   def make(changes=None):
     start = {'init': '/home/me/clip.pt', 'data.root': '/data/rsicd/'}
+    start |= {'model.size': 'ViT-B-32'}
     return flat(get_config()) | start | (changes or {})
 
   return make
@@ -106,6 +107,9 @@ def test_the_run_in_short(fields):
     'CLIP with LoRA',
     'drawn scenes of winter',
   )
+  siglip = fields({'model.size': 'tiny-siglip,patch_size=16'})
+  short = in_short(siglip, results=RESULTS, counts={})
+  assert short['method'] == 'SigLIP with HarMA adapters'
 
 
 def test_folders_of_the_machine_are_shortened_and_texts_escaped(fields):
