@@ -67,29 +67,31 @@ def run(
       _import_for_good('jax')
     code = main(argv)
     sys.stdout.flush()
+    if asked():  # a library kept the interruption to itself
+      leave(asked())
     return code
 
   show_ours()
-  with listening(leave):
-    try:
+  try:
+    with listening(leave):
       app.run(flushed, flags_parser=parse_flags)
-    except UserError as error:
-      print(f'error: {error}', file=sys.stderr)
-      _leave_soon(MISTAKE)
-      sys.exit(MISTAKE)
-    except (Interrupted, Stopped) as stopped:
-      leave(stopped.signal)
-    except KeyboardInterrupt:
-      leave(signal.SIGINT)
-    except (Exception, SystemExit) as error:
-      if _is_unread(error):
-        _leave(UNREAD)
-      if isinstance(error, SystemExit):
-        raise
-      if asked():
-        leave(asked())
-      _leave_soon(DEFECT)
+  except UserError as error:
+    print(f'error: {error}', file=sys.stderr)
+    _leave_soon(MISTAKE)
+    sys.exit(MISTAKE)
+  except (Interrupted, Stopped) as stopped:
+    leave(stopped.signal)
+  except KeyboardInterrupt:
+    leave(signal.SIGINT)
+  except (Exception, SystemExit) as error:
+    if _is_unread(error):
+      _leave(UNREAD)
+    if isinstance(error, SystemExit):
       raise
+    if asked():
+      leave(asked())
+    _leave_soon(DEFECT)
+    raise
 
 
 def _import_for_good(name: str) -> None:

@@ -28,6 +28,7 @@ GRACE = 5.0  # seconds that what was interrupted has to put its things away
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 _LOOK_EVERY = 0.05  # seconds
+_REPEAT_AFTER = 0.005  # seconds; a short command is imports, and then soon over
 
 
 class Stopped(Exception):
@@ -80,7 +81,9 @@ class _Asked:
     """Has a signal come again, a little later, that came where it cannot be obeyed."""
     self.repeated += 1
     main = threading.main_thread().ident
-    threading.Timer(_LOOK_EVERY, signal.pthread_kill, [main, number]).start()
+    timer = threading.Timer(_REPEAT_AFTER, signal.pthread_kill, [main, number])
+    timer.daemon = True
+    timer.start()
 
 
 _ASKED = _Asked()
