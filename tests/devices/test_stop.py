@@ -73,6 +73,17 @@ def test_a_signal_within_an_import_waits_for_its_end(tmp_path):
   assert found[:3] == (130, 'imported\nTrue\n', 'farewell\n')
 
 
+def test_a_command_that_has_little_left_after_an_import_does_not_do_it(tmp_path):
+  (tmp_path / 'slow.py').write_text('import os, signal\nos.kill(os.getpid(), 2)')
+  act = f'sys.path.insert(0, {str(tmp_path)!r})\nimport slow\ntime.sleep(0.04)'
+  assert run(f'{act}\nprint("too late")')[:3] == (130, '', 'farewell\n')
+
+
+def test_a_command_that_swallows_an_interruption_ends_as_one_that_obeys():
+  act = 'try:\n  ask()\n  time.sleep(9)\nexcept BaseException:\n  print("swallowed")'
+  assert run(act)[:3] == (130, 'swallowed\n', 'farewell\n')
+
+
 def test_a_signal_within_a_finalizer_is_not_lost():
   act = """
 class Gone:
