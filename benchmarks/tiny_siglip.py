@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import pathlib
+import re
 import statistics
 import subprocess
 import sys
@@ -102,10 +103,17 @@ def stage(folder: pathlib.Path) -> dict:
   }
 
 
+def named(word: str) -> str:
+  """A word of the command line; of a path in it, which is this machine's, its name."""
+  return re.sub(r'(?<![\w.])/\S*/', '', word)
+
+
 def study(arguments: argparse.Namespace) -> None:
   """Runs what is missing, and writes what there is after each run."""
   found = {
-    'command': ' '.join(['python -m benchmarks.tiny_siglip', *sys.argv[1:]]),
+    'command': ' '.join(
+      ['python -m benchmarks.tiny_siglip', *map(named, sys.argv[1:])]
+    ),
     'processor': processor(),
     'runs': [],
   }

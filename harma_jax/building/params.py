@@ -17,7 +17,7 @@ from harma_jax.building.objective import (
   resolve_contrastive,
   with_logits,
 )
-from harma_jax.building.step import split_trainable
+from harma_jax.building.step import param_shapes, split_trainable
 from harma_jax.errors import UserError
 from harma_jax.model.clip import Clip, init_params
 from harma_jax.model.hub_sizes import HUB_INTERPOLATION, HUB_SIZES
@@ -199,20 +199,11 @@ def read_workdir(workdir: str | pathlib.Path) -> dict:
     params = checkpoints.read_params(step_to_read(checkpoints, workdir=workdir))
   check_leaves(
     paths_of(params),
-    paths_of(_shapes_of(config)),
+    paths_of(param_shapes(config, build_model(config))),
     source_name=workdir,
     remedy=OF_ONE_RUN,
   )
   return params
-
-
-def _shapes_of(config: ConfigDict) -> dict:
-  model = build_model(config)
-
-  def fresh(key):
-    return with_logits(config, init_params(model, key), model=model)
-
-  return jax.eval_shape(fresh, jax.random.key(0))
 
 
 def read_start(workdir: str | pathlib.Path) -> dict:

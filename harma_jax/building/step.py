@@ -206,9 +206,16 @@ def state_shapes(
   Raises:
     UserError: `optimizer.train` does not fit the model's parameters.
   """
+  build = functools.partial(
+    build_state, config, optimizer=optimizer, n_captions=n_captions
+  )
+  return jax.eval_shape(build, param_shapes(config, model))
+
+
+def param_shapes(config: ConfigDict, model: Clip) -> dict:
+  """All parameters of a config's model as shapes and dtypes; nothing is computed."""
 
   def fresh(key):
-    params = with_logits(config, init_params(model, key), model=model)
-    return build_state(config, params, optimizer, n_captions=n_captions)
+    return with_logits(config, init_params(model, key), model=model)
 
   return jax.eval_shape(fresh, jax.random.key(0))

@@ -64,7 +64,7 @@ def run(
   def flushed(argv: Sequence[str]) -> int | None:
     if compiles:
       keep_compiled()
-      _import_for_good('jax')
+      _import_jax()
     code = main(argv)
     sys.stdout.flush()
     if asked():  # a library kept the interruption to itself
@@ -94,13 +94,13 @@ def run(
     raise
 
 
-def _import_for_good(name: str) -> None:
-  """Imports a module whose objects the garbage collector need not look at, ever.
+def _import_jax() -> None:
+  """Imports jax, whose objects the garbage collector then leaves alone for good.
 
-  Those of jax are so many that going through them is a good part of a short command.
+  They are so many that going through them is a good part of a short command.
   """
   gc.disable()
-  importlib.import_module(name)
+  importlib.import_module('jax')
   gc.freeze()
   gc.enable()
 
